@@ -1,0 +1,162 @@
+"""Turns samples into Markdown: medians, their ratio, the spread, and every error."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from typing import TYPE_CHECKING
+
+from scenarios import MEMORY_TARGET, THROUGHPUT_TARGET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from memory import MemorySample
+    from silent import Latencies
+    from throughput import Sample
+
+THROUGHPUT_HEAD = (
+    "scenario",
+    "plain req/s",
+    "ours req/s",
+    "ratio",
+    "95 % interval",
+    "spread plain/ours",
+    "CPU us/req plain",
+    "CPU us/req ours",
+    "CPU ratio",
+    "verdict",
+)
+MEMORY_HEAD = (
+    "scenario",
+    "connections",
+    "plain PSS",
+    "ours PSS",
+    "difference",
+    "spread plain/ours",
+    "plain RSS",
+    "ours RSS",
+    "verdict",
+)
+_RESAMPLES = 2000
+SILENT_HEAD = ("silent connections", "plain", "ours", "GETs plain/ours")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out a Markdown table with columns that line up."""
+    cells = [list(head), *map(list, rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def throughput_row(name: str, samples: Mapping[str, Sequence[Sample]]) -> list[str]:
+    """Compare the rates of one scenario; the CPU ratio is turned so that more is better."""
+    plain = [sample.rate for sample in samples["plain"]]
+    ours = [sample.rate for sample in samples["ours"]]
+    low, ratio, high = _ratio(plain, ours)
+    return [
+        name,
+        f"{statistics.median(plain):.0f}",
+        f"{statistics.median(ours):.0f}",
+        f"{ratio:.3f}",
+        f"{low:.3f} .. {high:.3f}",
+        f"{_spread(plain)} / {_spread(ours)}",
+        *_cpu_cells(samples),
+        _verdict(low, high),
+    ]
+
+
+def _ratio(plain: Sequence[float], ours: Sequence[float]) -> tuple[float, float, float]:
+    """Return the ratio of the medians, in the middle of its 95 % interval.
+
+    The interval is a bootstrap over the neighbouring runs: what the ratio would have been,
+    had other ones of these pairs of runs been made.
+    """
+    chance = random.Random(len(plain))  # noqa: S311  # the same samples give the same interval
+    pairs = list(zip(plain, ours, strict=True))
+    ratios = []
+    for _ in range(_RESAMPLES):
+        theirs, mine = zip(*chance.choices(pairs, k=len(pairs)), strict=True)
+        ratios.append(statistics.median(mine) / statistics.median(theirs))
+    ratios.sort()
+    tail = _RESAMPLES // 40
+    return ratios[tail], statistics.median(ours) / statistics.median(plain), ratios[-tail - 1]
+
+
+def _verdict(low: float, high: float) -> str:
+    if low >= THROUGHPUT_TARGET:
+        return "ok"
+    return f"below {THROUGHPUT_TARGET}" if high < THROUGHPUT_TARGET else "within the noise"
+
+
+def _cpu_cells(samples: Mapping[str, Sequence[Sample]]) -> list[str]:
+    medians = []
+    for side in ("plain", "ours"):
+        costs = [sample.cpu_per_request for sample in samples[side]]
+        known = [cost for cost in costs if cost is not None]
+        if not known:
+            return ["unknown"] * 3
+        medians.append(statistics.median(known))
+    plain, ours = medians
+    return [f"{plain:.1f}", f"{ours:.1f}", f"{plain / ours:.3f}"]
+
+
+def memory_row(name: str, samples: Mapping[str, Sequence[MemorySample]]) -> list[str]:
+    """Compare the bytes for each idle connection."""
+    plain = [sample.pss for sample in samples["plain"]]
+    ours = [sample.pss for sample in samples["ours"]]
+    difference = statistics.median(ours) - statistics.median(plain)
+    return [
+        name,
+        str(samples["plain"][0].connections),
+        f"{statistics.median(plain):.0f} B",
+        f"{statistics.median(ours):.0f} B",
+        f"{difference:+.0f} B",
+        f"{_spread(plain)} / {_spread(ours)}",
+        f"{statistics.median(sample.rss for sample in samples['plain']):.0f} B",
+        f"{statistics.median(sample.rss for sample in samples['ours']):.0f} B",
+        "ok" if difference <= MEMORY_TARGET else f"above +{MEMORY_TARGET} B",
+    ]
+
+
+def silent_rows(results: Mapping[str, Sequence[Latencies]]) -> list[list[str]]:
+    """Compare the latencies, one row for each number of silent connections."""
+    return [
+        [
+            str(plain.silent),
+            _latency(plain),
+            _latency(ours),
+            f"{len(plain.seconds)} / {len(ours.seconds)}",
+        ]
+        for plain, ours in zip(results["plain"], results["ours"], strict=True)
+    ]
+
+
+def _latency(result: Latencies) -> str:
+    if not result.seconds:
+        return "failed" if result.errors else f">{result.timeout:.0f} s"
+    median, worst = statistics.median(result.seconds), max(result.seconds)
+    return f"{median * 1000:.1f} ms (worst {worst * 1000:.1f})"
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Say how far apart the runs of one side are: (highest - lowest) / median."""
+    return f"{(max(values) - min(values)) / statistics.median(values):.1%}"
+
+
+def error_lines(
+    name: str,
+    samples: Mapping[str, Sequence[Sample | MemorySample | Latencies]],
+) -> list[str]:
+    """List every error of a scenario, with its side and its run."""
+    return [
+        f"{name}, {side}, run {number}: {error}"
+        for side, runs in samples.items()
+        for number, run in enumerate(runs, 1)
+        for error in run.errors
+    ]

@@ -1,0 +1,198 @@
+"""Starts the measured gunicorn, waits until it answers, and always ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import app as apps
+import machine
+from client import BadAnswerError, Endpoint, get_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: The two sides.  A benchmark compares the worker of one name on both.
+PLAIN = {"thread": "gthread", "sync": "sync"}
+OURS = {
+    "thread": "flask_rawsocket.workers.ThreadWorker",
+    "sync": "flask_rawsocket.workers.SyncWorker",
+}
+
+THREADS = 4
+_START_DEADLINE = 20.0
+_STOP_DEADLINE = 8.0
+_POLL = 0.02
+_LOG_LINES = 40
+_ALARMING = ("[ERROR]", "[CRITICAL]", "[WARNING]", "Traceback")
+
+
+class ServerFailedError(Exception):
+    """The server did not start, or did not stay; the text ends with its log."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a server is started; two sides differ in ``worker`` alone."""
+
+    worker: str
+    app: str
+    unix: bool = False
+    tls: bool = False
+    keepalive: int = 10
+    connections: int = 1000
+
+
+class Server:
+    """A running gunicorn with one worker."""
+
+    def __init__(self, process: subprocess.Popen[bytes], endpoint: Endpoint, log: Path) -> None:
+        self.process = process
+        self.endpoint = endpoint
+        self._log = log
+
+    def worker_pid(self) -> int:
+        """Return the pid of the one worker.
+
+        Raises:
+            ServerFailedError: there is none, or there are several.
+
+        """
+        try:
+            pids = machine.children(self.process.pid)
+        except OSError as exc:
+            raise self.failed("the server is gone") from exc
+        if len(pids) != 1:
+            raise self.failed(f"one worker expected, found {pids}")
+        return pids[0]
+
+    def complaints(self) -> list[str]:
+        """Return the lines of the log that nobody should overlook."""
+        return [line for line in self._lines() if any(word in line for word in _ALARMING)]
+
+    def failed(self, what: str) -> ServerFailedError:
+        """Make the error that says ``what``, with the end of the log."""
+        tail = "\n".join("    " + line for line in self._lines()[-_LOG_LINES:])
+        return ServerFailedError(f"{what}; gunicorn's log ends with\n{tail or '    (nothing)'}")
+
+    def _lines(self) -> list[str]:
+        return self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+
+    def wait_ready(self) -> None:
+        """Return when a GET is answered.
+
+        Raises:
+            ServerFailedError: the process ended or the deadline passed.
+
+        """
+        deadline = time.monotonic() + _START_DEADLINE
+        last: Exception | None = None
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise self.failed(f"gunicorn ended with {self.process.returncode}")
+            try:
+                get_once(self.endpoint, timeout=2.0)
+            except (OSError, BadAnswerError) as exc:
+                last = exc
+                time.sleep(_POLL)
+            else:
+                return
+        raise self.failed(f"no answer within {_START_DEADLINE:.0f} s (last: {last!r})") from last
+
+    def stop(self) -> None:
+        """End it: TERM, then KILL to its own session if it does not go."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the KILL below is the answer
+                self.process.wait(_STOP_DEADLINE)
+        with contextlib.suppress(ProcessLookupError):  # the usual case: nobody is left
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(_STOP_DEADLINE)
+
+
+@contextlib.contextmanager
+def running(setup: Setup, directory: Path, cores: machine.Cores) -> Iterator[Server]:
+    """Start a server for the block, its files in ``directory``, and end it afterwards.
+
+    Raises:
+        ServerFailedError: it does not answer in time.
+
+    """
+    endpoint = _endpoint(setup, directory)
+    log = directory / f"gunicorn-{time.monotonic_ns()}.log"
+    with log.open("wb") as output, machine.pinned(cores.server):
+        process = subprocess.Popen(
+            _command(setup, endpoint),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            start_new_session=True,
+        )
+    server = Server(process, endpoint, log)
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def make_certificate(directory: Path) -> Path:
+    """Make a key and a self-signed certificate for 127.0.0.1, in one file, for a day."""
+    target = directory / "certificate.pem"
+    if target.exists():
+        return target
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+    command += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", str(target), "-out", str(target)]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except FileNotFoundError as exc:
+        raise ServerFailedError("TLS needs openssl: apt-get install openssl") from exc
+    if run.returncode:
+        target.unlink(missing_ok=True)
+        raise ServerFailedError(f"openssl made no certificate: {run.stderr.strip()}")
+    return target
+
+
+def _endpoint(setup: Setup, directory: Path) -> Endpoint:
+    if setup.unix:
+        return Endpoint(path=directory / f"{time.monotonic_ns()}.sock")
+    certificate = make_certificate(directory) if setup.tls else None
+    return Endpoint(port=_free_port(), certificate=certificate)
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def _command(setup: Setup, endpoint: Endpoint) -> list[str]:
+    factory = apps.FACTORIES[setup.app].__name__
+    command = [sys.executable, "-m", "gunicorn", "--config", os.devnull, "--no-control-socket"]
+    command += ["--bind", endpoint.bind, "--workers", "1", "--worker-class", setup.worker]
+    command += ["--worker-connections", str(setup.connections)]
+    command += ["--keep-alive", str(setup.keepalive), "--graceful-timeout", "1"]
+    command += ["--pythonpath", str(Path(__file__).parent)]
+    if setup.worker not in (PLAIN["sync"], OURS["sync"]):
+        command += ["--threads", str(THREADS)]  # more than one would turn sync into gthread
+    if endpoint.certificate:
+        command += ["--certfile", str(endpoint.certificate), "--keyfile", str(endpoint.certificate)]
+    return [*command, f"app:{factory}()"]
+
+
+def _environment() -> dict[str, str]:
+    """Drop what would configure the server behind our back."""
+    dropped = ("GUNICORN_CMD_ARGS", "WEB_CONCURRENCY", "SENDFILE", "FLASK_DEBUG", "PORT")
+    return {name: value for name, value in os.environ.items() if name not in dropped}
