@@ -1,0 +1,84 @@
+"""What the kernel knows of a socket, as frozen values.
+
+Pure functions over a ``socket.socket`` or an ``ssl.SSLSocket``; they know nothing of Connection.
+One file per operating system holds them, with the same signatures in each, and this is the only
+place that asks which system it is. Only Linux was run: what the files of the other systems do was
+read off headers and documentation, and their decoders were tested with bytes built from those.
+
+All of them raise ``ConnectionClosedError`` for a socket that was closed, and ``UnsupportedError``
+or ``PermissionError``, naming the operation, where the system, the address family or the privilege
+does not allow it; none ever answers with zeros instead.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from flask_rawsocket.sockinfo._congestion import BBRInfo, DCTCPInfo, VegasInfo
+from flask_rawsocket.sockinfo._enums import CongestionState, PeerStatus, TCPOptions, TCPState
+from flask_rawsocket.sockinfo._field import FieldInfo
+from flask_rawsocket.sockinfo._options import OptionSet
+from flask_rawsocket.sockinfo._tcpinfo import TCPInfo
+from flask_rawsocket.sockinfo._tls import TLSInfo, remember_server_name, tls_info
+from flask_rawsocket.sockinfo._values import PeerCredentials, Queues
+
+if sys.platform == "linux":
+    from flask_rawsocket.sockinfo import _linux as _system
+else:
+    from flask_rawsocket.sockinfo import _fallback as _system
+
+__all__ = [
+    "BBRInfo",
+    "CongestionState",
+    "DCTCPInfo",
+    "FieldInfo",
+    "Options",
+    "PeerCredentials",
+    "PeerStatus",
+    "Queues",
+    "TCPInfo",
+    "TCPOptions",
+    "TCPState",
+    "TLSInfo",
+    "VegasInfo",
+    "abort",
+    "congestion",
+    "congestion_info",
+    "cookie",
+    "original_destination",
+    "peer_credentials",
+    "peer_pidfd",
+    "peer_status",
+    "queues",
+    "remember_server_name",
+    "save_syn",
+    "saved_syn",
+    "set_congestion",
+    "set_dead_peer_timeout",
+    "tcp_info",
+    "tls_info",
+]
+
+abort = _system.abort
+congestion = _system.congestion
+congestion_info = _system.congestion_info
+cookie = _system.cookie
+original_destination = _system.original_destination
+peer_credentials = _system.peer_credentials
+peer_pidfd = _system.peer_pidfd
+peer_status = _system.peer_status
+queues = _system.queues
+save_syn = _system.save_syn
+saved_syn = _system.saved_syn
+set_congestion = _system.set_congestion
+set_dead_peer_timeout = _system.set_dead_peer_timeout
+tcp_info = _system.tcp_info
+
+
+class Options(OptionSet):
+    """The options of a socket as typed attributes, on this system; see ``OptionSet``."""
+
+    __slots__ = ()
+
+    _table = _system.OPTIONS
+    _system = _system.SYSTEM

@@ -1,0 +1,96 @@
+"""What a congestion control algorithm tells of itself (``TCP_CC_INFO``); knows no system call.
+
+The answer does not say whose it is, and Vegas' and DCTCP's have the same length: the decoder is
+chosen by the algorithm's name. Structures: ``linux/inet_diag.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+
+__all__ = ["BBRInfo", "DCTCPInfo", "VegasInfo", "decode_congestion"]
+
+_VEGAS = Struct("=4I")
+_DCTCP = Struct("=2H3I")
+_BBR = Struct("=5I")
+
+#: The algorithms that answer with Vegas' structure. The last three from memory of their sources.
+_LIKE_VEGAS = frozenset({"vegas", "illinois", "yeah", "westwood"})
+
+_NO_SAMPLE = 0xFFFFFFFF
+_VEGAS_NO_SAMPLE = 0x7FFFFFFF
+_MICRO = 1_000_000
+_BBR_UNIT = 256  # the kernel's gains are fixed-point with eight fractional bits
+
+
+@dataclass(frozen=True, slots=True)
+class BBRInfo:
+    """The model that BBR has of the path (Linux 4.9)."""
+
+    bw: int
+    """The estimated bandwidth, in bytes per second."""
+    min_rtt: float | None
+    """The smallest round-trip time in BBR's window, in seconds; None without a sample."""
+    pacing_gain: float
+    """The pacing rate as a multiple of ``bw``."""
+    cwnd_gain: float
+    """The congestion window as a multiple of the bandwidth-delay product."""
+
+
+@dataclass(frozen=True, slots=True)
+class VegasInfo:
+    """The measurements of TCP Vegas, and of Illinois, YeAH and Westwood in the same structure."""
+
+    enabled: bool
+    """The algorithm is at work now."""
+    rttcnt: int
+    """How many round trips were measured in the current one."""
+    rtt: float
+    """The round-trip time, in seconds."""
+    minrtt: float | None
+    """The smallest one, in seconds; None without a sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class DCTCPInfo:
+    """The state of DCTCP."""
+
+    enabled: bool
+    """ECN was negotiated, so that DCTCP is at work; otherwise it behaves like Reno."""
+    ce_state: int
+    """1: the last segment that arrived was marked."""
+    alpha: int
+    """The fraction of marked bytes, in 1/1024."""
+    ab_ecn: int
+    """Acknowledged bytes in this window that were marked."""
+    ab_tot: int
+    """Acknowledged bytes in this window."""
+
+
+def decode_congestion(name: str, raw: bytes) -> BBRInfo | VegasInfo | DCTCPInfo | None:
+    """Return what an algorithm told.
+
+    Args:
+        name: the algorithm's name.
+        raw: the answer; one longer than known (BBRv3's, say) is read as far as it is known.
+
+    Returns:
+        None if the algorithm tells nothing, as Reno and Cubic, or is not known here.
+    """
+    if name.startswith("bbr") and len(raw) >= _BBR.size:
+        low, high, min_rtt, pacing, cwnd = _BBR.unpack_from(raw)
+        return BBRInfo(
+            bw=high << 32 | low,
+            min_rtt=None if min_rtt == _NO_SAMPLE else min_rtt / _MICRO,
+            pacing_gain=pacing / _BBR_UNIT,
+            cwnd_gain=cwnd / _BBR_UNIT,
+        )
+    if name in _LIKE_VEGAS and len(raw) >= _VEGAS.size:
+        enabled, rttcnt, rtt, minrtt = _VEGAS.unpack_from(raw)
+        smallest = None if minrtt == _VEGAS_NO_SAMPLE else minrtt / _MICRO
+        return VegasInfo(bool(enabled), rttcnt, rtt / _MICRO, smallest)
+    if name == "dctcp" and len(raw) >= _DCTCP.size:
+        enabled, ce_state, alpha, ab_ecn, ab_tot = _DCTCP.unpack_from(raw)
+        return DCTCPInfo(bool(enabled), ce_state, alpha, ab_ecn, ab_tot)
+    return None

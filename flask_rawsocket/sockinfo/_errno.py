@@ -1,0 +1,136 @@
+"""The one place of this package where an ``errno`` becomes a typed error.
+
+Errors are sorted by whose fault they are: a descriptor of ours that is gone, a connection that
+broke, an operation that this system or this kind of socket does not have, a privilege that is
+missing. Whatever is none of these (a bad value, say) stays the ``OSError`` that it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+from flask_rawsocket.errors import (
+    ConnectionBrokenError,
+    ConnectionClosedError,
+    UnsupportedError,
+)
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Collection
+
+__all__ = ["fail", "not_connected", "open_fd", "require_family", "unsupported"]
+
+#: Our descriptor is gone. ENOTSOCK: Windows says so for a closed socket, and elsewhere it means
+#: that the number was closed behind our back and now belongs to a file.
+_CLOSED = frozenset({errno.EBADF, errno.ENOTSOCK})
+
+#: The connection is over, whoever ended it. By name, since not every system has every errno.
+_BROKEN = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ENOTCONN",
+        "ECONNRESET",
+        "ECONNABORTED",
+        "ECONNREFUSED",
+        "EPIPE",
+        "ESHUTDOWN",
+        "ETIMEDOUT",
+        "EHOSTUNREACH",
+        "ENETUNREACH",
+        "ENETDOWN",
+        "ENETRESET",
+    )
+    if hasattr(errno, name)
+)
+
+#: This kernel, this address family or this protocol has no such operation.
+_UNSUPPORTED = frozenset(
+    {
+        errno.EOPNOTSUPP,  # TCP_INFO of a UNIX socket
+        errno.ENOTSUP,  # the same number on Linux, not on macOS
+        errno.ENOPROTOOPT,  # an option that the kernel is too old for
+        errno.ENOTTY,  # an ioctl that the family does not have
+        errno.EAFNOSUPPORT,
+        errno.EPROTONOSUPPORT,
+        errno.ENOSYS,  # a seccomp filter, a sandbox, an emulated kernel
+    }
+)
+
+_DENIED = frozenset({errno.EPERM, errno.EACCES})
+
+
+def fail(exc: OSError, operation: str, *, also_unsupported: Collection[int] = ()) -> NoReturn:
+    """Raise what ``exc`` means for ``operation``, with ``exc`` as the cause.
+
+    Args:
+        exc: what the system call raised.
+        operation: the name of the function or option, as the user wrote it.
+        also_unsupported: errnos that for this operation say "not on this kind of socket".
+
+    Raises:
+        ConnectionClosedError: our descriptor is closed.
+        ConnectionBrokenError: the connection is over.
+        UnsupportedError: the platform, the family or the protocol does not have it.
+        PermissionError: a privilege is missing.
+        OSError: anything else, unchanged.
+    """
+    reason = exc.strerror or str(exc)
+    if exc.errno in _CLOSED:
+        raise ConnectionClosedError(f"{operation}: the socket is closed") from exc
+    if exc.errno in _BROKEN:
+        raise ConnectionBrokenError(f"{operation}: {reason}") from exc
+    if exc.errno in _UNSUPPORTED or exc.errno in also_unsupported:
+        raise UnsupportedError(f"{operation} is not supported on this socket: {reason}") from exc
+    if exc.errno in _DENIED:
+        raise PermissionError(exc.errno, f"{operation}: {reason}") from exc
+    raise exc
+
+
+def open_fd(sock: socket.socket, operation: str) -> int:
+    """Return the descriptor of a socket that is open.
+
+    Asked first by every function that looks at something else than the descriptor before its
+    system call (the family, the TLS object), so that a closed socket always says "closed".
+
+    Raises:
+        ConnectionClosedError: the socket has been closed or detached.
+    """
+    fd = sock.fileno()
+    if fd < 0:
+        raise ConnectionClosedError(f"{operation}: the socket is closed")
+    return fd
+
+
+def require_family(sock: socket.socket, families: Collection[int], operation: str) -> int:
+    """Return the descriptor of a socket of one of these families.
+
+    The family is asked because a kernel may not refuse: ``SO_PEERCRED`` of a TCP socket succeeds
+    on Linux, and answers pid 0 and uid 4294967295 (measured on 6.18).
+
+    Raises:
+        ConnectionClosedError: the socket has been closed.
+        UnsupportedError: the socket is of another family.
+    """
+    fd = open_fd(sock, operation)
+    if sock.family not in families:
+        # Python leaves the family a plain number where it has no name for it.
+        name = getattr(sock.family, "name", str(sock.family))
+        raise UnsupportedError(f"{operation} is not supported on an {name} socket")
+    return fd
+
+
+def unsupported(operation: str, system: str) -> UnsupportedError:
+    """Return the error that says that ``system`` has no such operation."""
+    return UnsupportedError(f"{operation} is not supported on {system}")
+
+
+def not_connected(operation: str) -> NoReturn:
+    """Raise what a kernel should have said and did not: this socket has no peer.
+
+    Raises:
+        ConnectionBrokenError: always, with an ENOTCONN as its cause.
+    """
+    fail(OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)), operation)
