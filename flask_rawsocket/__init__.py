@@ -1,0 +1,55 @@
+"""Flask-RawSocket: the connection under a Flask view.
+
+Names only.  ``Worker`` is resolved when it is asked for, and is not in ``__all__``, so that gunicorn
+stays optional.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._address import ProxyHeader, RemoteAddr
+from ._map import ConnectionMap
+from ._state import TRANSITIONS, CloseReason, ConnState
+from .connection import Connection
+from .errors import (
+    AlreadyHijackedError,
+    ConnectionBrokenError,
+    ConnectionClosedError,
+    InvalidStateError,
+    NoConnectionError,
+    RawSocketError,
+    UnsupportedError,
+)
+from .extension import RawSocket
+from .globals import current_conn
+
+if TYPE_CHECKING:
+    from .workers import ThreadWorker as Worker
+
+__all__ = [
+    "TRANSITIONS",
+    "AlreadyHijackedError",
+    "CloseReason",
+    "ConnState",
+    "Connection",
+    "ConnectionBrokenError",
+    "ConnectionClosedError",
+    "ConnectionMap",
+    "InvalidStateError",
+    "NoConnectionError",
+    "ProxyHeader",
+    "RawSocket",
+    "RawSocketError",
+    "RemoteAddr",
+    "UnsupportedError",
+    "current_conn",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Worker":
+        from .workers import ThreadWorker  # noqa: PLC0415  gunicorn is optional
+
+        return ThreadWorker
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

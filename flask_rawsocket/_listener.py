@@ -1,0 +1,334 @@
+"""`Listener`, and the sockets that it accepts: the server's end of a tracked connection.
+
+A tracked socket is a real ``socket.socket`` (under TLS a real ``ssl.SSLSocket``), so that whatever
+a server does with a socket goes on working.  It tells the tracker of two things: the first byte of
+a request, and the end, before the descriptor is closed.  It also keeps one deadline, the one by
+which the head of a request must be there, since only who reads can keep it.
+
+The same Connection moves from the plain socket to the TLS socket that wraps it.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._address import AF_UNIX
+from ._state import CloseReason, ConnState
+from .tracker import guess_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._address import SocketAddress
+    from .connection import Connection
+    from .tracker import ConnectionTracker
+
+__all__ = [
+    "HeaderTimeoutError",
+    "Listener",
+    "TrackedSSLSocket",
+    "TrackedSocket",
+    "track_tls",
+]
+
+_T = TypeVar("_T")
+
+
+class HeaderTimeoutError(Exception):
+    """The head of a request did not arrive in time.
+
+    No ``OSError``: servers log those as broken sockets, and this one they are to answer with 408.
+    """
+
+
+class _Tracked(socket.socket):
+    """What the plain and the TLS socket share: reports to the tracker, and the head's deadline."""
+
+    # Its fields are declared by its two children: one has slots, the other cannot.
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        _connection: Connection | None
+        _tracker: ConnectionTracker | None
+        _head_due: bool
+        _head_deadline: float | None
+        _limited: bool
+
+    @property
+    def connection(self) -> Connection | None:
+        """The Connection that this socket is the server's end of; None once it has moved on."""
+        return self._connection
+
+    def expect_head(self) -> None:
+        """From now on a head is due in time, also where not even its first byte has come.
+
+        For a thread that waits for a request by reading.  Where a selector waits, the clock starts
+        at the first byte by itself.
+        """
+        timeout = self._tracker.settings.header_timeout if self._tracker else None
+        if timeout is not None:
+            self._head_deadline = time.monotonic() + timeout
+
+    def head_complete(self) -> None:
+        """The head has been read: lift its deadline."""
+        self._head_deadline = None
+        if self._limited:
+            self._limited = False
+            self.settimeout(None)
+
+    def await_request(self) -> None:
+        """The response is out and the connection is kept: the next byte begins a request."""
+        self._head_due = True
+        if self._tracker is not None and self._connection is not None:
+            self._tracker.responded(self._connection)
+
+    def request_begun(self) -> None:
+        """A byte of a request is there: the connection is ACTIVE, and its head is due in time."""
+        self._head_due = False
+        if self._tracker is None or self._connection is None:
+            return
+        if self._head_deadline is None:
+            self.expect_head()
+        self._tracker.received(self._connection)
+
+    def shutdown(self, how: int) -> None:
+        """Shut down one or both halves; what is read from here on begins no request.
+
+        Why the connection ends is settled here at the latest: after a lingering close, in which
+        the peer closes too, it would always look like the peer's doing.
+        """
+        self._head_due = False
+        connection = self._connection
+        if connection is not None and connection._ending is None:
+            connection._ending = guess_reason(self)
+        super().shutdown(how)
+
+    def detach(self) -> int:
+        """Give the descriptor away; as far as the tracker is concerned the connection ends."""
+        self._report_end(CloseReason.APP)
+        return super().detach()
+
+    def _in_time(self, read: Callable[..., _T], /, *args: Any) -> _T:
+        """Call `read`, which may wait until the head's deadline and no longer."""
+        remaining = (self._head_deadline or 0.0) - time.monotonic()
+        if remaining <= 0:
+            raise self._head_is_late()
+        self._limited = True
+        self.settimeout(remaining)
+        try:
+            return read(*args)
+        except TimeoutError:
+            raise self._head_is_late() from None
+
+    def _head_is_late(self) -> HeaderTimeoutError:
+        """Note whose fault it is, and give the error to raise."""
+        connection = self._connection
+        silent = connection is None or connection._state is not ConnState.ACTIVE
+        if connection is not None:
+            connection._ending = CloseReason.KEEPALIVE_TIMEOUT if silent else CloseReason.ERROR
+        self.head_complete()
+        return HeaderTimeoutError("no request came" if silent else "the head came too slowly")
+
+    def _report_end(self, reason: CloseReason | None = None) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None or self._tracker is None:
+            return
+        try:
+            self._tracker.closed(connection, reason)
+        finally:
+            connection._sock = None
+
+    def _real_close(self, *args: Any) -> None:
+        # The one place where the standard library closes a descriptor, after the last makefile()
+        # has been closed too (Lib/socket.py); close() itself would be too early.
+        self._report_end()
+        super()._real_close(*args)  # type: ignore[misc]
+
+
+class TrackedSocket(_Tracked):
+    """A plain socket that reports to the tracker."""
+
+    __slots__ = ("_connection", "_head_deadline", "_head_due", "_limited", "_tracker")
+
+    def __init__(
+        self,
+        family: int = -1,
+        type: int = -1,
+        proto: int = -1,
+        fileno: int | None = None,  # noqa: A002
+    ) -> None:
+        super().__init__(family, type, proto, fileno)
+        self._connection = None
+        self._tracker = None
+        self._head_due = False
+        self._head_deadline = None
+        self._limited = False
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Read as ``socket.recv`` does, and report the first byte of a request."""
+        if self._head_deadline is None:
+            data = socket.socket.recv(self, bufsize, flags)
+        else:
+            data = self._in_time(socket.socket.recv, self, bufsize, flags)
+        if self._head_due and data:
+            self.request_begun()
+        return data
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """Read as ``socket.recv_into`` does, and report the first byte of a request."""
+        if self._head_deadline is None:
+            count = socket.socket.recv_into(self, buffer, nbytes, flags)
+        else:
+            count = self._in_time(socket.socket.recv_into, self, buffer, nbytes, flags)
+        if self._head_due and count:
+            self.request_begun()
+        return count
+
+
+class TrackedSSLSocket(_Tracked, ssl.SSLSocket):
+    """A TLS socket that reports to the tracker.  Only decrypted bytes count as a request's."""
+
+    # Class attributes: SSLSocket is made by __new__ and never by __init__ (Lib/ssl.py, _create).
+    _connection = None
+    _tracker = None
+    _head_due = False
+    _head_deadline = None
+    _limited = False
+
+    @classmethod
+    def _create(  # type: ignore[no-untyped-def]  # the standard library's own signature
+        cls, sock, *args, do_handshake_on_connect: bool = True, **kwargs
+    ) -> TrackedSSLSocket:
+        """Wrap `sock`; its Connection moves along before the handshake, which may fail."""
+        connection, sock_tracker = None, None
+        if isinstance(sock, _Tracked):
+            connection, sock_tracker = sock._connection, sock._tracker
+            sock._connection = None
+        try:
+            self = super()._create(sock, *args, do_handshake_on_connect=False, **kwargs)  # type: ignore[misc]
+        except BaseException:
+            if connection is not None and sock_tracker is not None:
+                sock._connection = connection
+                sock.close()
+                sock._report_end()
+            raise
+        self._connection, self._tracker = connection, sock_tracker
+        if connection is not None:
+            connection._sock = self
+        self.do_handshake_on_connect = do_handshake_on_connect
+        if do_handshake_on_connect:
+            try:
+                self.do_handshake()
+            except BaseException:
+                self.close()
+                raise
+        self._head_due = connection is not None
+        return self  # type: ignore[no-any-return]
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Shake hands as ``SSLSocket.do_handshake`` does, within the time that a head has."""
+        if self._tracker is None or self.gettimeout() is not None:
+            super().do_handshake(block)
+            return
+        if self._head_deadline is None:
+            self.expect_head()
+        if self._head_deadline is None:
+            super().do_handshake(block)
+        else:
+            self._in_time(super().do_handshake, block)
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002
+        """Read as ``SSLSocket.read`` does, and report the first byte of a request."""
+        if self._head_deadline is None:
+            got = super().read(len, buffer)
+        else:
+            got = self._in_time(super().read, len, buffer)
+        if got:
+            if self._head_due:
+                self.request_begun()
+        elif self._connection is not None and self._connection._ending is None:
+            # A close_notify without a FIN: the kernel would still call the connection open.
+            self._connection._ending = CloseReason.CLIENT
+        return got
+
+
+def track_tls(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Let the sockets that `context` wraps be tracked like those they wrap; give `context`.
+
+    Raises:
+        TypeError: the context makes sockets of a class of its own, which could not be.
+    """
+    made = context.sslsocket_class
+    if made is ssl.SSLSocket:
+        context.sslsocket_class = TrackedSSLSocket
+    elif not issubclass(made, TrackedSSLSocket):
+        raise TypeError(
+            f"the SSLContext makes {made.__qualname__}; derive it from TrackedSSLSocket"
+        )
+    return context
+
+
+class Listener:
+    """Stands in for a listening socket; what it accepts is tracked.
+
+    Everything but `accept` and `getsockname` is the listening socket's own.
+
+    Args:
+        sock: a listening ``socket.socket``, or a server's wrapper that forwards to one.
+        tracker: who is told.
+    """
+
+    def __init__(self, sock: Any, tracker: ConnectionTracker) -> None:
+        self._listening = sock
+        self._tracker = tracker
+        self._name: SocketAddress = sock.getsockname()
+        self._family: socket.AddressFamily = sock.family
+        self._type = int(sock.type)
+        self._proto = int(sock.proto)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._listening, name)
+
+    def __str__(self) -> str:
+        return str(self._listening)
+
+    def fileno(self) -> int:
+        """Give the listening descriptor."""
+        descriptor: int = self._listening.fileno()
+        return descriptor
+
+    def getsockname(self) -> SocketAddress:
+        """Give the listening address; it does not change, so the kernel was asked once."""
+        return self._name
+
+    def accept(self) -> tuple[TrackedSocket, SocketAddress]:
+        """Accept a connection.
+
+        Returns:
+            The tracked socket, in blocking mode, and the peer's address; for a UNIX peer the
+            override, unless the application turned that off.
+
+        Raises:
+            OSError: as ``socket.accept`` does.
+        """
+        # Not socket.accept(): it would build a socket object only for us to take apart.
+        descriptor, address = self._listening._accept()
+        sock = TrackedSocket(self._family, self._type, self._proto, descriptor)
+        return self.adopt(sock, address)
+
+    def adopt(
+        self, sock: TrackedSocket, address: SocketAddress
+    ) -> tuple[TrackedSocket, SocketAddress]:
+        """Track `sock`, accepted elsewhere on this listener from `address`; return as `accept`."""
+        tracker = self._tracker
+        local = self._name if self._family == AF_UNIX else sock.getsockname()
+        connection = tracker.opened(sock, self._family, address, local)
+        sock._tracker = tracker
+        sock._connection = connection
+        sock._head_due = True
+        if self._family == AF_UNIX and tracker.settings.unix_remote_addr:
+            return sock, connection.key
+        return sock, address

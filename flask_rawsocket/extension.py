@@ -1,0 +1,127 @@
+"""`RawSocket`: the Flask extension."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from . import globals as _globals
+from ._hooks import Hooks
+from ._state import ConnState
+from .tracker import process_tracker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+
+    from ._hooks import StateHook
+    from ._map import ConnectionMap
+    from .connection import Connection
+
+    _Hook = TypeVar("_Hook", bound=StateHook)
+    _Function = TypeVar("_Function", bound=Callable[[], object])
+
+__all__ = ["RawSocket"]
+
+_NAME = "rawsocket"
+
+
+class RawSocket:
+    """Gives the views of a Flask application the connection under their request.
+
+    ::
+
+        app = Flask(__name__)
+        rawsocket = RawSocket(app)
+
+    or, in the factory pattern, ``RawSocket()`` and later ``init_app(app)``.
+
+    The application's configuration is read once, by `init_app`.  As the server reads requests
+    before any application has seen them, these two are settings of the process; where several
+    applications in it say different things, the last one to be set up is heard:
+
+    - ``RAWSOCKET_HEADER_TIMEOUT``: seconds from the first byte of a request, a TLS handshake's
+      included, to the end of its head; 10 by default, None for no limit.
+    - ``RAWSOCKET_UNIX_REMOTE_ADDR``: whether a UNIX peer's ``REMOTE_ADDR`` is its unique override
+      rather than what the server says of every UNIX peer; True by default.
+
+    Args:
+        app: the application to set up at once.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        self._hooks = Hooks()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Set up `app`: read its configuration, and let this object's hooks hear of connections.
+
+        Args:
+            app: the application; this object is its ``extensions["rawsocket"]`` from here on.
+
+        Raises:
+            RuntimeError: it has been set up before.
+        """
+        if _NAME in app.extensions:
+            raise RuntimeError(
+                f"RawSocket has been set up on {app.name!r} already: "
+                "call init_app once, or pass the app to the constructor, not both."
+            )
+        app.extensions[_NAME] = self
+        settings = process_tracker.settings
+        config: dict[str, Any] = app.config
+        if "RAWSOCKET_HEADER_TIMEOUT" in config:
+            settings.header_timeout = config["RAWSOCKET_HEADER_TIMEOUT"]
+        if "RAWSOCKET_UNIX_REMOTE_ADDR" in config:
+            settings.unix_remote_addr = config["RAWSOCKET_UNIX_REMOTE_ADDR"]
+        process_tracker.add_hooks(self._hooks)
+
+    @property
+    def current_conn(self) -> Connection:
+        """The Connection that the current request came in on.
+
+        Raises:
+            NoConnectionError: outside of a request, or on a server that shows no socket.
+        """
+        return _globals.get_current_conn()
+
+    @property
+    def connections(self) -> ConnectionMap:
+        """The live connections of this process, by key.  Only those of this package's servers."""
+        return process_tracker.connections
+
+    @overload
+    def on_state_change(self, hook: _Hook, /) -> _Hook: ...
+
+    @overload
+    def on_state_change(self, /, *states: ConnState) -> Callable[[_Hook], _Hook]: ...
+
+    def on_state_change(self, /, *states: Any) -> Any:
+        """Decorate a function to be called when a connection changes its state.
+
+        It is called as ``hook(connection, old, new)``, where ``old`` is None for NEW; in the
+        connection's own thread and in order, never on the accept path, with no lock held, and on
+        CLOSED while the descriptor is still open.  What it raises is logged.
+
+        Args:
+            states: call it on changes into these states; without any, on every change.
+        """
+        if len(states) == 1 and not isinstance(states[0], ConnState):
+            self._hooks.add((), states[0])
+            return states[0]
+
+        def decorate(hook: _Hook) -> _Hook:
+            self._hooks.add(states, hook)
+            return hook
+
+        return decorate
+
+    def on_shutdown(self, function: _Function) -> _Function:
+        """Decorate a function to be called, without arguments, when the server begins to stop.
+
+        It runs in a thread of its own while requests in progress go on; the server's graceful
+        timeout is its limit too.  What it raises is logged.
+        """
+        self._hooks.add_shutdown(function)
+        return function

@@ -1,0 +1,101 @@
+"""Servers that are not ours: how to find the socket of a request in their environ.
+
+A Connection made here is not managed: no server of ours sees it open, go idle or close, so it is in
+no map and no hook hears of it.  It is kept for as long as the server keeps the socket object, hence
+for all the requests of one keep-alive connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from ._address import AF_UNIX, RemoteAddr
+from ._state import ConnState
+from .connection import Connection
+from .errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from ._address import SocketAddress
+
+__all__ = ["find"]
+
+_KEYS: Final = ("gunicorn.socket", "werkzeug.socket", "gunicorn.sock")
+"""Where servers put it; the last is what gunicorn's ``gevent_pywsgi`` worker uses."""
+
+_connections: weakref.WeakKeyDictionary[socket.socket, Connection] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+"""Guards `_connections`."""
+
+
+def find(environ: dict[str, Any]) -> Connection | None:
+    """Give the Connection of a request on a server that is not ours; None if it shows no socket.
+
+    Args:
+        environ: the request's WSGI environ.
+    """
+    sock = next((environ[key] for key in _KEYS if key in environ), None)
+    if not isinstance(sock, socket.socket) or sock.fileno() < 0:
+        return None
+    with _lock:
+        connection = _connections.get(sock)
+        if connection is None:
+            connection = _connections[sock] = _adopt(sock)
+    return connection
+
+
+class _Foreign:
+    """Owns the connections of servers that are not ours: there is nothing it can do for them."""
+
+    def force_close(self, connection: Connection) -> NoReturn:
+        raise UnsupportedError(
+            f"{connection!r} is kept by a server that is not ours; "
+            "use flask_rawsocket.Worker or `flask rawsocket run`"
+        )
+
+
+_owner: Final = _Foreign()
+
+
+class _ForeignConnection(Connection):
+    """A Connection that does not keep the server's socket alive: the server does, or nobody."""
+
+    __slots__ = ("_ref",)
+
+    @property
+    def _sock(self) -> socket.socket | None:  # type: ignore[override]
+        return self._ref()
+
+    @_sock.setter
+    def _sock(self, sock: socket.socket) -> None:
+        self._ref = weakref.ref(sock)
+
+    @property
+    def state(self) -> ConnState:
+        """ACTIVE or CLOSED: whoever sees it is in a request, and no more than that is known."""
+        sock = self._sock
+        return ConnState.CLOSED if sock is None or sock.fileno() < 0 else ConnState.ACTIVE
+
+
+def _adopt(sock: socket.socket) -> Connection:
+    remote: SocketAddress = ""
+    # A peer that has reset the connection already has no name any more (ENOTCONN).
+    with contextlib.suppress(OSError):
+        remote = sock.getpeername()
+    connection = _ForeignConnection(
+        sock,
+        _owner,
+        family=sock.family,
+        remote_address=remote,
+        local_address=sock.getsockname(),
+        managed=False,
+    )
+    is_unix = sock.family == AF_UNIX
+    connection.key = (
+        RemoteAddr.override(os.getpid(), connection.id) if is_unix else RemoteAddr.of_peer(remote)
+    )
+    return connection

@@ -1,0 +1,236 @@
+"""The development server: the names of ``werkzeug.serving``, with tracked connections.
+
+It is Werkzeug's own server but for where the connection comes from and when TLS shakes hands: in
+the connection's thread, so that a client which stalls in its handshake stops nobody else.  Like
+Werkzeug's, it closes the connection after every response; IDLE does not exist here.
+
+In a forking server the child tracks its one connection; the parent, which only hands it over, does
+not see it in its map.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import werkzeug.serving
+from werkzeug.serving import is_running_from_reloader
+
+from . import _environ
+from ._listener import HeaderTimeoutError, Listener, TrackedSocket, track_tls
+from ._state import CloseReason, ConnState
+from .tracker import process_tracker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from .connection import Connection
+
+__all__ = [
+    "BaseWSGIServer",
+    "ForkingWSGIServer",
+    "ThreadedWSGIServer",
+    "WSGIRequestHandler",
+    "is_running_from_reloader",
+    "make_server",
+    "run_simple",
+]
+
+_CAPACITY_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
+    """Werkzeug's handler, which puts the connection into the environ."""
+
+    @property
+    def tracked(self) -> Connection | None:
+        """The connection that is being handled; None where `connection` is not a tracked socket."""
+        return getattr(self.connection, "connection", None)
+
+    def make_environ(self) -> WSGIEnvironment:
+        """Give Werkzeug's environ with the connection in it."""
+        connection = self.tracked
+        if connection is not None:
+            self.connection.head_complete()  # type: ignore[attr-defined]
+            connection._ending = CloseReason.ERROR  # noqa: SLF001
+        environ = super().make_environ()
+        if connection is not None:
+            _environ.put(environ, connection)
+        return environ
+
+    def handle(self) -> None:
+        """Handle a request; answer 408 to a head that comes too slowly (RFC 9110, 15.5.9)."""
+        try:
+            super().handle()
+        except HeaderTimeoutError as exc:
+            connection = self.tracked
+            if connection is not None and connection.state is ConnState.ACTIVE:
+                self.requestline, self.request_version, self.command = "", "HTTP/1.1", ""
+                with contextlib.suppress(OSError):
+                    self.send_error(408, explain=str(exc))
+
+    def connection_dropped(
+        self, error: BaseException, environ: WSGIEnvironment | None = None
+    ) -> None:
+        """Note that it was the client who ended the connection."""
+        connection = self.tracked
+        if connection is not None:
+            connection._ending = CloseReason.CLIENT  # noqa: SLF001
+        super().connection_dropped(error, environ)
+
+
+class _Watched:
+    """A WSGI application, watched for how its response ends."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._app, name)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        body = self._app(environ, start_response)
+        connection = _environ.get(environ)
+        return body if connection is None else _WatchedBody(body, connection)
+
+
+class _WatchedBody:
+    """A response's body, which notes when it has been given out whole."""
+
+    def __init__(self, body: Iterable[bytes], connection: Connection) -> None:
+        self._body = body
+        self._connection = connection
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._body
+        self._connection._ending = CloseReason.AFTER_RESPONSE  # noqa: SLF001
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()
+
+
+class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
+    """Werkzeug's server for one request at a time, tracked."""
+
+    tracker = process_tracker
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        app: WSGIApplication,
+        handler: type[werkzeug.serving.WSGIRequestHandler] | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(host, port, _Watched(app), handler or WSGIRequestHandler, *args, **kwargs)
+        if self.ssl_context is not None:
+            track_tls(self.ssl_context)
+        self._listener = Listener(self.socket, self.tracker)
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection, tracked; its TLS handshake comes later."""
+        try:
+            return self._accept()
+        except OSError as exc:
+            if exc.errno in _CAPACITY_ERRORS:
+                self.log("error", "Cannot accept connections: %s", exc)
+                time.sleep(0.1)  # the connection stays in the backlog, and this would spin
+            raise
+
+    def _accept(self) -> tuple[socket.socket, Any]:
+        return self._listener.accept()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Shake hands where there is TLS, then serve the request; here the hooks run."""
+        self.tracker.run_hooks(request.connection)
+        if not isinstance(client_address, tuple):
+            # Werkzeug indexes the address, in its log before it has made it a tuple itself.
+            client_address = (client_address or "<local>", 0)
+        if self.ssl_context is None:
+            request.expect_head()
+            super().finish_request(request, client_address)
+            return
+        try:
+            request = self.ssl_context.wrap_socket(request, server_side=True)
+        except (OSError, HeaderTimeoutError) as exc:
+            self.log("info", "TLS handshake failed: %s", exc)
+            return
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            self.shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Stop: call the functions given to ``on_shutdown``, then close the listening socket."""
+        if "_listener" in vars(self):
+            del self._listener
+            self.tracker.shutdown()
+        super().server_close()
+
+
+class ThreadedWSGIServer(werkzeug.serving.ThreadedWSGIServer, BaseWSGIServer):
+    """Werkzeug's threaded server, tracked."""
+
+
+class ForkingWSGIServer(werkzeug.serving.ForkingWSGIServer, BaseWSGIServer):
+    """Werkzeug's forking server, tracked in the child that handles the connection."""
+
+    def _accept(self) -> tuple[socket.socket, Any]:
+        return socket.socket.accept(self.socket)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """In the child: track the connection, then serve it."""
+        sock = TrackedSocket(request.family, request.type, request.proto, request.detach())
+        sock, address = self._listener.adopt(sock, client_address)
+        try:
+            super().finish_request(sock, address)
+        finally:
+            self.shutdown_request(sock)
+
+
+def make_server(
+    host: str,
+    port: int,
+    app: WSGIApplication,
+    threaded: bool = False,  # noqa: FBT001, FBT002  Werkzeug's signature
+    processes: int = 1,
+    request_handler: type[werkzeug.serving.WSGIRequestHandler] | None = None,
+    passthrough_errors: bool = False,  # noqa: FBT001, FBT002
+    ssl_context: Any = None,
+    fd: int | None = None,
+) -> BaseWSGIServer:
+    """Make a server as ``werkzeug.serving.make_server`` does, with the same arguments."""
+    if threaded and processes > 1:
+        raise ValueError("Cannot have a multi-thread and multi-process server.")
+    rest = (request_handler, passthrough_errors, ssl_context, fd)
+    if processes > 1:
+        return ForkingWSGIServer(host, port, app, processes, *rest)
+    return (ThreadedWSGIServer if threaded else BaseWSGIServer)(host, port, app, *rest)
+
+
+@contextlib.contextmanager
+def replacing_werkzeug() -> Iterator[None]:
+    """Inside, Werkzeug's ``make_server`` makes our servers, for what calls it by that name.
+
+    ``run_simple`` and ``flask run`` do a good deal besides making a server, and take no other.
+    They are a process's main call; nobody else makes a server meanwhile.
+    """
+    original = werkzeug.serving.make_server
+    werkzeug.serving.make_server = make_server  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        werkzeug.serving.make_server = original
+
+
+def run_simple(*args: Any, **kwargs: Any) -> None:
+    """Run the development server as ``werkzeug.serving.run_simple`` does, with its arguments."""
+    with replacing_werkzeug():
+        werkzeug.serving.run_simple(*args, **kwargs)

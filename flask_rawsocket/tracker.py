@@ -1,0 +1,222 @@
+"""`ConnectionTracker`: the one that says what a connection is doing.
+
+Three rules.  Only this file writes a connection's state, its reason and the map.  The map is
+changed before the hooks run, so what a hook sees agrees with what it is told.  No hook and no
+system call runs under the lock.
+
+A server reports events (`opened`, `received`, `responded`, `closed`), not states: an event that
+comes too late, such as a byte read on a connection that another thread has closed, is dropped here.
+Hook calls that an event makes due are queued with the connection, and made in order by whichever
+thread calls `run_hooks`, one at a time.  `opened` never makes them: it runs on the accept path.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from . import sockinfo
+from ._address import AF_UNIX, RemoteAddr
+from ._hooks import call
+from ._map import ConnectionMap
+from ._state import CloseReason, ConnState, check_transition
+from .connection import Connection
+
+if TYPE_CHECKING:
+    import socket
+
+    from ._address import SocketAddress
+    from ._hooks import Hooks
+
+__all__ = ["ConnectionTracker", "Settings", "guess_reason", "process_tracker"]
+
+_BEFORE_REQUEST = (ConnState.NEW, ConnState.IDLE)
+
+
+@dataclass(slots=True)
+class Settings:
+    """What an application configures of the server that it runs in, for the whole process."""
+
+    header_timeout: float | None = 10.0
+    """Seconds from a request's first byte to the end of its head; None for no limit."""
+
+    unix_remote_addr: bool = True
+    """Whether the override of a UNIX peer is its REMOTE_ADDR too."""
+
+
+class ConnectionTracker:
+    """The connections of one process: their states, the map of the live ones, and the hooks.
+
+    Attributes:
+        connections: the live connections, a read-only mapping.
+        settings: what the application configured.
+    """
+
+    def __init__(self) -> None:
+        self.connections = ConnectionMap()
+        self.settings = Settings()
+        self._hooks: tuple[weakref.ref[Hooks], ...] = ()
+        """Weak, so that an application that is gone takes its hooks with it."""
+        self._lock = threading.Lock()
+        """Guards the map, every connection's state and its queue of hook calls."""
+        self._pid = os.getpid()
+
+    def add_hooks(self, hooks: Hooks) -> None:
+        """Let `hooks` hear of every connection of this process for as long as they exist."""
+        with self._lock:
+            alive = [each for each in self._hooks if each() is not None]
+            if all(each() is not hooks for each in alive):
+                alive.append(weakref.ref(hooks))
+            self._hooks = tuple(alive)
+
+    def opened(
+        self,
+        sock: socket.socket,
+        family: socket.AddressFamily,
+        remote_address: SocketAddress,
+        local_address: SocketAddress,
+    ) -> Connection:
+        """Enter a connection that was just accepted.
+
+        Its NEW hooks are left waiting for `run_hooks`.
+
+        Args:
+            sock: the connected socket.
+            family: its address family.
+            remote_address: the peer's address, as ``accept()`` returned it.
+            local_address: our end's.
+        """
+        connection = Connection(
+            sock,
+            self,
+            family=family,
+            remote_address=remote_address,
+            local_address=local_address,
+        )
+        if family == AF_UNIX:
+            key = RemoteAddr.override(self._pid, connection.id)
+        else:
+            key = RemoteAddr.of_peer(remote_address)
+        with self._lock:
+            self.connections._add(connection, key)
+            self._change(connection, ConnState.NEW)
+        return connection
+
+    def received(self, connection: Connection) -> None:
+        """The first byte of a request has been read."""
+        with self._lock:
+            if connection._state not in _BEFORE_REQUEST:
+                return
+            due = self._change(connection, ConnState.ACTIVE)
+        if due:
+            self.run_hooks(connection)
+
+    def responded(self, connection: Connection) -> None:
+        """A response has ended, and the connection is kept alive."""
+        with self._lock:
+            if connection._state is not ConnState.ACTIVE:
+                return
+            due = self._change(connection, ConnState.IDLE)
+        if due:
+            self.run_hooks(connection)
+
+    def closed(self, connection: Connection, reason: CloseReason | None = None) -> None:
+        """The descriptor is about to be closed; return when the hooks have seen it open.
+
+        Args:
+            connection: the one that ends.  Its second end is nobody's business.
+            reason: why, where the caller knows better than what the server noted on the way.
+        """
+        if connection._state is ConnState.CLOSED:
+            return
+        reason = reason or connection._ending or guess_reason(connection._sock)
+        with self._lock:
+            if connection._state is ConnState.CLOSED:
+                return
+            connection.close_reason = reason
+            self.connections._remove(connection)
+            due = self._change(connection, ConnState.CLOSED)
+        if due:
+            self.run_hooks(connection)
+
+    def has_hooks(self, state: ConnState) -> bool:
+        """Tell whether anything is hooked on a change into `state`."""
+        return any((hooks := ref()) is not None and hooks.into(state) for ref in self._hooks)
+
+    def run_hooks(self, connection: Connection) -> None:
+        """Make the hook calls that are due for `connection`; return when they have been made.
+
+        Another thread that is at it is waited for.  A hook that causes a change of its own
+        connection gets that change's calls made in order, behind those already due.
+        """
+        calls, lock = connection._calls, connection._dispatch_lock
+        if calls is None or lock is None:
+            return
+        with lock:
+            while calls:
+                hook, old, new = calls.popleft()
+                call(hook, connection, old, new)
+
+    def shutdown(self) -> None:
+        """The server begins to stop: call what `RawSocket.on_shutdown` was given."""
+        for ref in self._hooks:
+            hooks = ref()
+            for function in hooks.shutdown if hooks is not None else ():
+                call(function)
+
+    def force_close(self, connection: Connection) -> None:
+        """Have `connection` closed after the response in hand, or after its next one."""
+        ask = connection._force_close
+        connection._force_close = True
+        if callable(ask):
+            ask()
+
+    def _change(self, connection: Connection, new: ConnState) -> bool:
+        """Make a move, and queue the hook calls it makes due; tell whether there are any.
+
+        The one place that writes a state.  The caller holds the lock.
+        """
+        old = connection._state
+        check_transition(connection, old, new)
+        connection._state = new
+        due = False
+        for ref in self._hooks:
+            hooks = ref()
+            for hook in hooks.into(new) if hooks is not None else ():
+                self._queue_of(connection).append((hook, old, new))
+                due = True
+        return due
+
+    @staticmethod
+    def _queue_of(connection: Connection) -> deque:  # type: ignore[type-arg]
+        if connection._calls is None:
+            connection._calls = deque()
+            # Re-entrant: a hook may close its own connection.
+            connection._dispatch_lock = threading.RLock()
+        return connection._calls
+
+    def _after_fork(self) -> None:
+        """Start anew in a child: its parent's connections are not its own."""
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self.connections._clear()
+
+
+def guess_reason(sock: socket.socket | None) -> CloseReason:
+    """Ask the kernel whose doing the end of `sock` is, where the server did not note it."""
+    if sock is None or sock.fileno() < 0:
+        return CloseReason.ERROR
+    if sockinfo.peer_status(sock) is sockinfo.PeerStatus.OPEN:
+        return CloseReason.ERROR
+    return CloseReason.CLIENT
+
+
+process_tracker = ConnectionTracker()
+"""The tracker of this process, which every server and every application in it shares."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=process_tracker._after_fork)

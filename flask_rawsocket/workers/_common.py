@@ -1,0 +1,218 @@
+"""What the gunicorn workers share: seams, listeners, TLS, the environ, the error path, the stop.
+
+gunicorn is not pinned from above.  What we rely on is checked when the arbiter starts, so that a
+release that has moved it fails in one sentence there, not in a request.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import gunicorn
+from gunicorn import http, util
+from gunicorn.workers import base
+
+from .. import _environ
+from .._address import ProxyHeader
+from .._listener import HeaderTimeoutError, Listener, track_tls
+from .._state import CloseReason, ConnState
+from ..tracker import process_tracker
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterable
+
+    from ..connection import Connection
+    from ..tracker import ConnectionTracker
+
+__all__ = ["ACCEPT_PAUSE", "TrackingWorker", "check_seams"]
+
+CAPACITY_ERRORS: Final = frozenset(
+    {
+        errno.EMFILE,  # this process is out of descriptors
+        errno.ENFILE,  # the system is
+        errno.ENOBUFS,  # the kernel is out of socket buffers
+        errno.ENOMEM,  # or of memory
+    }
+)
+"""Why accept() may fail while the listener is sound: wait and try again (accept(2))."""
+
+PASSING_ERRORS: Final = frozenset(
+    {
+        errno.EAGAIN,  # another worker was quicker
+        errno.ECONNABORTED,  # the client has left already
+        # Errors of the new connection's own network, which Linux hands to accept().
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+    }
+)
+"""Why accept() may fail for one connection only: go on with the next (accept(2), error handling)."""
+
+ACCEPT_PAUSE: Final = 0.25
+"""How long a worker that is out of descriptors leaves new connections in the backlog, in seconds."""
+
+
+def check_seams(worker: type[base.Worker], seams: Iterable[tuple[object, str]]) -> None:
+    """Check that this gunicorn has what `worker` relies on.
+
+    Args:
+        worker: the worker class, for the text.
+        seams: pairs of a module or class of gunicorn's and an attribute that it must have.
+
+    Raises:
+        RuntimeError: something is missing; gunicorn prints the text and stops.
+    """
+    missing = [
+        f"{getattr(owner, '__qualname__', getattr(owner, '__name__', owner))}.{name}"
+        for owner, name in seams
+        if not hasattr(owner, name)
+    ]
+    if missing:
+        raise RuntimeError(
+            f"flask_rawsocket.workers.{worker.__name__} needs {', '.join(missing)}, "
+            f"which gunicorn {gunicorn.__version__} does not have; gunicorn 25.3 to 27.0 do."
+        )
+
+
+class TrackingWorker(base.Worker):
+    """Comes before a worker class of gunicorn's, and tracks the connections it accepts."""
+
+    tracker: ConnectionTracker = process_tracker
+
+    SEAMS: tuple[tuple[object, str], ...] = (
+        (base.Worker, "init_process"),
+        (base.Worker, "load_wsgi"),
+        (base.Worker, "handle_error"),
+        (http, "get_parser"),
+        (util, "write_error"),
+    )
+    """What we rely on beyond the documented settings: pairs of an owner and a name."""
+
+    _stopping_told = False
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Check the seams; the arbiter calls this before it starts any worker."""
+        check_seams(cls, cls.SEAMS)
+        inherited = getattr(super(), "check_config", None)
+        if inherited is not None:
+            inherited(cfg, log)
+
+    def init_process(self) -> None:
+        """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
+        self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
+        if self.cfg.is_ssl:
+            self._track_tls()
+        super().init_process()
+
+    def _track_tls(self) -> None:
+        make = self.cfg.ssl_context
+
+        def ssl_context(conf: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+            return track_tls(make(conf, default))
+
+        self.cfg.set("ssl_context", ssl_context)
+
+    def load_wsgi(self) -> None:
+        """Load the application, and put the connection into the environ that it gets."""
+        super().load_wsgi()
+        app = self.wsgi
+
+        def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
+            connection = environ["gunicorn.socket"].connection
+            if connection is not None:
+                _environ.put(environ, connection)
+            return app(environ, start_response)
+
+        self.wsgi = wsgi
+
+    def begin_request(self, sock: Any, req: Any) -> Connection | None:
+        """The head of `req` has been read from `sock`: note what it says of the connection."""
+        sock.head_complete()
+        connection: Connection | None = sock.connection
+        if connection is None:
+            return None
+        # If it ends before its response does, the view or the peer did it; who says more knows.
+        connection._ending = CloseReason.ERROR
+        if connection._force_close is True:
+            req.force_close()
+        else:
+            connection._force_close = req.force_close
+        info = getattr(req, "proxy_protocol_info", None)  # a uwsgi request has none
+        if info:
+            connection.proxy = _proxy_header(info)
+        return connection
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer and log a request that failed, as gunicorn does, whatever the address is.
+
+        A head that came too slowly is answered with 408 (RFC 9110, section 15.5.9); a client that
+        sent nothing is not answered.
+        """
+        connection = getattr(client, "connection", None)
+        if isinstance(exc, HeaderTimeoutError):
+            self.log.debug("%s: %s", connection, exc)
+            if connection is not None and connection.state is ConnState.ACTIVE:
+                _write_timeout(client)
+            return
+        if connection is not None:
+            connection._ending = CloseReason.ERROR
+        if isinstance(addr, (str, bytes)):
+            # gunicorn takes the address apart, and of a UNIX peer's text would log one letter.
+            addr = (addr.decode(errors="replace") if isinstance(addr, bytes) else str(addr), -1)
+        super().handle_error(req, client, addr, exc)
+
+    def tell_stopping(self) -> None:
+        """Call what applications gave to ``RawSocket.on_shutdown``; once."""
+        if not self._stopping_told:
+            self._stopping_told = True
+            self.tracker.shutdown()
+
+    def close_connections(self) -> None:
+        """Close what is left when the worker ends; the hooks run here, nobody else waits."""
+        for connection in self.tracker.connections.values():
+            sock = connection._sock
+            if sock is not None and connection.state is not ConnState.HIJACKED:
+                connection._ending = connection._ending or CloseReason.SHUTDOWN
+                util.close(sock)
+
+    def accept_failed(self, exc: OSError) -> bool:
+        """Judge a failed ``accept()``: tell whether to pause, and raise what nothing can be done of.
+
+        Args:
+            exc: what it raised.
+        """
+        if exc.errno in PASSING_ERRORS:
+            return False
+        if exc.errno not in CAPACITY_ERRORS:
+            raise exc
+        now = time.monotonic()
+        if now >= self._next_complaint:
+            self._next_complaint = now + 10.0
+            self.log.error("Cannot accept connections: %s", exc)
+        return True
+
+    _next_complaint = 0.0
+
+
+def _write_timeout(client: Any) -> None:
+    try:
+        util.write_error(client, 408, "Request Timeout", "")
+    except OSError:
+        pass  # it is gone, or its TLS was never set up: there is nobody to tell
+
+
+def _proxy_header(info: dict[str, Any]) -> ProxyHeader:
+    def pair(host: str | None, port: int | None) -> tuple[str, int] | None:
+        return (host, int(port)) if host is not None and port is not None else None
+
+    return ProxyHeader(
+        protocol=info["proxy_protocol"],
+        source=pair(info["client_addr"], info["client_port"]),
+        destination=pair(info["proxy_addr"], info["proxy_port"]),
+    )

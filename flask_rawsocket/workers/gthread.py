@@ -1,0 +1,342 @@
+"""`ThreadWorker`: gunicorn's ``gthread`` worker, tracked, and stingy with its threads.
+
+The main thread waits for bytes, with the poller that gunicorn has for kept-alive connections; a
+connection is in a pool thread only while there is something to read or a request in hand.  What
+differs from gunicorn's own:
+
+- a new connection goes to the poller, not to a thread that waits for its first byte;
+- so does a TLS connection whose handshake is done and whose request has not come;
+- the lingering close (RFC 9112, section 9.6) waits in the poller as well, not on the main thread;
+- `nr_conns` is taken down in one place, once for each connection, whatever happens to its socket.
+
+No hook runs on the main thread.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import selectors
+import socket
+import ssl
+import time
+from collections import OrderedDict
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from gunicorn.workers import gthread
+
+from .._state import CloseReason, ConnState
+from ._common import ACCEPT_PAUSE, TrackingWorker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from .._listener import Listener
+
+__all__ = ["ThreadWorker"]
+
+LINGER_TIMEOUT: Final = 2.0
+"""How long a closed connection may still send, in seconds; as gunicorn's ``close_graceful``."""
+
+LINGER_BYTES: Final = 65536
+"""How much it may send; likewise."""
+
+SILENT_TIMEOUT: Final = 5.0
+"""What a new connection is given beyond `keepalive` for its first byte: gunicorn's own sum."""
+
+_QUIET: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
+"""The peer's going, or the application's close; nothing to log."""
+
+
+class _Next(enum.Enum):
+    """What the main thread is to do with a connection that a pool thread has let go."""
+
+    WAIT = "wait for its first byte"
+    LINGER = "let it finish its closing handshake"
+
+
+class _Queue:
+    """What gunicorn does with its deques of connections, with a `remove` that need not search.
+
+    gunicorn removes a connection whenever it becomes readable; beside 5,000 idle ones that was a
+    search through 5,000.
+    """
+
+    def __init__(self) -> None:
+        self._conns: OrderedDict[TConn, None] = OrderedDict()
+
+    def append(self, conn: TConn) -> None:
+        self._conns[conn] = None
+
+    def remove(self, conn: TConn) -> None:
+        del self._conns[conn]
+
+    def popleft(self) -> TConn:
+        return self._conns.popitem(last=False)[0]
+
+    def __getitem__(self, index: int) -> TConn:
+        if index != 0 or not self._conns:
+            raise IndexError(index)  # gunicorn asks for the first one only
+        return next(iter(self._conns))
+
+    def __iter__(self) -> Iterator[TConn]:
+        return iter(self._conns)
+
+    def __len__(self) -> int:
+        return len(self._conns)
+
+
+class TConn(gthread.TConn):
+    """A connection as gunicorn's ``gthread`` keeps it, with a close that cannot fail."""
+
+    worker: ThreadWorker
+    """Who closes it: set when it is accepted."""
+
+    pipelined = False
+    """Whether the parser holds the beginning of the next request already."""
+
+    def close(self, graceful: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        """Close it, called by gunicorn's main thread; hooks run elsewhere.
+
+        gunicorn counts a connection down before it closes it, and once more if that fails.
+        """
+        connection = self.sock.connection
+        if connection is not None and connection._ending is None:
+            idle = connection.state in (ConnState.NEW, ConnState.IDLE)
+            if not self.worker.alive:
+                connection._ending = CloseReason.SHUTDOWN
+            elif idle:
+                connection._ending = CloseReason.KEEPALIVE_TIMEOUT
+        self.worker.close_elsewhere(self.sock)
+
+
+class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
+    """``gunicorn -k flask_rawsocket.Worker``."""
+
+    SEAMS = (
+        *TrackingWorker.SEAMS,
+        (gthread, "TConn"),
+        (gthread.TConn, "init"),
+        (gthread.ThreadWorker, "accept"),
+        (gthread.ThreadWorker, "enqueue_req"),
+        (gthread.ThreadWorker, "finish_request"),
+        (gthread.ThreadWorker, "handle"),
+        (gthread.ThreadWorker, "handle_request"),
+        (gthread.ThreadWorker, "murder_pending"),
+        (gthread.ThreadWorker, "on_pending_socket_readable"),
+        (gthread.ThreadWorker, "run"),
+        (gthread.ThreadWorker, "set_accept_enabled"),
+        (gthread.ThreadWorker, "wait_for_and_dispatch_events"),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pending_conns: Any = _Queue()
+        self.keepalived_conns: Any = _Queue()
+        self.lingering_conns = _Queue()
+        """Closed on our side, and read until the peer closes too; still counted."""
+        self._accept_again = 0.0
+
+    # On the main thread
+
+    def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001
+        """Accept or stop accepting; not yet again while the machine is out of descriptors."""
+        if enabled and time.monotonic() < self._accept_again:
+            return
+        super().set_accept_enabled(enabled)
+        if not enabled and not self.alive:
+            self.tpool.submit(self.tell_stopping)
+
+    def accept(self, listener: Listener) -> None:
+        """Accept a connection and let the poller wait for its first byte."""
+        try:
+            sock, addr = listener.accept()
+        except OSError as exc:
+            if self.accept_failed(exc):
+                self._accept_again = time.monotonic() + ACCEPT_PAUSE
+                self.set_accept_enabled(False)
+            return
+        self.nr_conns += 1
+        conn = TConn(self.cfg, sock, addr, listener.getsockname())
+        conn.worker = self
+        self._wait_for_bytes(conn)
+        connection = sock.connection
+        if connection is not None and connection._calls:
+            self.tpool.submit(self.tracker.run_hooks, connection)
+
+    def _wait_for_bytes(self, conn: TConn) -> None:
+        conn.timeout = time.monotonic() + SILENT_TIMEOUT + self.cfg.keepalive
+        self.pending_conns.append(conn)
+        self.poller.register(
+            conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn)
+        )
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait and dispatch as gunicorn does, then end the lingering that has lasted too long."""
+        if self.lingering_conns:
+            timeout = max(0.0, min(timeout, self.lingering_conns[0].timeout - time.monotonic()))
+        super().wait_for_and_dispatch_events(timeout)
+        now = time.monotonic()
+        while self.lingering_conns and self.lingering_conns[0].timeout <= now:
+            self._end_linger(self.lingering_conns[0])
+
+    def finish_request(self, conn: TConn, fs: Future[Any]) -> None:
+        """Take a connection back from the pool: keep it, wait for it, let it linger, or be done."""
+        result = fs.result() if not fs.cancelled() and fs.exception() is None else False
+        if result is _Next.WAIT:
+            self._wait_for_bytes(conn)
+        elif result is _Next.LINGER:
+            conn.timeout = time.monotonic() + LINGER_TIMEOUT
+            self.lingering_conns.append(conn)
+            self.poller.register(
+                conn.sock, selectors.EVENT_READ, partial(self._on_lingering_readable, conn)
+            )
+        elif result and conn.parser.unreader.buf.tell():
+            # The next request, or its beginning, has been read already: the poller would not see
+            # it (gunicorn before 27.0 left it there until the client sent more).
+            conn.pipelined = True
+            self.enqueue_req(conn)
+        elif result:
+            super().finish_request(conn, fs)
+        else:
+            self.nr_conns -= 1
+            if conn.sock.fileno() >= 0:  # the thread failed before it could close
+                conn.close()
+
+    def _on_lingering_readable(self, conn: TConn, _sock: socket.socket) -> None:
+        if _drained(conn):
+            self._end_linger(conn)
+
+    def _end_linger(self, conn: TConn) -> None:
+        self.lingering_conns.remove(conn)
+        self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        self.close_elsewhere(conn.sock)
+
+    def close_elsewhere(self, sock: Any) -> None:
+        """Close `sock` from the main thread: here if nothing is hooked on it, else in the pool."""
+        connection = sock.connection
+        if connection is None or not (
+            connection._calls or self.tracker.has_hooks(ConnState.CLOSED)
+        ):
+            _close(sock)
+            return
+        try:
+            self.tpool.submit(_close, sock)
+        except RuntimeError:  # the pool has been shut down; nobody waits for the main thread now
+            _close(sock)
+
+    def run(self) -> None:
+        """Serve until the worker is to stop; then close what is left."""
+        try:
+            super().run()
+        finally:
+            self.tell_stopping()
+            self.close_connections()
+
+    # In a pool thread
+
+    def handle(self, conn: TConn) -> Any:
+        """Serve the connection, which has something to read, and say what is to become of it."""
+        sock = conn.sock
+        if self.cfg.is_ssl:
+            if not conn.initialized and not self._shake_hands(conn):
+                return self._finish(conn)
+            sock = conn.sock
+            if not conn.data_ready:
+                return _Next.WAIT
+            sock.expect_head()
+        if conn.pipelined:
+            conn.pipelined = False
+            sock.request_begun()
+        if super().handle(conn):
+            sock.await_request()
+            return True
+        return self._finish(conn)
+
+    def _shake_hands(self, conn: TConn) -> bool:
+        """Set up TLS; tell whether there may be a request on it.  ``data_ready`` tells if now."""
+        try:
+            conn.init()
+        except ssl.SSLEOFError as exc:
+            self.log.debug("TLS handshake broken off: %s", exc)
+            return False
+        except OSError as exc:
+            if isinstance(exc, ssl.SSLError) or exc.errno not in _QUIET:
+                self.handle_error(None, conn.sock, conn.client, exc)
+            return False
+        except Exception as exc:  # noqa: BLE001  reported as gunicorn reports it
+            self.handle_error(None, conn.sock, conn.client, exc)
+            return False
+        conn.data_ready = bool(conn.sock.pending()) or _is_readable(conn.sock)
+        if not conn.data_ready:
+            conn.sock.head_complete()
+        return True
+
+    def handle_http2(self, conn: TConn) -> Any:
+        """Serve HTTP/2 until the connection ends, as gunicorn does: on this thread."""
+        conn.sock.head_complete()
+        return super().handle_http2(conn)
+
+    def handle_request(self, req: Any, conn: TConn) -> bool:
+        """Serve one request, and note how the connection will have ended if it ends now."""
+        connection = self.begin_request(conn.sock, req)
+        try:
+            keepalive = bool(super().handle_request(req, conn))
+        except ConnectionError:
+            if connection is not None:
+                connection._ending = CloseReason.CLIENT
+            raise
+        if connection is None:
+            return keepalive
+        if connection._force_close is True:
+            keepalive = False
+        connection._force_close = False
+        connection._ending = None if keepalive else CloseReason.AFTER_RESPONSE
+        return keepalive
+
+    def _finish(self, conn: TConn) -> Any:
+        """Begin to close: say FIN, and go on reading in the poller until the peer has said it."""
+        sock = conn.sock
+        try:
+            sock.shutdown(socket.SHUT_WR)
+            sock.setblocking(False)
+        except OSError:
+            _close(sock)
+            return False
+        if _drained(conn):
+            _close(sock)
+            return False
+        return _Next.LINGER
+
+
+def _drained(conn: TConn) -> bool:
+    """Throw away what the peer has sent since we closed; tell whether it has had its time."""
+    total = 0
+    while total < LINGER_BYTES:
+        try:
+            # The base class's: under TLS these are no records any more, and no request either way.
+            data = socket.socket.recv(conn.sock, 8192)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        if not data:
+            return True
+        total += len(data)
+    return True
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
+def _close(sock: socket.socket) -> None:
+    try:
+        sock.close()
+    except OSError:
+        pass  # a descriptor is released even where close() complains (close(2))

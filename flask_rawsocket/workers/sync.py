@@ -1,0 +1,71 @@
+"""`SyncWorker`: gunicorn's ``sync`` worker, tracked.
+
+It handles one connection at a time on its only thread, which is thereby the connection's own: the
+hooks run there.  It always closes after a response, so IDLE does not exist here.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.workers import sync
+
+from .._state import CloseReason
+from ._common import ACCEPT_PAUSE, TrackingWorker
+
+if TYPE_CHECKING:
+    from .._listener import Listener, TrackedSocket
+
+__all__ = ["SyncWorker"]
+
+
+class SyncWorker(TrackingWorker, sync.SyncWorker):
+    """``gunicorn -k flask_rawsocket.workers.SyncWorker``."""
+
+    SEAMS = (
+        *TrackingWorker.SEAMS,
+        (sync.SyncWorker, "accept"),
+        (sync.SyncWorker, "handle"),
+        (sync.SyncWorker, "handle_request"),
+        (sync.SyncWorker, "run"),
+    )
+
+    def accept(self, listener: Listener) -> None:
+        """Accept and serve one connection; wait a little when out of descriptors."""
+        try:
+            super().accept(listener)
+        except OSError as exc:
+            if exc.errno == errno.EAGAIN:
+                raise  # gunicorn waits for the next one
+            if self.accept_failed(exc):
+                select.select([self.PIPE[0]], [], [], ACCEPT_PAUSE)
+
+    def handle(self, listener: Listener, client: TrackedSocket, addr: Any) -> None:
+        """Serve `client`, and no longer than its head may take if it sends none."""
+        connection = client.connection
+        client.expect_head()
+        if connection is not None:
+            self.tracker.run_hooks(connection)
+        super().handle(listener, client, addr)
+
+    def handle_request(self, listener: Listener, req: Any, client: Any, addr: Any) -> None:
+        """Serve one request, and note how its connection will have ended."""
+        connection = self.begin_request(client, req)
+        try:
+            super().handle_request(listener, req, client, addr)
+        except ConnectionError:
+            if connection is not None:
+                connection._ending = CloseReason.CLIENT
+            raise
+        if connection is not None:
+            connection._ending = CloseReason.AFTER_RESPONSE
+
+    def run(self) -> None:
+        """Serve until the worker is to stop, then say so and close what is left."""
+        try:
+            super().run()
+        finally:
+            self.tell_stopping()
+            self.close_connections()

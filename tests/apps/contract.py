@@ -1,0 +1,152 @@
+"""The application of the server contract: it records every change of state in a file."""
+
+import json
+import os
+import socket
+import threading
+
+from flask import Flask, Response, request
+
+from flask_rawsocket import ConnState, RawSocket, current_conn
+
+app = Flask(__name__)
+app.config["PROPAGATE_EXCEPTIONS"] = False
+app.config.from_prefixed_env("CONTRACT")
+rawsocket = RawSocket(app)
+
+_record = os.open(os.environ["CONTRACT_RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
+def record(**event):
+    os.write(_record, json.dumps(event).encode() + b"\n")
+
+
+@rawsocket.on_state_change
+def changed(conn, old, new):
+    try:
+        usable = conn.sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+    except OSError:
+        usable = False
+    record(
+        id=conn.id,
+        key=conn.key,
+        old=old and old.name,
+        new=new.name,
+        reason=conn.close_reason and conn.close_reason.name,
+        usable=usable,
+        in_map=conn.key in rawsocket.connections,
+        main=threading.current_thread() is threading.main_thread(),
+    )
+
+
+if os.environ.get("CONTRACT_SLOW_STATE"):
+    slow = threading.Event()
+
+    @rawsocket.on_state_change(ConnState[os.environ["CONTRACT_SLOW_STATE"]])
+    def dawdle(conn, old, new):
+        slow.wait(float(os.environ.get("CONTRACT_SLOW_SECONDS", "1")))
+
+
+if os.environ.get("CONTRACT_FAILING_HOOK"):
+
+    @rawsocket.on_state_change
+    def fail(conn, old, new):
+        raise LookupError("this hook always fails")
+
+
+@rawsocket.on_shutdown
+def stopping():
+    record(shutdown=True)
+
+
+def describe(conn):
+    return {
+        "id": conn.id,
+        "key": conn.key,
+        "state": conn.state.name,
+        "requests": conn.requests,
+        "managed": conn.managed,
+        "is_unix": conn.is_unix,
+        "is_tls": conn.is_tls,
+        "age": conn.age,
+        "opened_at": conn.opened_at.isoformat(),
+        "data": conn.data,
+        "proxy": conn.proxy
+        and {
+            "protocol": conn.proxy.protocol,
+            "source": conn.proxy.source,
+            "destination": conn.proxy.destination,
+        },
+    }
+
+
+@app.route("/", methods=["GET", "POST"])
+def index():
+    conn = current_conn
+    conn.data["seen"] = conn.data.get("seen", 0) + 1
+    return describe(conn) | {
+        "remote_addr": request.remote_addr,
+        "scheme": request.scheme,
+        "pid": os.getpid(),
+        "same": current_conn.id == rawsocket.current_conn.id,
+        "alive": len(rawsocket.connections),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "nr_conns": nr_conns(),
+    }
+
+
+def nr_conns():
+    """Give the worker's own count: the thread worker is where this view's thread came from."""
+    import gc
+
+    try:
+        from gunicorn.workers.gthread import ThreadWorker
+    except ImportError:
+        return None
+    workers = [each for each in gc.get_objects() if isinstance(each, ThreadWorker)]
+    return workers[0].nr_conns if workers else None
+
+
+@app.get("/stream")
+def stream():
+    def chunks():
+        for _ in range(int(request.args.get("n", 3))):
+            yield b"x" * int(request.args.get("size", 10))
+
+    return Response(chunks(), mimetype="text/plain")
+
+
+@app.get("/fail-midway")
+def fail_midway():
+    def chunks():
+        yield b"x" * 10
+        raise ValueError("a view that fails amid its response")
+
+    return Response(chunks(), mimetype="text/plain")
+
+
+@app.get("/fail")
+def fail_before():
+    raise ValueError("a view that fails")
+
+
+@app.post("/upload")
+def upload():
+    return {"length": len(request.get_data())}
+
+
+@app.post("/unread")
+def unread():
+    return {"read": 0}
+
+
+@app.get("/close")
+def close():
+    current_conn.close_after_response()
+    return describe(current_conn)
+
+
+@app.get("/slow")
+def slow_view():
+    threading.Event().wait(float(request.args.get("seconds", 1)))
+    return describe(current_conn)

@@ -1,0 +1,93 @@
+"""The fixtures: a certificate, and one running server for each server and transport."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from servers import running
+
+SERVERS = ["werkzeug", "sync", "gthread"]
+TRANSPORTS = ["tcp", "unix", "tls"]
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """The paths of a self-signed certificate and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "cert.pem", folder / "key.pem"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return str(paths[0]), str(paths[1])
+
+
+@pytest.fixture(scope="session")
+def run_server(tmp_path_factory, certificate):
+    """A function that runs a server with options and environment of its own, as a context."""
+
+    def run(name, transport="tcp", *options, **kwargs):
+        folder = tmp_path_factory.mktemp(f"{name}-{transport}")
+        return running(name, transport, folder, certificate, *options, **kwargs)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _shared_servers(run_server):
+    """The servers that tests share, started when first asked for."""
+    with contextlib.ExitStack() as stack:
+        started = {}
+
+        def get(name, transport):
+            if (name, transport) not in started:
+                started[name, transport] = stack.enter_context(run_server(name, transport))
+            return started[name, transport]
+
+        yield get
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request):
+    """Each of the transports."""
+    return request.param
+
+
+@pytest.fixture(params=SERVERS)
+def server(request, transport, _shared_servers):
+    """Each of our servers over each transport, with nothing recorded as far as the test sees."""
+    found = _shared_servers(request.param, transport)
+    found.mark()
+    return found
+
+
+@pytest.fixture
+def gthread(transport, _shared_servers):
+    """The thread worker over each transport, likewise."""
+    found = _shared_servers("gthread", transport)
+    found.mark()
+    return found

@@ -1,0 +1,326 @@
+"""Real servers in processes of their own, and raw clients to talk to them.
+
+Nothing here waits for time to pass: `wait_for` waits for a condition.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+APPS = Path(__file__).parent / "apps"
+PATIENCE = 20.0
+"""How long a condition may take to come true, in seconds; a machine can be busy."""
+
+
+def wait_for(condition, what="the condition", timeout=PATIENCE):
+    """Call `condition` until it gives something true, and return that; fail after `timeout`."""
+    deadline = time.monotonic() + timeout
+    pause = 0.002
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"gave up waiting for {what}; it was {result!r}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+    return result
+
+
+def free_port():
+    """Give a TCP port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@dataclass
+class Client:
+    """A raw client connection; what it is not told to send it does not send."""
+
+    sock: socket.socket
+    buffered: bytes = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    @property
+    def key(self):
+        """What the server should call this TCP client."""
+        host, port = self.sock.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def get(self, path="/", *headers, version="1.1", method="GET", body=b""):
+        """Send a request; its answer is for `response` to read."""
+        lines = [f"{method} {path} HTTP/{version}", "Host: test", *headers]
+        self.send("\r\n".join([*lines, "", ""]).encode() + body)
+
+    def response(self):
+        """Read one response by its framing: the status, the headers, and the body."""
+        head, rest = self._until(b"\r\n\r\n")
+        status_line, *lines = head.decode().split("\r\n")
+        headers = {k.lower(): v.strip() for k, v in (line.split(":", 1) for line in lines)}
+        self.buffered = rest
+        if "content-length" in headers:
+            body = self._exactly(int(headers["content-length"]))
+        elif headers.get("transfer-encoding") == "chunked":
+            body = self._chunks()
+        else:
+            body = self.rest()
+        return Response(int(status_line.split()[1]), headers, body)
+
+    def request(self, path="/", *headers, **kwargs):
+        """Send a request and read its response."""
+        self.get(path, *headers, **kwargs)
+        return self.response()
+
+    def rest(self):
+        """Read to the end."""
+        data = self.buffered
+        self.buffered = b""
+        while chunk := self.sock.recv(65536):
+            data += chunk
+        return data
+
+    def at_eof(self):
+        """Tell whether the server has closed; reads and drops what it may have sent before."""
+        with contextlib.suppress(ConnectionError):
+            self.rest()
+        return True
+
+    def close(self):
+        self.sock.close()
+
+    def reset(self):
+        """Close with RST."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def _more(self):
+        chunk = self.sock.recv(65536)
+        if not chunk:
+            raise EOFError(self.buffered)
+        self.buffered += chunk
+
+    def _until(self, end):
+        while end not in self.buffered:
+            self._more()
+        head, rest = self.buffered.split(end, 1)
+        return head, rest
+
+    def _exactly(self, count):
+        while len(self.buffered) < count:
+            self._more()
+        data, self.buffered = self.buffered[:count], self.buffered[count:]
+        return data
+
+    def _chunks(self):
+        body = b""
+        while True:
+            line, self.buffered = self._until(b"\r\n")
+            size = int(line, 16)
+            body += self._exactly(size)
+            self._exactly(2)
+            if not size:
+                return body
+
+
+@dataclass
+class Response:
+    """A response as it was on the wire."""
+
+    status: int
+    headers: dict
+    body: bytes
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+@dataclass
+class RunningServer:
+    """A server in a process of its own, and the record that its application writes."""
+
+    name: str
+    transport: str
+    address: object
+    process: subprocess.Popen
+    record: Path
+    log: Path
+    seen: int = field(default=0)
+
+    @property
+    def keeps_alive(self):
+        return self.name == "gthread"
+
+    def raw(self, source=None):
+        """Open a plain client socket, without TLS whatever the transport is."""
+        if isinstance(self.address, str):
+            sock = socket.socket(socket.AF_UNIX)
+        else:
+            sock = socket.socket()
+            if source is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(source)
+        sock.settimeout(PATIENCE)
+        try:
+            sock.connect(self.address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def connect(self):
+        """Open a client connection, TLS set up where the transport has it."""
+        sock = self.raw()
+        if self.transport == "tls":
+            try:
+                sock = client_context().wrap_socket(sock, server_hostname="localhost")
+            except BaseException:
+                sock.close()
+                raise
+        return Client(sock)
+
+    def events(self):
+        """Give everything that the application has recorded."""
+        if not self.record.exists():
+            return []
+        return [json.loads(line) for line in self.record.read_text().splitlines()]
+
+    def mark(self):
+        """Leave out of `sequences` whatever has been recorded up to now."""
+        self.seen = max((each["id"] for each in self.events() if "id" in each), default=0)
+
+    def sequences(self):
+        """Give, for each connection since `mark`, its states as letters: ``NAIAC``."""
+        found = {}
+        for each in self.events():
+            if each.get("id", 0) > self.seen:
+                found[each["id"]] = found.get(each["id"], "") + each["new"][0]
+        return list(found.values())
+
+    def closed(self):
+        """Give the CLOSED events since `mark`."""
+        return [
+            each for each in self.events() if each.get("new") == "CLOSED" and each["id"] > self.seen
+        ]
+
+    def wait_sequences(self, *expected):
+        """Wait until these and no other sequences stand in the record."""
+        try:
+            wait_for(lambda: sorted(self.sequences()) == sorted(expected), "the sequences")
+        except AssertionError:
+            raise AssertionError(
+                f"expected {sorted(expected)}, got {sorted(self.sequences())}\n{self.tail()}"
+            ) from None
+
+    def tail(self):
+        return self.log.read_text()[-3000:]
+
+    def stop(self, how=signal.SIGTERM):
+        """End the server by its own process id; give its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            raise
+
+
+def client_context():
+    """Give a TLS context that trusts anybody: the certificate is the test's own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+GUNICORN = {
+    "sync": "flask_rawsocket.workers.SyncWorker",
+    "gthread": "flask_rawsocket.Worker",
+    "plain-sync": "sync",
+    "plain-gthread": "gthread",
+}
+
+
+def command(name, transport, bind, certificate, options, app):
+    """Give the command that runs server `name`."""
+    certificate, key = certificate
+    if name in GUNICORN:
+        args = ["-m", "gunicorn", "-k", GUNICORN[name], "--access-logfile", "-", "--no-control-socket"]
+        args += ["--graceful-timeout", "5", "--keep-alive", "15"]
+        if name.endswith("gthread"):
+            args += ["--threads", "4"]
+        for each in bind if isinstance(bind, list) else [bind]:
+            args += ["-b", each]
+        if transport == "tls":
+            args += ["--certfile", certificate, "--keyfile", key]
+        return [sys.executable, *args, *options, app]
+    args = ["run"] if name.startswith("plain") else ["rawsocket", "run"]
+    args = ["-m", "flask", "--app", app, *args]
+    if bind.startswith("unix:"):
+        args += ["--host", "unix://" + bind.removeprefix("unix:")]
+    else:
+        host, port = bind.rsplit(":", 1)
+        args += ["--host", host, "--port", port]
+    if transport == "tls":
+        args += ["--cert", certificate, "--key", key]
+    return [sys.executable, *args, *options]
+
+
+@contextlib.contextmanager
+def running(name, transport, folder, certificate, *options, env=(), app="contract:app", bind=None):
+    """Run a server until the block ends; it is ready when the block begins."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if bind is None:
+        bind = f"unix:{folder}/s" if transport == "unix" else f"127.0.0.1:{free_port()}"
+    first = bind[0] if isinstance(bind, list) else bind
+    address = first.removeprefix("unix:") if first.startswith("unix:") else None
+    if address is None:
+        host, port = first.rsplit(":", 1)
+        address = (host, int(port))
+    record, log = folder / "record", folder / "log"
+    environ = os.environ | {"CONTRACT_RECORD": str(record), "PYTHONPATH": str(APPS), **dict(env)}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command(name, transport, bind, certificate, options, app),
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            start_new_session=True,
+        )
+    server = RunningServer(name, transport, address, process, record, log)
+    try:
+        wait_for(lambda: _answers(server), "the server to answer")
+        yield server
+    finally:
+        server.stop()
+
+
+def _answers(server):
+    if server.process.poll() is not None:
+        raise AssertionError(f"the server has ended:\n{server.tail()}")
+    try:
+        with server.connect() as client:
+            return client.request("/", "Connection: close").status
+    except (OSError, EOFError):
+        return None
