@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 import sys
 import tempfile
 import time
@@ -58,7 +59,7 @@ class Results:
                 self.silent += report.silent_rows(latencies)
                 self.errors += report.error_lines(name, latencies)
         except _FAILURES as exc:
-            say(f"failed: {exc}")
+            say(f"failed: {str(exc).partition(chr(10))[0]}")
             self.errors.append(f"{name} could not be measured: {exc}")
 
     def show(self) -> None:
@@ -133,9 +134,15 @@ def _introduce(bench: Bench) -> None:
     )
 
 
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
 def main(arguments: list[str]) -> int:
     """Run the chosen scenarios and print their report."""
     options = _parse(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)  # so that the servers are ended then, too
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         bench = Bench(
             effort=_effort(options),

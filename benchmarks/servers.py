@@ -108,14 +108,15 @@ class Server:
         raise self.failed(f"no answer within {_START_DEADLINE:.0f} s (last: {last!r})") from last
 
     def stop(self) -> None:
-        """End it: TERM, then KILL to its own session if it does not go."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):  # the KILL below is the answer
-                self.process.wait(_STOP_DEADLINE)
-        with contextlib.suppress(ProcessLookupError):  # the usual case: nobody is left
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(_STOP_DEADLINE)
+        """End it: TERM, then KILL to it and its worker if it does not go."""
+        if self.process.poll() is not None:
+            return  # a worker that lost its master ends by itself
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(_STOP_DEADLINE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)  # its own session: start_new_session
+            self.process.wait(_STOP_DEADLINE)
 
 
 @contextlib.contextmanager
