@@ -24,6 +24,12 @@ from flask_rawsocket.sockinfo._values import PeerCredentials, Queues
 
 if sys.platform == "linux":
     from flask_rawsocket.sockinfo import _linux as _system
+elif sys.platform == "darwin":
+    from flask_rawsocket.sockinfo import _darwin as _system
+elif sys.platform == "win32":
+    from flask_rawsocket.sockinfo import _windows as _system
+elif sys.platform.startswith(("freebsd", "netbsd", "openbsd")):
+    from flask_rawsocket.sockinfo import _bsd as _system
 else:
     from flask_rawsocket.sockinfo import _fallback as _system
 

@@ -1,11 +1,14 @@
-"""What a system unknown to this package offers: every operation says that it does not."""
+"""What a system unknown to this package offers: every operation says that it does not.
+
+The files of the other systems take from here what their system lacks.
+"""
 
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from flask_rawsocket.sockinfo._errno import unsupported
+from flask_rawsocket.sockinfo._errno import open_fd, unsupported
 
 if TYPE_CHECKING:
     import socket
@@ -41,73 +44,79 @@ SYSTEM = platform.system() or "this system"
 OPTIONS: Mapping[str, Place] = {}
 
 
-def tcp_info(sock: socket.socket) -> TCPInfo:  # noqa: ARG001 - the signature is the contract
-    """Raise ``UnsupportedError``."""
-    raise unsupported("tcp_info", SYSTEM)
+def _refuse(sock: socket.socket, operation: str) -> NoReturn:
+    """Raise the error of a closed socket, as everywhere, or ``UnsupportedError``."""
+    open_fd(sock, operation)
+    raise unsupported(operation, SYSTEM)
 
 
-def congestion(sock: socket.socket) -> str:  # noqa: ARG001
-    """Raise ``UnsupportedError``."""
-    raise unsupported("congestion", SYSTEM)
+def tcp_info(sock: socket.socket) -> TCPInfo:
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "tcp_info")
 
 
-def set_congestion(sock: socket.socket, name: str) -> None:  # noqa: ARG001
-    """Raise ``UnsupportedError``."""
-    raise unsupported("congestion", SYSTEM)
+def congestion(sock: socket.socket) -> str:
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "congestion")
+
+
+def set_congestion(sock: socket.socket, name: str) -> None:  # noqa: ARG001 - the contract
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "congestion")
 
 
 def congestion_info(
-    sock: socket.socket,  # noqa: ARG001
+    sock: socket.socket,
 ) -> BBRInfo | VegasInfo | DCTCPInfo | None:
-    """Raise ``UnsupportedError``."""
-    raise unsupported("congestion_info", SYSTEM)
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "congestion_info")
 
 
-def peer_credentials(sock: socket.socket) -> PeerCredentials:  # noqa: ARG001
-    """Raise ``UnsupportedError``."""
-    raise unsupported("peer_credentials", SYSTEM)
+def peer_credentials(sock: socket.socket) -> PeerCredentials:
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "peer_credentials")
 
 
-def peer_pidfd(sock: socket.socket) -> AbstractContextManager[int]:  # noqa: ARG001
-    """Raise ``UnsupportedError``."""
-    raise unsupported("peer_pidfd", SYSTEM)
+def peer_pidfd(sock: socket.socket) -> AbstractContextManager[int]:
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "peer_pidfd")
 
 
-def queues(sock: socket.socket) -> Queues:  # noqa: ARG001
-    """Raise ``UnsupportedError``."""
-    raise unsupported("queues", SYSTEM)
+def queues(sock: socket.socket) -> Queues:
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "queues")
 
 
 def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:  # noqa: ARG001
-    """Raise ``UnsupportedError``."""
-    raise unsupported("set_dead_peer_timeout", SYSTEM)
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "set_dead_peer_timeout")
 
 
-def cookie(sock: socket.socket) -> int:  # noqa: ARG001
-    """Raise ``UnsupportedError``."""
-    raise unsupported("cookie", SYSTEM)
+def cookie(sock: socket.socket) -> int:
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "cookie")
 
 
-def original_destination(sock: socket.socket) -> tuple[str, int]:  # noqa: ARG001
-    """Raise ``UnsupportedError``."""
-    raise unsupported("original_destination", SYSTEM)
+def original_destination(sock: socket.socket) -> tuple[str, int]:
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "original_destination")
 
 
-def save_syn(listener: socket.socket) -> None:  # noqa: ARG001
-    """Raise ``UnsupportedError``."""
-    raise unsupported("save_syn", SYSTEM)
+def save_syn(listener: socket.socket) -> None:
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(listener, "save_syn")
 
 
-def saved_syn(sock: socket.socket) -> bytes | None:  # noqa: ARG001
-    """Raise ``UnsupportedError``."""
-    raise unsupported("saved_syn", SYSTEM)
+def saved_syn(sock: socket.socket) -> bytes | None:
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "saved_syn")
 
 
-def peer_status(sock: socket.socket) -> PeerStatus:  # noqa: ARG001
-    """Raise ``UnsupportedError``."""
-    raise unsupported("peer_status", SYSTEM)
+def peer_status(sock: socket.socket) -> PeerStatus:
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "peer_status")
 
 
-def abort(sock: socket.socket) -> None:  # noqa: ARG001
-    """Raise ``UnsupportedError``."""
-    raise unsupported("abort", SYSTEM)
+def abort(sock: socket.socket) -> None:
+    """Raise ``UnsupportedError``: this system has no such thing."""
+    _refuse(sock, "abort")
