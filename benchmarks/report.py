@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scenarios import MEMORY_TARGET, THROUGHPUT_TARGET
@@ -19,12 +20,10 @@ THROUGHPUT_HEAD = (
     "scenario",
     "plain req/s",
     "ours req/s",
-    "ratio",
-    "95 % interval",
+    "ratio (95 % interval)",
     "spread plain/ours",
-    "CPU us/req plain",
-    "CPU us/req ours",
-    "CPU ratio",
+    "CPU us/req",
+    "CPU ratio (95 % interval)",
     "verdict",
 )
 MEMORY_HEAD = (
@@ -58,52 +57,65 @@ def throughput_row(name: str, samples: Mapping[str, Sequence[Sample]]) -> list[s
     """Compare the rates of one scenario; the CPU ratio is turned so that more is better."""
     plain = [sample.rate for sample in samples["plain"]]
     ours = [sample.rate for sample in samples["ours"]]
-    low, ratio, high = _ratio(plain, ours)
+    ratio = _ratio(plain, ours)
     return [
         name,
         f"{statistics.median(plain):.0f}",
         f"{statistics.median(ours):.0f}",
-        f"{ratio:.3f}",
-        f"{low:.3f} .. {high:.3f}",
+        str(ratio),
         f"{_spread(plain)} / {_spread(ours)}",
         *_cpu_cells(samples),
-        _verdict(low, high),
+        ratio.verdict,
     ]
 
 
-def _ratio(plain: Sequence[float], ours: Sequence[float]) -> tuple[float, float, float]:
-    """Return the ratio of the medians, in the middle of its 95 % interval.
+def _cpu_cells(samples: Mapping[str, Sequence[Sample]]) -> list[str]:
+    plain, ours = (
+        [cost for sample in samples[side] if (cost := sample.cpu_per_request) is not None]
+        for side in ("plain", "ours")
+    )
+    if len(plain) != len(ours) or not plain:
+        return ["unknown"] * 2
+    medians = f"{statistics.median(plain):.0f} / {statistics.median(ours):.0f}"
+    return [medians, str(_ratio(ours, plain))]
 
-    The interval is a bootstrap over the neighbouring runs: what the ratio would have been,
-    had other ones of these pairs of runs been made.
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of medians in its 95 % interval."""
+
+    low: float
+    middle: float
+    high: float
+
+    def __str__(self) -> str:
+        """Show all three."""
+        return f"{self.middle:.3f} ({self.low:.3f} .. {self.high:.3f})"
+
+    @property
+    def verdict(self) -> str:
+        """Say what the interval, not the ratio alone, allows to say about the target."""
+        if self.low >= THROUGHPUT_TARGET:
+            return "ok"
+        return f"below {THROUGHPUT_TARGET}" if self.high < THROUGHPUT_TARGET else "within the noise"
+
+
+def _ratio(below: Sequence[float], above: Sequence[float]) -> Ratio:
+    """Return median(above) / median(below), with a bootstrap over the neighbouring runs.
+
+    The interval says what the ratio would have been, had others of these pairs of runs
+    been made; with a handful of runs it is a rough guess.
     """
-    chance = random.Random(len(plain))  # noqa: S311  # the same samples give the same interval
-    pairs = list(zip(plain, ours, strict=True))
+    chance = random.Random(len(below))  # noqa: S311  # the same samples give the same interval
+    pairs = list(zip(below, above, strict=True))
     ratios = []
     for _ in range(_RESAMPLES):
-        theirs, mine = zip(*chance.choices(pairs, k=len(pairs)), strict=True)
-        ratios.append(statistics.median(mine) / statistics.median(theirs))
+        under, over = zip(*chance.choices(pairs, k=len(pairs)), strict=True)
+        ratios.append(statistics.median(over) / statistics.median(under))
     ratios.sort()
     tail = _RESAMPLES // 40
-    return ratios[tail], statistics.median(ours) / statistics.median(plain), ratios[-tail - 1]
-
-
-def _verdict(low: float, high: float) -> str:
-    if low >= THROUGHPUT_TARGET:
-        return "ok"
-    return f"below {THROUGHPUT_TARGET}" if high < THROUGHPUT_TARGET else "within the noise"
-
-
-def _cpu_cells(samples: Mapping[str, Sequence[Sample]]) -> list[str]:
-    medians = []
-    for side in ("plain", "ours"):
-        costs = [sample.cpu_per_request for sample in samples[side]]
-        known = [cost for cost in costs if cost is not None]
-        if not known:
-            return ["unknown"] * 3
-        medians.append(statistics.median(known))
-    plain, ours = medians
-    return [f"{plain:.1f}", f"{ours:.1f}", f"{plain / ours:.3f}"]
+    middle = statistics.median(above) / statistics.median(below)
+    return Ratio(ratios[tail], middle, ratios[-tail - 1])
 
 
 def memory_row(name: str, samples: Mapping[str, Sequence[MemorySample]]) -> list[str]:

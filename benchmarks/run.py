@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import signal
 import sys
 import tempfile
@@ -158,7 +159,8 @@ def main(arguments: list[str]) -> int:
             for name in dict.fromkeys(options.scenarios or SCENARIOS):
                 results.add(name, bench)
         results.show()
-        print(f"Took {time.monotonic() - started:.0f} s.")
+        loads = ", ".join(f"{load:.2f}" for load in os.getloadavg())
+        print(f"Took {time.monotonic() - started:.0f} s; load average at the end {loads}.")
     return 1 if results.errors else 0
 
 
