@@ -38,6 +38,7 @@ MEMORY_HEAD = (
     "verdict",
 )
 _RESAMPLES = 2000
+_RUNS_FOR_A_VERDICT = 10
 SILENT_HEAD = ("silent connections", "plain", "ours", "GETs plain/ours")
 
 
@@ -87,6 +88,7 @@ class Ratio:
     low: float
     middle: float
     high: float
+    runs: int
 
     def __str__(self) -> str:
         """Show all three."""
@@ -95,6 +97,8 @@ class Ratio:
     @property
     def verdict(self) -> str:
         """Say what the interval, not the ratio alone, allows to say about the target."""
+        if self.runs < _RUNS_FOR_A_VERDICT:
+            return "too few runs"
         if self.low >= THROUGHPUT_TARGET:
             return "ok"
         return f"below {THROUGHPUT_TARGET}" if self.high < THROUGHPUT_TARGET else "within the noise"
@@ -115,7 +119,7 @@ def _ratio(below: Sequence[float], above: Sequence[float]) -> Ratio:
     ratios.sort()
     tail = _RESAMPLES // 40
     middle = statistics.median(above) / statistics.median(below)
-    return Ratio(ratios[tail], middle, ratios[-tail - 1])
+    return Ratio(ratios[tail], middle, ratios[-tail - 1], len(pairs))
 
 
 def memory_row(name: str, samples: Mapping[str, Sequence[MemorySample]]) -> list[str]:
