@@ -50,6 +50,7 @@ class Client:
         self._tally = tally
         self._received = b""
         self._last = False
+        self.asked_at = 0.0
         self.sock = self._connected()
 
     def _connected(self) -> socket.socket:
@@ -58,6 +59,7 @@ class Client:
             sock.settimeout(_STALLED_AFTER)  # a full backlog makes connect() wait
             sock.connect(self._path)
             sock.settimeout(0)
+            self.asked_at = time.perf_counter()
             sock.sendall(self._request)  # some 60 bytes: a fresh send buffer takes them whole
         except BaseException:
             sock.close()
@@ -90,6 +92,7 @@ class Client:
     def _next(self) -> bool:
         if self._last:
             return False
+        self.asked_at = time.perf_counter()
         self.sock.sendall(self._request)
         return True
 
@@ -124,7 +127,9 @@ class Load:
                 self.tally.errors[f"no answer on any connection for {_STALLED_AFTER:.0f} s"] += 1
             for key, _ in ready:
                 self._serve(key.data)
-        self.tally.seconds = time.perf_counter() - started
+        ended = time.perf_counter()
+        self.tally.seconds = ended - started
+        self._count_forgotten(ended - self.tally.seconds / 2)
         self._close()
         return self.tally
 
@@ -142,6 +147,11 @@ class Load:
         self._selector.unregister(old)
         client.reconnect()
         self._selector.register(client.sock, selectors.EVENT_READ, client)
+
+    def _count_forgotten(self, since: float) -> None:
+        """Count the connections that had no answer in the second half of the run."""
+        if forgotten := sum(client.asked_at < since for client in self._clients):
+            self.tally.errors["no answer in half of the run, on a connection"] += forgotten
 
     def _close(self) -> None:
         self._selector.close()
