@@ -1,7 +1,7 @@
 """Flask-RawSocket: the connection under a Flask view.
 
-Names only.  ``Worker`` is resolved when it is asked for, and is not in ``__all__``, so that gunicorn
-stays optional.
+Names only.  ``Worker`` is resolved when it is asked for, and stays out of ``__all__``: gunicorn is
+optional.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .extension import RawSocket
 from .globals import current_conn
 
 if TYPE_CHECKING:
-    from .workers import ThreadWorker as Worker
+    from .workers import ThreadWorker as Worker  # noqa: F401  for type checkers
 
 __all__ = [
     "TRANSITIONS",

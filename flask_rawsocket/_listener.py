@@ -10,6 +10,8 @@ The same Connection moves from the plain socket to the TLS socket that wraps it.
 
 from __future__ import annotations
 
+import math
+import select
 import socket
 import ssl
 import time
@@ -36,6 +38,8 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+_WILDCARDS = ("0.0.0.0", "::")
+
 
 class HeaderTimeoutError(Exception):
     """The head of a request did not arrive in time.
@@ -55,7 +59,6 @@ class _Tracked(socket.socket):
         _tracker: ConnectionTracker | None
         _head_due: bool
         _head_deadline: float | None
-        _limited: bool
 
     @property
     def connection(self) -> Connection | None:
@@ -75,9 +78,6 @@ class _Tracked(socket.socket):
     def head_complete(self) -> None:
         """The head has been read: lift its deadline."""
         self._head_deadline = None
-        if self._limited:
-            self._limited = False
-            self.settimeout(None)
 
     def await_request(self) -> None:
         """The response is out and the connection is kept: the next byte begins a request."""
@@ -111,17 +111,12 @@ class _Tracked(socket.socket):
         self._report_end(CloseReason.APP)
         return super().detach()
 
-    def _in_time(self, read: Callable[..., _T], /, *args: Any) -> _T:
-        """Call `read`, which may wait until the head's deadline and no longer."""
+    def _time_left(self) -> float:
+        """Give the seconds until the head is late."""
         remaining = (self._head_deadline or 0.0) - time.monotonic()
         if remaining <= 0:
             raise self._head_is_late()
-        self._limited = True
-        self.settimeout(remaining)
-        try:
-            return read(*args)
-        except TimeoutError:
-            raise self._head_is_late() from None
+        return remaining
 
     def _head_is_late(self) -> HeaderTimeoutError:
         """Note whose fault it is, and give the error to raise."""
@@ -151,71 +146,89 @@ class _Tracked(socket.socket):
 class TrackedSocket(_Tracked):
     """A plain socket that reports to the tracker."""
 
-    __slots__ = ("_connection", "_head_deadline", "_head_due", "_limited", "_tracker")
+    __slots__ = ("_connection", "_head_deadline", "_head_due", "_tracker")
 
     def __init__(
         self,
         family: int = -1,
-        type: int = -1,
+        type: int = -1,  # noqa: A002  socket.socket's own name for it
         proto: int = -1,
-        fileno: int | None = None,  # noqa: A002
+        fileno: int | None = None,
     ) -> None:
         super().__init__(family, type, proto, fileno)
         self._connection = None
         self._tracker = None
         self._head_due = False
         self._head_deadline = None
-        self._limited = False
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Read as ``socket.recv`` does, and report the first byte of a request."""
-        if self._head_deadline is None:
-            data = socket.socket.recv(self, bufsize, flags)
-        else:
-            data = self._in_time(socket.socket.recv, self, bufsize, flags)
+        if self._head_deadline is not None:
+            self._wait_for_head()
+        data = socket.socket.recv(self, bufsize, flags)
         if self._head_due and data:
             self.request_begun()
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read as ``socket.recv_into`` does, and report the first byte of a request."""
-        if self._head_deadline is None:
-            count = socket.socket.recv_into(self, buffer, nbytes, flags)
-        else:
-            count = self._in_time(socket.socket.recv_into, self, buffer, nbytes, flags)
+        if self._head_deadline is not None:
+            self._wait_for_head()
+        count = socket.socket.recv_into(self, buffer, nbytes, flags)
         if self._head_due and count:
             self.request_begun()
         return count
+
+    def _wait_for_head(self) -> None:
+        """Wait until there is something to read, and no longer than until the head is late.
+
+        By poll() rather than by a timeout of the socket's, which would take a system call to set
+        and another to lift in every request.
+        """
+        while not _readable(self, self._time_left()):
+            pass
+
+
+def _readable(sock: socket.socket, timeout: float) -> bool:
+    """Tell whether there is something to read on `sock`, after at most `timeout` seconds."""
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([sock], [], [], timeout)[0])
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(math.ceil(timeout * 1000)))
 
 
 class TrackedSSLSocket(_Tracked, ssl.SSLSocket):
     """A TLS socket that reports to the tracker.  Only decrypted bytes count as a request's."""
 
     # Class attributes: SSLSocket is made by __new__ and never by __init__ (Lib/ssl.py, _create).
-    _connection = None
-    _tracker = None
-    _head_due = False
-    _head_deadline = None
-    _limited = False
+    _connection: Connection | None = None
+    _tracker: ConnectionTracker | None = None
+    _head_due: bool = False
+    _head_deadline: float | None = None
 
     @classmethod
-    def _create(  # type: ignore[no-untyped-def]  # the standard library's own signature
-        cls, sock, *args, do_handshake_on_connect: bool = True, **kwargs
+    def _create(
+        cls,
+        sock: socket.socket,
+        *args: Any,
+        do_handshake_on_connect: bool = True,
+        **kwargs: Any,
     ) -> TrackedSSLSocket:
         """Wrap `sock`; its Connection moves along before the handshake, which may fail."""
-        connection, sock_tracker = None, None
-        if isinstance(sock, _Tracked):
-            connection, sock_tracker = sock._connection, sock._tracker
-            sock._connection = None
+        plain = sock if isinstance(sock, TrackedSocket) else None
+        connection = plain._connection if plain is not None else None
         try:
+            if plain is not None:
+                plain._connection = None
             self = super()._create(sock, *args, do_handshake_on_connect=False, **kwargs)  # type: ignore[misc]
         except BaseException:
-            if connection is not None and sock_tracker is not None:
-                sock._connection = connection
-                sock.close()
-                sock._report_end()
+            if plain is not None:
+                plain._connection = connection
+                plain.close()
             raise
-        self._connection, self._tracker = connection, sock_tracker
+        self._connection = connection
+        self._tracker = plain._tracker if plain is not None else None
         if connection is not None:
             connection._sock = self
         self.do_handshake_on_connect = do_handshake_on_connect
@@ -239,6 +252,20 @@ class TrackedSSLSocket(_Tracked, ssl.SSLSocket):
             super().do_handshake(block)
         else:
             self._in_time(super().do_handshake, block)
+
+    def _in_time(self, read: Callable[..., _T], /, *args: Any) -> _T:
+        """Call `read`, which may wait until the head is late and no longer.
+
+        By a timeout of the socket's: a record, let alone a handshake, takes several reads.
+        """
+        self.settimeout(self._time_left())
+        try:
+            return read(*args)
+        except TimeoutError:
+            raise self._head_is_late() from None
+        finally:
+            if self.fileno() >= 0:
+                self.settimeout(None)
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002
         """Read as ``SSLSocket.read`` does, and report the first byte of a request."""
@@ -283,9 +310,13 @@ class Listener:
 
     def __init__(self, sock: Any, tracker: ConnectionTracker) -> None:
         self._listening = sock
+        # Not socket.accept(): it would build a socket object only for us to take apart.
+        self._accept = sock._accept
         self._tracker = tracker
-        self._name: SocketAddress = sock.getsockname()
         self._family: socket.AddressFamily = sock.family
+        self._name: SocketAddress = sock.getsockname()
+        self._names_local = self._family == AF_UNIX or self._name[0] not in _WILDCARDS
+        """Whether our end of every connection has the name of the listening socket."""
         self._type = int(sock.type)
         self._proto = int(sock.proto)
 
@@ -314,8 +345,7 @@ class Listener:
         Raises:
             OSError: as ``socket.accept`` does.
         """
-        # Not socket.accept(): it would build a socket object only for us to take apart.
-        descriptor, address = self._listening._accept()
+        descriptor, address = self._accept()
         sock = TrackedSocket(self._family, self._type, self._proto, descriptor)
         return self.adopt(sock, address)
 
@@ -324,7 +354,7 @@ class Listener:
     ) -> tuple[TrackedSocket, SocketAddress]:
         """Track `sock`, accepted elsewhere on this listener from `address`; return as `accept`."""
         tracker = self._tracker
-        local = self._name if self._family == AF_UNIX else sock.getsockname()
+        local = self._name if self._names_local else sock.getsockname()
         connection = tracker.opened(sock, self._family, address, local)
         sock._tracker = tracker
         sock._connection = connection

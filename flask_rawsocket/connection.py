@@ -7,7 +7,6 @@ Two rules: a Connection never reaches upward (what must be told to the tracker g
 from __future__ import annotations
 
 import itertools
-import socket
 import ssl
 import time
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from ._state import ConnState
 from .errors import ConnectionClosedError
 
 if TYPE_CHECKING:
+    import socket
     import threading
     from collections import deque
     from collections.abc import Callable

@@ -50,4 +50,4 @@ class ConnectionBrokenError(RawSocketError):
 
 
 class UnsupportedError(RawSocketError, NotImplementedError):
-    """This platform, address family, protocol or server cannot do that."""
+    """The platform, address family, protocol or server cannot do that; the text says which."""

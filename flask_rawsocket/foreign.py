@@ -67,12 +67,12 @@ class _ForeignConnection(Connection):
     __slots__ = ("_ref",)
 
     @property
-    def _sock(self) -> socket.socket | None:  # type: ignore[override]
+    def _sock(self) -> socket.socket | None:
         return self._ref()
 
     @_sock.setter
-    def _sock(self, sock: socket.socket) -> None:
-        self._ref = weakref.ref(sock)
+    def _sock(self, sock: socket.socket | None) -> None:
+        self._ref = weakref.ref(sock) if sock is not None else lambda: None
 
     @property
     def state(self) -> ConnState:

@@ -41,4 +41,4 @@ def get_current_conn() -> Connection:
 
 
 current_conn = cast("Connection", LocalProxy(get_current_conn))
-"""The Connection that the current request came in on, as a proxy to import once and use anywhere."""
+"""The Connection that the current request came in on: a proxy, to import once and use anywhere."""

@@ -55,8 +55,8 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         """Give Werkzeug's environ with the connection in it."""
         connection = self.tracked
         if connection is not None:
-            self.connection.head_complete()  # type: ignore[attr-defined]
-            connection._ending = CloseReason.ERROR  # noqa: SLF001
+            self.connection.head_complete()
+            connection._ending = CloseReason.ERROR
         environ = super().make_environ()
         if connection is not None:
             _environ.put(environ, connection)
@@ -79,7 +79,7 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         """Note that it was the client who ended the connection."""
         connection = self.tracked
         if connection is not None:
-            connection._ending = CloseReason.CLIENT  # noqa: SLF001
+            connection._ending = CloseReason.CLIENT
         super().connection_dropped(error, environ)
 
 
@@ -107,7 +107,7 @@ class _WatchedBody:
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self._body
-        self._connection._ending = CloseReason.AFTER_RESPONSE  # noqa: SLF001
+        self._connection._ending = CloseReason.AFTER_RESPONSE
 
     def close(self) -> None:
         close = getattr(self._body, "close", None)
@@ -195,7 +195,7 @@ class ForkingWSGIServer(werkzeug.serving.ForkingWSGIServer, BaseWSGIServer):
             self.shutdown_request(sock)
 
 
-def make_server(
+def make_server(  # noqa: PLR0913, PLR0917
     host: str,
     port: int,
     app: WSGIApplication,
@@ -223,7 +223,7 @@ def replacing_werkzeug() -> Iterator[None]:
     They are a process's main call; nobody else makes a server meanwhile.
     """
     original = werkzeug.serving.make_server
-    werkzeug.serving.make_server = make_server  # type: ignore[assignment]
+    werkzeug.serving.make_server = make_server
     try:
         yield
     finally:

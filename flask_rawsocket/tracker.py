@@ -131,11 +131,11 @@ class ConnectionTracker:
             connection: the one that ends.  Its second end is nobody's business.
             reason: why, where the caller knows better than what the server noted on the way.
         """
-        if connection._state is ConnState.CLOSED:
+        if _is_closed(connection):
             return
         reason = reason or connection._ending or guess_reason(connection._sock)
         with self._lock:
-            if connection._state is ConnState.CLOSED:
+            if _is_closed(connection):
                 return
             connection.close_reason = reason
             self.connections._remove(connection)
@@ -204,6 +204,10 @@ class ConnectionTracker:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self.connections._clear()
+
+
+def _is_closed(connection: Connection) -> bool:
+    return connection._state is ConnState.CLOSED
 
 
 def guess_reason(sock: socket.socket | None) -> CloseReason:

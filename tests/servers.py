@@ -200,7 +200,8 @@ class RunningServer:
         """Give everything that the application has recorded."""
         if not self.record.exists():
             return []
-        return [json.loads(line) for line in self.record.read_text().splitlines()]
+        whole, _, _being_written = self.record.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def mark(self):
         """Leave out of `sequences` whatever has been recorded up to now."""
@@ -264,7 +265,15 @@ def command(name, transport, bind, certificate, options, app):
     """Give the command that runs server `name`."""
     certificate, key = certificate
     if name in GUNICORN:
-        args = ["-m", "gunicorn", "-k", GUNICORN[name], "--access-logfile", "-", "--no-control-socket"]
+        args = [
+            "-m",
+            "gunicorn",
+            "-k",
+            GUNICORN[name],
+            "--access-logfile",
+            "-",
+            "--no-control-socket",
+        ]
         args += ["--graceful-timeout", "5", "--keep-alive", "15"]
         if name.endswith("gthread"):
             args += ["--threads", "4"]

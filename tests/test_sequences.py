@@ -151,7 +151,9 @@ def test_aborted_upload(server):
 def test_unread_body(server):
     """A body that the view did not read does no harm, and is no request."""
     with server.connect() as client:
-        answer = client.request("/unread", "Content-Length: 30000", method="POST", body=b"x" * 30000)
+        answer = client.request(
+            "/unread", "Content-Length: 30000", method="POST", body=b"x" * 30000
+        )
         assert answer.status == 200
         if server.keeps_alive:
             assert client.request().json["requests"] == 2

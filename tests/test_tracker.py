@@ -46,9 +46,9 @@ def dial(stack, listener, source=None):
     client = stack.enter_context(
         socket.socket(socket.AF_UNIX if isinstance(name, str) else socket.AF_INET)
     )
-    if source is not None:
+    if not isinstance(name, str):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        client.bind(source)
+        client.bind(source or ("127.0.0.1", 0))
     client.connect(name)
     sock, _ = listener.accept()
     return client, stack.enter_context(sock)

@@ -6,7 +6,9 @@ release that has moved it fails in one sentence there, not in a request.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,13 +23,12 @@ from .._state import CloseReason, ConnState
 from ..tracker import process_tracker
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterable
 
     from ..connection import Connection
     from ..tracker import ConnectionTracker
 
-__all__ = ["ACCEPT_PAUSE", "TrackingWorker", "check_seams"]
+__all__ = ["ACCEPT_PAUSE", "PEER_GONE", "TrackingWorker", "check_seams"]
 
 CAPACITY_ERRORS: Final = frozenset(
     {
@@ -51,10 +52,13 @@ PASSING_ERRORS: Final = frozenset(
         errno.ENETUNREACH,
     }
 )
-"""Why accept() may fail for one connection only: go on with the next (accept(2), error handling)."""
+"""Why accept() may fail for one connection only: go on with the next (accept(2))."""
+
+PEER_GONE: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""What reading or writing raises when the peer has left; the last two are TLS's words for it."""
 
 ACCEPT_PAUSE: Final = 0.25
-"""How long a worker that is out of descriptors leaves new connections in the backlog, in seconds."""
+"""Seconds for which a worker that is out of descriptors leaves connections in the backlog."""
 
 
 def check_seams(worker: type[base.Worker], seams: Iterable[tuple[object, str]]) -> None:
@@ -121,9 +125,9 @@ class TrackingWorker(base.Worker):
     def load_wsgi(self) -> None:
         """Load the application, and put the connection into the environ that it gets."""
         super().load_wsgi()
-        app = self.wsgi
+        app: Any = self.wsgi
 
-        def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
+        def wsgi(environ: Any, start_response: Any) -> Any:
             connection = environ["gunicorn.socket"].connection
             if connection is not None:
                 _environ.put(environ, connection)
@@ -182,7 +186,7 @@ class TrackingWorker(base.Worker):
                 util.close(sock)
 
     def accept_failed(self, exc: OSError) -> bool:
-        """Judge a failed ``accept()``: tell whether to pause, and raise what nothing can be done of.
+        """Judge a failed ``accept()``: tell whether to pause, raise what is beyond us.
 
         Args:
             exc: what it raised.
@@ -201,10 +205,9 @@ class TrackingWorker(base.Worker):
 
 
 def _write_timeout(client: Any) -> None:
-    try:
+    # It may be gone, or its TLS was never set up: there is nobody to tell then.
+    with contextlib.suppress(OSError):
         util.write_error(client, 408, "Request Timeout", "")
-    except OSError:
-        pass  # it is gone, or its TLS was never set up: there is nobody to tell
 
 
 def _proxy_header(info: dict[str, Any]) -> ProxyHeader:

@@ -14,6 +14,7 @@ No hook runs on the main thread.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import selectors
@@ -22,18 +23,16 @@ import ssl
 import time
 from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from gunicorn.workers import gthread
 
 from .._state import CloseReason, ConnState
-from ._common import ACCEPT_PAUSE, TrackingWorker
+from ._common import ACCEPT_PAUSE, PEER_GONE, TrackingWorker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
-
-    from .._listener import Listener
 
 __all__ = ["ThreadWorker"]
 
@@ -91,8 +90,10 @@ class _Queue:
 class TConn(gthread.TConn):
     """A connection as gunicorn's ``gthread`` keeps it, with a close that cannot fail."""
 
+    sock: Any
     worker: ThreadWorker
     """Who closes it: set when it is accepted."""
+    timeout: float
 
     pipelined = False
     """Whether the parser holds the beginning of the next request already."""
@@ -141,7 +142,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
 
     # On the main thread
 
-    def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001
+    def set_accept_enabled(self, enabled: bool | None) -> None:  # noqa: FBT001
         """Accept or stop accepting; not yet again while the machine is out of descriptors."""
         if enabled and time.monotonic() < self._accept_again:
             return
@@ -149,7 +150,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         if not enabled and not self.alive:
             self.tpool.submit(self.tell_stopping)
 
-    def accept(self, listener: Listener) -> None:
+    def accept(self, listener: Any) -> None:
         """Accept a connection and let the poller wait for its first byte."""
         try:
             sock, addr = listener.accept()
@@ -159,7 +160,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
                 self.set_accept_enabled(False)
             return
         self.nr_conns += 1
-        conn = TConn(self.cfg, sock, addr, listener.getsockname())
+        conn = TConn(self.cfg, sock, cast("Any", addr), listener.getsockname())
         conn.worker = self
         self._wait_for_bytes(conn)
         connection = sock.connection
@@ -173,7 +174,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn)
         )
 
-    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+    def wait_for_and_dispatch_events(self, timeout: Any) -> None:
         """Wait and dispatch as gunicorn does, then end the lingering that has lasted too long."""
         if self.lingering_conns:
             timeout = max(0.0, min(timeout, self.lingering_conns[0].timeout - time.monotonic()))
@@ -182,17 +183,14 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         while self.lingering_conns and self.lingering_conns[0].timeout <= now:
             self._end_linger(self.lingering_conns[0])
 
-    def finish_request(self, conn: TConn, fs: Future[Any]) -> None:
+    def finish_request(self, conn: Any, fs: Future[Any]) -> None:
         """Take a connection back from the pool: keep it, wait for it, let it linger, or be done."""
-        result = fs.result() if not fs.cancelled() and fs.exception() is None else False
+        failed = fs.cancelled() or fs.exception() is not None
+        result = False if failed else fs.result()
         if result is _Next.WAIT:
             self._wait_for_bytes(conn)
         elif result is _Next.LINGER:
-            conn.timeout = time.monotonic() + LINGER_TIMEOUT
-            self.lingering_conns.append(conn)
-            self.poller.register(
-                conn.sock, selectors.EVENT_READ, partial(self._on_lingering_readable, conn)
-            )
+            self._linger(conn)
         elif result and conn.parser.unreader.buf.tell():
             # The next request, or its beginning, has been read already: the poller would not see
             # it (gunicorn before 27.0 left it there until the client sent more).
@@ -204,6 +202,18 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             self.nr_conns -= 1
             if conn.sock.fileno() >= 0:  # the thread failed before it could close
                 conn.close()
+
+    def _linger(self, conn: TConn) -> None:
+        # Most peers have closed by now; if not, the poller tells when they do.
+        if _drained(conn):
+            self.nr_conns -= 1
+            self.close_elsewhere(conn.sock)
+            return
+        conn.timeout = time.monotonic() + LINGER_TIMEOUT
+        self.lingering_conns.append(conn)
+        self.poller.register(
+            conn.sock, selectors.EVENT_READ, partial(self._on_lingering_readable, conn)
+        )
 
     def _on_lingering_readable(self, conn: TConn, _sock: socket.socket) -> None:
         if _drained(conn):
@@ -238,7 +248,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
 
     # In a pool thread
 
-    def handle(self, conn: TConn) -> Any:
+    def handle(self, conn: Any) -> Any:
         """Serve the connection, which has something to read, and say what is to become of it."""
         sock = conn.sock
         if self.cfg.is_ssl:
@@ -256,7 +266,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             return True
         return self._finish(conn)
 
-    def _shake_hands(self, conn: TConn) -> bool:
+    def _shake_hands(self, conn: Any) -> bool:
         """Set up TLS; tell whether there may be a request on it.  ``data_ready`` tells if now."""
         try:
             conn.init()
@@ -275,17 +285,17 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             conn.sock.head_complete()
         return True
 
-    def handle_http2(self, conn: TConn) -> Any:
+    def handle_http2(self, conn: Any) -> Any:
         """Serve HTTP/2 until the connection ends, as gunicorn does: on this thread."""
         conn.sock.head_complete()
         return super().handle_http2(conn)
 
-    def handle_request(self, req: Any, conn: TConn) -> bool:
+    def handle_request(self, req: Any, conn: Any) -> bool:
         """Serve one request, and note how the connection will have ended if it ends now."""
         connection = self.begin_request(conn.sock, req)
         try:
             keepalive = bool(super().handle_request(req, conn))
-        except ConnectionError:
+        except PEER_GONE:
             if connection is not None:
                 connection._ending = CloseReason.CLIENT
             raise
@@ -297,17 +307,12 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         connection._ending = None if keepalive else CloseReason.AFTER_RESPONSE
         return keepalive
 
-    def _finish(self, conn: TConn) -> Any:
+    def _finish(self, conn: Any) -> Any:
         """Begin to close: say FIN, and go on reading in the poller until the peer has said it."""
-        sock = conn.sock
         try:
-            sock.shutdown(socket.SHUT_WR)
-            sock.setblocking(False)
+            conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
-            _close(sock)
-            return False
-        if _drained(conn):
-            _close(sock)
+            _close(conn.sock)
             return False
         return _Next.LINGER
 
@@ -318,7 +323,7 @@ def _drained(conn: TConn) -> bool:
     while total < LINGER_BYTES:
         try:
             # The base class's: under TLS these are no records any more, and no request either way.
-            data = socket.socket.recv(conn.sock, 8192)
+            data = socket.socket.recv(conn.sock, 8192, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError:
@@ -336,7 +341,6 @@ def _is_readable(sock: socket.socket) -> bool:
 
 
 def _close(sock: socket.socket) -> None:
-    try:
+    # A descriptor is released even where close() complains (close(2)).
+    with contextlib.suppress(OSError):
         sock.close()
-    except OSError:
-        pass  # a descriptor is released even where close() complains (close(2))

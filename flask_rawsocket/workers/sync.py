@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import errno
 import select
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gunicorn.workers import sync
 
 from .._state import CloseReason
-from ._common import ACCEPT_PAUSE, TrackingWorker
-
-if TYPE_CHECKING:
-    from .._listener import Listener, TrackedSocket
+from ._common import ACCEPT_PAUSE, PEER_GONE, TrackingWorker
 
 __all__ = ["SyncWorker"]
 
@@ -32,7 +29,7 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         (sync.SyncWorker, "run"),
     )
 
-    def accept(self, listener: Listener) -> None:
+    def accept(self, listener: Any) -> None:
         """Accept and serve one connection; wait a little when out of descriptors."""
         try:
             super().accept(listener)
@@ -42,7 +39,7 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
             if self.accept_failed(exc):
                 select.select([self.PIPE[0]], [], [], ACCEPT_PAUSE)
 
-    def handle(self, listener: Listener, client: TrackedSocket, addr: Any) -> None:
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve `client`, and no longer than its head may take if it sends none."""
         connection = client.connection
         client.expect_head()
@@ -50,17 +47,18 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
             self.tracker.run_hooks(connection)
         super().handle(listener, client, addr)
 
-    def handle_request(self, listener: Listener, req: Any, client: Any, addr: Any) -> None:
+    def handle_request(self, listener: Any, req: Any, client: Any, addr: Any) -> Any:
         """Serve one request, and note how its connection will have ended."""
         connection = self.begin_request(client, req)
         try:
-            super().handle_request(listener, req, client, addr)
-        except ConnectionError:
+            result = super().handle_request(listener, req, client, addr)
+        except PEER_GONE:
             if connection is not None:
                 connection._ending = CloseReason.CLIENT
             raise
         if connection is not None:
             connection._ending = CloseReason.AFTER_RESPONSE
+        return result
 
     def run(self) -> None:
         """Serve until the worker is to stop, then say so and close what is left."""

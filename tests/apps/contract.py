@@ -109,9 +109,11 @@ def nr_conns():
 
 @app.get("/stream")
 def stream():
+    count, size = int(request.args.get("n", 3)), int(request.args.get("size", 10))
+
     def chunks():
-        for _ in range(int(request.args.get("n", 3))):
-            yield b"x" * int(request.args.get("size", 10))
+        for _ in range(count):
+            yield b"x" * size
 
     return Response(chunks(), mimetype="text/plain")
 
