@@ -17,6 +17,10 @@ __all__ = ["TLSInfo", "remember_server_name", "tls_info"]
 #: The channel bindings with a name (RFC 5929, RFC 9266) that a socket's own data can give.
 _BINDINGS = ("tls-unique", "tls-exporter")
 
+#: What ``getpeercert`` raises for "handshake not done yet", for a TLS object that ``unwrap()``
+#: took away, and for a socket that is not connected.
+_NO_CERTIFICATE_YET = (ValueError, AttributeError, OSError)
+
 #: The names that clients asked for, by socket: OpenSSL hands them to the SNI callback only, and a
 #: server-side ``SSLSocket`` does not keep them.
 _server_names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
@@ -100,7 +104,7 @@ def _certificate(sock: ssl.SSLSocket) -> dict[str, Any] | None:
     """Return the parsed certificate; None before the handshake is done or after ``unwrap()``."""
     try:
         return sock.getpeercert()
-    except (ValueError, AttributeError):  # "handshake not done yet"; the TLS object is gone
+    except _NO_CERTIFICATE_YET:
         return None
 
 
@@ -108,7 +112,7 @@ def _certificate_der(sock: ssl.SSLSocket) -> bytes | None:
     """Return the certificate in DER; None in the same cases."""
     try:
         return sock.getpeercert(binary_form=True)
-    except (ValueError, AttributeError):
+    except _NO_CERTIFICATE_YET:
         return None
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -143,7 +144,7 @@ def test_a_peer_outside_of_our_pid_namespace(pair):
 def test_tcp_has_no_credentials(pair, kind):
     """A TCP peer is refused by name, though the kernel would answer uid 4294967295."""
     server, _ = pair(kind)
-    with pytest.raises(UnsupportedError, match="peer_credentials.*AF_INET"):
+    with pytest.raises(UnsupportedError, match=r"peer_credentials.*AF_INET"):
         peer_credentials(server)
     with pytest.raises(UnsupportedError, match="peer_pidfd"), peer_pidfd(server):
         pass
@@ -189,10 +190,10 @@ def test_pidfd_of_a_reaped_peer(connect):
     """Once the peer was reaped there is no process to get hold of, and no descriptor leaks."""
     server, child = connect()
     leave(child)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises((ProcessLookupError, UnsupportedError)), peer_pidfd(server):
         pass
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,253 @@
+"""``Options``: each attribute is the kernel's own option, typed, read and written through."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+
+import pytest
+
+from flask_rawsocket.errors import ConnectionClosedError, UnsupportedError
+from flask_rawsocket.sockinfo import Options, set_dead_peer_timeout, tcp_info
+from flask_rawsocket.sockinfo._linux import OPTIONS
+from flask_rawsocket.sockinfo._linux_numbers import NUMBERS
+from flask_rawsocket.sockinfo._options import OptionSet, Place
+
+NAMES = [
+    "nodelay",
+    "cork",
+    "quickack",
+    "keepalive",
+    "keepalive_idle",
+    "keepalive_interval",
+    "keepalive_count",
+    "user_timeout",
+    "notsent_lowat",
+    "pacing_rate",
+    "priority",
+    "mark",
+    "send_buffer",
+    "receive_buffer",
+    "incoming_cpu",
+]
+ROUND_TRIPS = [
+    ("nodelay", True),
+    ("cork", True),
+    ("quickack", False),
+    ("keepalive", True),
+    ("keepalive_idle", 30.0),
+    ("keepalive_interval", 5.0),
+    ("keepalive_count", 4),
+    ("user_timeout", 1.5),
+    ("user_timeout", None),
+    ("notsent_lowat", 16384),
+    ("notsent_lowat", None),
+    ("pacing_rate", 1_000_000),
+    ("pacing_rate", 2**33),
+    ("pacing_rate", None),
+    ("priority", 4),
+]
+
+
+@pytest.fixture
+def options(pair):
+    """The options of a live TCP connection, and its socket."""
+    server, _ = pair("tcp4")
+    return Options(lambda: server), server
+
+
+def test_linux_has_them_all():
+    """The table of Linux has the attributes of the contract, and no other."""
+    assert list(OPTIONS) == NAMES
+
+
+@pytest.mark.parametrize(("name", "value"), ROUND_TRIPS)
+def test_round_trip(options, name, value):
+    """What is set is what is read, with the same type."""
+    ours, _ = options
+    setattr(ours, name, value)
+    assert getattr(ours, name) == value
+    assert type(getattr(ours, name)) is type(value)
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "tcp6", "mapped"])
+@pytest.mark.parametrize("name", NAMES)
+def test_reads_on_every_family(pair, kind, name):
+    """Every option of a TCP connection can be read, unprivileged, over IPv4 and IPv6."""
+    server, _ = pair(kind)
+    getattr(Options(lambda: server), name)
+
+
+def test_the_kernel_agrees(options):
+    """The values lie where the C constants say."""
+    ours, sock = options
+    ours.nodelay, ours.user_timeout, ours.pacing_rate = True, 2.0001, 12345
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2001
+    assert sock.getsockopt(socket.SOL_SOCKET, NUMBERS["SO_MAX_PACING_RATE"]) == 12345
+    assert tcp_info(sock).max_pacing_rate == 12345
+    ours.nodelay = False
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
+
+
+def test_buffers_are_doubled_by_the_kernel(options):
+    """The documented trap: Linux says the doubled number."""
+    ours, _ = options
+    ours.send_buffer, ours.receive_buffer = 20_000, 30_000
+    assert (ours.send_buffer, ours.receive_buffer) == (40_000, 60_000)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SO_MARK needs CAP_NET_ADMIN")
+def test_mark(options):
+    """A mark of 32 bits is set and read unsigned."""
+    ours, _ = options
+    ours.mark = 0xFFFF0001
+    assert ours.mark == 0xFFFF0001
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a privilege up")
+def test_a_missing_privilege_names_the_option(options):
+    """Without CAP_NET_ADMIN setting a mark is a PermissionError that names it."""
+    ours, _ = options
+    os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionError, match="mark"):
+            ours.mark = 5
+        with pytest.raises(PermissionError, match="priority"):
+            ours.priority = 7
+    finally:
+        os.seteuid(0)
+
+
+def test_incoming_cpu_is_a_cpu(options):
+    """The CPU is a number of this machine."""
+    ours, _ = options
+    assert ours.incoming_cpu in range(os.cpu_count())
+    ours.incoming_cpu = 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("user_timeout", 0),
+        ("user_timeout", -1.0),
+        ("user_timeout", float("nan")),
+        ("user_timeout", 2**31),
+        ("pacing_rate", -5),
+        ("pacing_rate", 2**64),
+        ("priority", 2**31),
+        ("send_buffer", -1),
+    ],
+)
+def test_a_number_that_does_not_fit(options, name, value):
+    """A value that the kernel would misread is a ValueError, and nothing is set."""
+    ours, _ = options
+    before = getattr(ours, name)
+    with pytest.raises(ValueError, match="not"):
+        setattr(ours, name, value)
+    assert getattr(ours, name) == before
+
+
+def test_a_bad_value_of_a_known_option(options):
+    """What the kernel refuses for its value stays the OSError that it was."""
+    ours, _ = options
+    with pytest.raises(OSError, match="Invalid argument"):
+        ours.keepalive_count = 1000
+
+
+def test_a_tiny_timeout_is_not_none(options):
+    """Times are rounded up: half a millisecond does not become "no timeout"."""
+    ours, _ = options
+    ours.user_timeout = 0.0001
+    assert ours.user_timeout == 0.001
+
+
+def test_unix(pair):
+    """On a UNIX socket the TCP options are unsupported, and the socket's own work."""
+    server, _ = pair("unix")
+    ours = Options(lambda: server)
+    with pytest.raises(UnsupportedError, match=r"options\.nodelay"):
+        ours.nodelay  # noqa: B018 - reading it is the test
+    with pytest.raises(UnsupportedError, match=r"options\.cork"):
+        ours.cork = True
+    assert ours.priority == 0
+    assert ours.send_buffer > 0
+
+
+def test_the_live_socket_is_asked_for_each_time(pair):
+    """The callable decides at every access which socket it is, and whether there is one."""
+    first, second = pair("tcp4")[0], pair("tcp4")[0]
+    current = [first]
+    ours = Options(lambda: current[0])
+    ours.nodelay = True
+    current[0] = second
+    assert ours.nodelay is False
+
+    def gone():
+        raise ConnectionClosedError("gone")
+
+    with pytest.raises(ConnectionClosedError, match="gone"):
+        Options(gone).nodelay  # noqa: B018
+
+
+def test_unknown_attribute(options):
+    """A misspelt option is an AttributeError, not a silent attribute."""
+    ours, _ = options
+    with pytest.raises(AttributeError):
+        ours.no_delay = True
+
+
+def test_repr_and_docs(options):
+    """The repr shows the socket; every option has a docstring."""
+    ours, _ = options
+    assert repr(ours).startswith("<Options of <socket.socket")
+    for name in NAMES:
+        assert getattr(Options, name).__doc__
+
+
+def test_a_system_without_the_option(pair):
+    """An option that the system's table lacks is unsupported, by name and system."""
+    server, _ = pair("tcp4")
+    with pytest.raises(UnsupportedError, match=r"options\.mark is not supported on this system"):
+        OptionSet(lambda: server).mark  # noqa: B018
+
+
+def test_answers_of_other_widths():
+    """A rate of 4 bytes and a boolean of 1 byte are read by their own length."""
+    rate = Place(0, 0, code="L", none=-1)
+    assert rate.unpack(b"\xff" * 4) is None
+    assert rate.unpack(b"\xff" * 8) is None
+    assert rate.unpack(struct.pack("=I", 7)) == 7
+    assert Place(0, 0).unpack(b"\x01") == 1
+    assert Place(0, 0, none=-1).unpack(struct.pack("=i", -1)) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "idle", "interval"), [(0.5, 1, 1), (3, 1, 1), (60, 30, 15), (1e6, 32767, 32767)]
+)
+def test_dead_peer_timeout(options, seconds, idle, interval):
+    """Keepalive and user timeout are set together, within the kernel's bounds."""
+    ours, sock = options
+    set_dead_peer_timeout(sock, seconds)
+    assert ours.keepalive is True
+    assert ours.user_timeout == seconds
+    assert (ours.keepalive_idle, ours.keepalive_interval) == (idle, interval)
+    assert 1 <= ours.keepalive_count <= 127
+    set_dead_peer_timeout(sock, None)
+    assert ours.keepalive is False
+    assert ours.user_timeout is None
+
+
+def test_dead_peer_timeout_refuses(pair):
+    """A time that makes no sense, a UNIX socket and a closed one are refused."""
+    server, _ = pair("tcp4")
+    with pytest.raises(ValueError, match="set_dead_peer_timeout"):
+        set_dead_peer_timeout(server, 0)
+    unix, _ = pair("unix")
+    with pytest.raises(UnsupportedError, match="set_dead_peer_timeout"):
+        set_dead_peer_timeout(unix, 5)
+    assert Options(lambda: unix).keepalive is False
+    server.close()
+    with pytest.raises(ConnectionClosedError):
+        set_dead_peer_timeout(server, 5)
