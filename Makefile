@@ -1,0 +1,79 @@
+# On a machine with only Python >= 3.11 and make, every target sets up what it needs by itself.
+# PYTHON=/path/to/python chooses the interpreter; PYTEST_ARGS, BENCH_ARGS go to those programs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+MIN_BIN := .venv-min/bin
+
+# The oldest releases that are supported; the worker's seams break there first.
+OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0'
+
+DEMO_BIND ?= 127.0.0.1:8000
+DEMO_SOCKET ?= /tmp/flask-rawsocket-demo.sock
+
+.PHONY: demo test lint types arch cov test-min bench docs clean
+.DELETE_ON_ERROR:
+
+demo: .venv/.demo
+	DEMO_BIND=$(DEMO_BIND) DEMO_SOCKET=$(DEMO_SOCKET) \
+		$(BIN)/gunicorn -c example_app/gunicorn.conf.py example_app.app:app
+
+test: lint types arch cov test-min
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev
+	$(BIN)/mypy --platform linux
+	$(BIN)/mypy --platform darwin
+	$(BIN)/mypy --platform win32
+
+arch: .venv/.dev
+	$(BIN)/lint-imports
+
+# The gunicorn and Werkzeug processes that the tests start are measured too (pyproject.toml).
+cov: .venv/.dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# What runs on Flask, Werkzeug and gunicorn; the kernel's side and the docs do not depend on them.
+test-min: .venv-min/.test
+	$(MIN_BIN)/python -m pytest --ignore=tests/sockinfo --ignore=tests/test_docs.py $(PYTEST_ARGS)
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+docs: .venv/.dev
+	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
+
+# Leaves the virtual environments; `rm -r .venv .venv-min` removes those.
+clean:
+	rm -rf build dist docs/_build htmlcov .coverage .coverage.*
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+# Set-up
+
+.venv/bin/python .venv-min/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'Flask-RawSocket needs Python 3.11 or newer: make PYTHON=/path/to/python3.11' >&2; \
+		exit 1; }
+	@$(PYTHON) -m venv $(firstword $(subst /, ,$@)) || { \
+		rm -rf $(firstword $(subst /, ,$@)); \
+		echo '$(PYTHON) cannot make a virtual environment (on Debian: apt install python3-venv)' >&2; \
+		exit 1; }
+
+.venv/.demo: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+.venv/.dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch .venv/.demo $@
+
+.venv-min/.test: pyproject.toml Makefile | .venv-min/bin/python
+	$(MIN_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]' $(OLDEST)
+	@touch $@

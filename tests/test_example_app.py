@@ -1,0 +1,161 @@
+"""The example application on the real worker: its page and its JSON tell the truth."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from servers import Client, free_port, wait_for
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module", params=["tcp", "unix", "tls"])
+def example(request, run_server):
+    """The example on the thread worker, over each transport."""
+    with run_server(
+        "gthread", request.param, app="example_app.app:app", env={"PYTHONPATH": str(ROOT)}
+    ) as server:
+        yield server
+
+
+def listed(client):
+    """Give the live connections by id, and the current one, as the API says."""
+    answer = client.request("/api/connections").json
+    return {each["id"]: each for each in answer["connections"]}, answer["current"]
+
+
+def test_one_connection(example):
+    """`/api/connection` describes the connection that asked."""
+    with example.connect() as client:
+        said = client.request("/api/connection").json
+        if example.transport == "unix":
+            assert re.fullmatch(r"@\d+\.\d+", said["key"])
+            assert said["local_address"] == example.address
+        else:
+            assert said["key"] == client.key
+            assert said["local_address"] == "{}:{}".format(*example.address)
+        assert said["is_unix"] is (example.transport == "unix")
+        assert said["is_tls"] is (example.transport == "tls")
+        assert said["family"] == ("AF_UNIX" if said["is_unix"] else "AF_INET")
+        assert said["managed"] is True
+        assert said["state"] == "ACTIVE"
+        assert said["requests"] == 1
+        assert 0 <= said["age"] < 60
+        opened = dt.datetime.fromisoformat(said["opened_at"])
+        age = dt.datetime.now(dt.UTC) - opened
+        assert dt.timedelta(0) <= age < dt.timedelta(minutes=1)
+
+
+def test_the_next_request(example):
+    """A second request on the same connection has the same id and the next number."""
+    with example.connect() as client:
+        first = client.request("/api/connection").json
+        second = client.request("/api/connection").json
+    assert (second["id"], second["key"]) == (first["id"], first["key"])
+    assert (first["requests"], second["requests"]) == (1, 2)
+
+
+def test_live_connections(example):
+    """`/api/connections` lists the other connections in their states, and marks the current one."""
+    with example.connect() as silent, example.connect() as idle, example.connect() as client:
+        idle_id = idle.request("/api/connection").json["id"]
+        wait_for(lambda: listed(client)[0][idle_id]["state"] == "IDLE", "IDLE")
+        live, current = listed(client)
+        assert live[current["id"]]["state"] == "ACTIVE"
+        assert live[current["id"]]["key"] == current["key"]
+        others = [each for number, each in live.items() if number not in {idle_id, current["id"]}]
+        if example.transport != "unix":
+            assert [each["state"] for each in others if each["key"] == silent.key] == ["NEW"]
+        assert "NEW" in {each["state"] for each in others}
+
+
+def test_closed_connections(example):
+    """A connection that has ended leaves the list, and is among the closed with its reason."""
+    with example.connect() as client:
+        with example.connect() as leaving:
+            gone = leaving.request("/api/connection").json["id"]
+        wait_for(lambda: gone not in listed(client)[0], "the connection to leave the list")
+
+        def remembered():
+            closed = client.request("/api/connections").json["closed"]
+            return next((each for each in closed if each["id"] == gone), None)
+
+        found = wait_for(remembered, "the connection among the closed")
+        assert found["close_reason"] == "CLIENT"
+        assert found["requests"] == 1
+
+
+def test_page(example):
+    """The page shows this connection's key, state and request number, and the live ones."""
+    with example.connect() as client:
+        said = client.request("/api/connection").json
+        answer = client.request("/")
+        page = answer.body.decode()
+        assert answer.status == 200
+        assert f'data-value="key">{said["key"]}<' in page
+        assert 'data-value="state"><span class="state active">ACTIVE<' in page
+        assert 'data-value="requests">2<' in page
+        assert f'<td class="mono">{said["key"]}</td>' in page
+        assert 'class="current"' in page
+
+
+def test_page_needs_nobody_else(example):
+    """What the page loads comes from the example itself."""
+    with example.connect() as client:
+        page = client.request("/").body.decode()
+        loaded = re.findall(r'(?:src|href|data-url)="([^"]+)"', page)
+        assert loaded
+        for url in loaded:
+            if not url.startswith("data:"):
+                assert url.startswith("/")
+                answer = client.request(url)
+                assert answer.status == 200
+                assert answer.body
+
+
+def test_demo(tmp_path):
+    """`make demo`'s own configuration listens on both, and says how to reach it when it can be."""
+    port, path = free_port(), tmp_path / "demo.sock"
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "gunicorn", "-c", "example_app/gunicorn.conf.py"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "example_app.app:app"],
+            cwd=ROOT,
+            env=os.environ | {"DEMO_BIND": f"127.0.0.1:{port}", "DEMO_SOCKET": str(path)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_for(lambda: "Control-C" in log.read_text(), "the demo to say that it is ready")
+        text = log.read_text()
+        assert f"curl http://127.0.0.1:{port}/api/connection" in text
+        assert f"curl --unix-socket {path} http://localhost/api/connection" in text
+        with Client(socket.create_connection(("127.0.0.1", port), timeout=20)) as client:
+            assert client.request("/api/connection").json["key"] == client.key
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(20)
+        sock.connect(str(path))
+        with Client(sock) as client:
+            assert client.request("/api/connection").json["is_unix"] is True
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0, log.read_text()
+
+
+def test_demo_defaults(monkeypatch):
+    """Without the environment the demo is where the README says."""
+    monkeypatch.delenv("DEMO_BIND", raising=False)
+    monkeypatch.delenv("DEMO_SOCKET", raising=False)
+    settings = runpy.run_path(str(ROOT / "example_app" / "gunicorn.conf.py"))
+    assert settings["bind"] == ["127.0.0.1:8000", "unix:/tmp/flask-rawsocket-demo.sock"]
