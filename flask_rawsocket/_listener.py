@@ -38,6 +38,8 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+_recv = socket.socket.recv
+
 _WILDCARDS = ("0.0.0.0", "::")
 
 
@@ -88,11 +90,14 @@ class _Tracked(socket.socket):
     def request_begun(self) -> None:
         """A byte of a request is there: the connection is ACTIVE, and its head is due in time."""
         self._head_due = False
-        if self._tracker is None or self._connection is None:
+        tracker, connection = self._tracker, self._connection
+        if tracker is None or connection is None:
             return
         if self._head_deadline is None:
-            self.expect_head()
-        self._tracker.received(self._connection)
+            timeout = tracker.settings.header_timeout
+            if timeout is not None:
+                self._head_deadline = time.monotonic() + timeout
+        tracker.received(connection)
 
     def shutdown(self, how: int) -> None:
         """Shut down one or both halves; what is read from here on begins no request.
@@ -165,7 +170,7 @@ class TrackedSocket(_Tracked):
         """Read as ``socket.recv`` does, and report the first byte of a request."""
         if self._head_deadline is not None:
             self._wait_for_head()
-        data = socket.socket.recv(self, bufsize, flags)
+        data = _recv(self, bufsize, flags)
         if self._head_due and data:
             self.request_begun()
         return data

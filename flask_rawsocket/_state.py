@@ -15,7 +15,7 @@ from .errors import InvalidStateError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["TRANSITIONS", "CloseReason", "ConnState", "check_transition"]
+__all__ = ["TRANSITIONS", "CloseReason", "ConnState", "illegal_transition"]
 
 
 class ConnState(enum.Enum):
@@ -76,17 +76,15 @@ TRANSITIONS: Mapping[ConnState | None, frozenset[ConnState]] = MappingProxyType(
 """From each state (None before the first) the states that may follow it."""
 
 
-def check_transition(connection: object, old: ConnState | None, new: ConnState) -> None:
-    """Refuse a move that is not in `TRANSITIONS`.
+def illegal_transition(
+    connection: object, old: ConnState | None, new: ConnState
+) -> InvalidStateError:
+    """Give the error for a move that is not in `TRANSITIONS`.
 
     Args:
-        connection: whose move it is; only its ``repr`` is used, in the error.
+        connection: whose move it is; only its ``repr`` is used.
         old: the state it is in, None before the first.
-        new: the state it is to be in.
-
-    Raises:
-        InvalidStateError: naming the connection and both states.
+        new: the state it was to be in.
     """
-    if new not in TRANSITIONS[old]:
-        before = old.name if old is not None else "nothing"
-        raise InvalidStateError(f"{connection!r} cannot go from {before} to {new.name}")
+    before = old.name if old is not None else "nothing"
+    return InvalidStateError(f"{connection!r} cannot go from {before} to {new.name}")

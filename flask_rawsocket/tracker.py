@@ -23,7 +23,7 @@ from . import sockinfo
 from ._address import AF_UNIX, RemoteAddr
 from ._hooks import call
 from ._map import ConnectionMap
-from ._state import CloseReason, ConnState, check_transition
+from ._state import TRANSITIONS, CloseReason, ConnState, illegal_transition
 from .connection import Connection
 
 if TYPE_CHECKING:
@@ -181,8 +181,12 @@ class ConnectionTracker:
         The one place that writes a state.  The caller holds the lock.
         """
         old = connection._state
-        check_transition(connection, old, new)
+        if new not in TRANSITIONS[old]:
+            raise illegal_transition(connection, old, new)
         connection._state = new
+        return bool(self._hooks) and self._queue_calls(connection, old, new)
+
+    def _queue_calls(self, connection: Connection, old: ConnState | None, new: ConnState) -> bool:
         due = False
         for ref in self._hooks:
             hooks = ref()

@@ -1,54 +1,81 @@
-"""The table of states: all 25 pairs, and random walks over it."""
+"""The table of states: all 25 pairs through the one function that applies it, and random walks."""
 
 from __future__ import annotations
 
 import pickle
+import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_rawsocket import TRANSITIONS, ConnState, InvalidStateError
-from flask_rawsocket._state import check_transition
+from flask_rawsocket.connection import Connection
+from flask_rawsocket.tracker import ConnectionTracker
 
 N, A, IDLE, H, C = ConnState
 LEGAL = {(N, A), (N, C), (A, IDLE), (A, H), (A, C), (IDLE, A), (IDLE, C), (H, C)}
 
 
+@pytest.fixture(scope="module")
+def sock():
+    with socket.socket() as sock:
+        yield sock
+
+
+def connection_in(sock, state):
+    connection = Connection(
+        sock, None, family=sock.family, remote_address=("h", 1), local_address=("h", 2)
+    )
+    connection.key = "h:1"
+    connection._state = state
+    return connection
+
+
+def apply(connection, new):
+    return ConnectionTracker()._change(connection, new)
+
+
 @pytest.mark.parametrize("old", ConnState)
 @pytest.mark.parametrize("new", ConnState)
-def test_every_pair(old, new):
-    """A pair is legal or raises an error that names the connection and both states."""
+def test_every_pair(sock, old, new):
+    """A pair is legal, or raises an error that names the connection and both states."""
+    connection = connection_in(sock, old)
     if (old, new) in LEGAL:
-        check_transition("conn", old, new)
+        apply(connection, new)
+        assert connection.state is new
     else:
-        with pytest.raises(InvalidStateError, match=f"'conn' .* {old.name} to {new.name}"):
-            check_transition("conn", old, new)
+        with pytest.raises(InvalidStateError, match=f"h:1 .* from {old.name} to {new.name}"):
+            apply(connection, new)
+        assert connection.state is old
 
 
 @pytest.mark.parametrize("new", ConnState)
-def test_the_first_state(new):
+def test_the_first_state(sock, new):
     """A connection begins as NEW."""
+    connection = connection_in(sock, None)
     if new is N:
-        check_transition("conn", None, new)
+        apply(connection, new)
     else:
         with pytest.raises(InvalidStateError, match="from nothing"):
-            check_transition("conn", None, new)
+            apply(connection, new)
 
 
 @given(st.lists(st.sampled_from(ConnState), max_size=30))
 def test_random_walks(path):
-    """Whatever is tried, a connection is NEW once, and nothing follows CLOSED."""
-    walked, now = [], None
-    for each in path:
-        if each in TRANSITIONS[now]:
-            check_transition("conn", now, each)
-            walked.append(each)
-            now = each
-        else:
-            with pytest.raises(InvalidStateError):
-                check_transition("conn", now, each)
-    assert walked[1:].count(N) == 0
+    """Whatever is tried, nothing follows CLOSED, and only CLOSED follows HIJACKED."""
+    with socket.socket() as sock:
+        connection = connection_in(sock, N)
+        walked = [N]
+        for each in path:
+            if each in TRANSITIONS[walked[-1]]:
+                apply(connection, each)
+                walked.append(each)
+            else:
+                with pytest.raises(InvalidStateError):
+                    apply(connection, each)
+    assert connection.state is walked[-1]
+    assert N not in walked[1:]
     assert C not in walked[:-1]
     assert H not in walked or set(walked[walked.index(H) + 1 :]) <= {C}
 
@@ -56,7 +83,7 @@ def test_random_walks(path):
 def test_the_table_is_read_only():
     """Nobody changes the table by accident."""
     with pytest.raises(TypeError):
-        TRANSITIONS[C] = frozenset({N})  # type: ignore[index]
+        TRANSITIONS[C] = frozenset({N})
 
 
 def test_states_survive_pickling():

@@ -97,6 +97,9 @@ class TrackingWorker(base.Worker):
     )
     """What we rely on beyond the documented settings: pairs of an owner and a name."""
 
+    is_tls = False
+    """Whether the listeners speak TLS; the setting itself takes a microsecond to ask for."""
+
     _stopping_told = False
 
     @classmethod
@@ -110,7 +113,8 @@ class TrackingWorker(base.Worker):
     def init_process(self) -> None:
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
-        if self.cfg.is_ssl:
+        self.is_tls = self.cfg.is_ssl
+        if self.is_tls:
             self._track_tls()
         super().init_process()
 
@@ -128,7 +132,7 @@ class TrackingWorker(base.Worker):
         app: Any = self.wsgi
 
         def wsgi(environ: Any, start_response: Any) -> Any:
-            connection = environ["gunicorn.socket"].connection
+            connection = environ["gunicorn.socket"]._connection
             if connection is not None:
                 _environ.put(environ, connection)
             return app(environ, start_response)
@@ -137,8 +141,8 @@ class TrackingWorker(base.Worker):
 
     def begin_request(self, sock: Any, req: Any) -> Connection | None:
         """The head of `req` has been read from `sock`: note what it says of the connection."""
-        sock.head_complete()
-        connection: Connection | None = sock.connection
+        sock._head_deadline = None
+        connection: Connection | None = sock._connection
         if connection is None:
             return None
         # If it ends before its response does, the view or the peer did it; who says more knows.

@@ -251,7 +251,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
     def handle(self, conn: Any) -> Any:
         """Serve the connection, which has something to read, and say what is to become of it."""
         sock = conn.sock
-        if self.cfg.is_ssl:
+        if self.is_tls:
             if not conn.initialized and not self._shake_hands(conn):
                 return self._finish(conn)
             sock = conn.sock
