@@ -18,6 +18,7 @@ from flask_rawsocket.sockinfo._congestion import BBRInfo, DCTCPInfo, VegasInfo
 from flask_rawsocket.sockinfo._enums import CongestionState, PeerStatus, TCPOptions, TCPState
 from flask_rawsocket.sockinfo._field import FieldInfo
 from flask_rawsocket.sockinfo._options import OptionSet
+from flask_rawsocket.sockinfo._table import FieldRow, field_table
 from flask_rawsocket.sockinfo._tcpinfo import TCPInfo
 from flask_rawsocket.sockinfo._tls import TLSInfo, remember_server_name, tls_info
 from flask_rawsocket.sockinfo._values import PeerCredentials, Queues
@@ -38,6 +39,7 @@ __all__ = [
     "CongestionState",
     "DCTCPInfo",
     "FieldInfo",
+    "FieldRow",
     "Options",
     "PeerCredentials",
     "PeerStatus",
@@ -51,6 +53,7 @@ __all__ = [
     "congestion",
     "congestion_info",
     "cookie",
+    "field_table",
     "original_destination",
     "peer_credentials",
     "peer_pidfd",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from abc import ABC, abstractmethod
 from struct import calcsize
 from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Self, TypeVar, overload
 
@@ -72,7 +73,7 @@ def milliseconds(seconds: float, operation: str) -> int:
     return math.ceil(round(seconds * 1000, 6))
 
 
-class _Option(Generic[T]):
+class _Option(ABC, Generic[T]):
     """A descriptor: one option, read from and written to the live socket at every access."""
 
     name = ""
@@ -98,11 +99,11 @@ class _Option(Generic[T]):
         place = instance._place(self.name)  # noqa: SLF001
         instance._write(self.name, place, place.pack(self._encode(value, place)))  # noqa: SLF001
 
-    def _decode(self, number: int | None, place: Place) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    def _decode(self, number: int | None, place: Place) -> T: ...
 
-    def _encode(self, value: T, place: Place) -> int | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _encode(self, value: T, place: Place) -> int | None: ...
 
 
 class _Flag(_Option[bool]):

@@ -118,16 +118,13 @@ def _certificate_der(sock: ssl.SSLSocket) -> bytes | None:
 
 def _bindings(sock: ssl.SSLSocket, version: str | None) -> tuple[tuple[str, bytes], ...]:
     """Return the channel bindings that this version of TLS defines and this Python computes."""
-    found = []
-    for kind in _BINDINGS:
-        if kind not in ssl.CHANNEL_BINDING_TYPES or version is None:
-            continue
-        if kind == "tls-unique" and version == "TLSv1.3":
-            continue  # OpenSSL would return the Finished message; no RFC gives it this meaning
-        data = sock.get_channel_binding(kind)
-        if data:
-            found.append((kind, data))
-    return tuple(found)
+    if version is None:
+        return ()
+    kinds = [kind for kind in _BINDINGS if kind in ssl.CHANNEL_BINDING_TYPES]
+    if version == "TLSv1.3":  # OpenSSL would return a Finished message; no RFC says it means that
+        kinds = [kind for kind in kinds if kind != "tls-unique"]
+    data = ((kind, sock.get_channel_binding(kind)) for kind in kinds)
+    return tuple((kind, binding) for kind, binding in data if binding)
 
 
 def remember_server_name(context: ssl.SSLContext) -> None:
