@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from flask_rawsocket.sockinfo._errno import open_fd
@@ -83,8 +83,14 @@ def tls_info(sock: socket.socket) -> TLSInfo | None:
         ConnectionClosedError: the socket has been closed.
     """
     open_fd(sock, "tls")
-    if not isinstance(sock, ssl.SSLSocket):
+    # Not isinstance: gevent's SSLSocket is no ssl.SSLSocket, and replaces it when it patches.
+    if not hasattr(sock, "selected_alpn_protocol"):
         return None
+    return _describe(cast("ssl.SSLSocket", sock))
+
+
+def _describe(sock: ssl.SSLSocket) -> TLSInfo:
+    """Return what a TLS socket tells of its session."""
     version = sock.version()
     cipher = sock.cipher() if version else None
     return TLSInfo(

@@ -182,3 +182,10 @@ def test_repr_hides_long_bytes(tls):
     """The repr does not print the certificate's DER."""
     with tls() as (_, client):
         assert "_der" not in repr(tls_info(client))
+
+
+def test_a_patched_ssl_module(tls, monkeypatch):
+    """A TLS socket is one whatever class ``ssl.SSLSocket`` now is: gevent puts its own there."""
+    with tls() as (server, _):
+        monkeypatch.setattr(ssl, "SSLSocket", type("Patched", (), {}))
+        assert tls_info(server).version == "TLSv1.3"
