@@ -10,25 +10,30 @@ The same Connection moves from the plain socket to the TLS socket that wraps it.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import select
 import socket
 import ssl
+import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from . import sockinfo
 from ._address import AF_UNIX
 from ._state import CloseReason, ConnState
 from .tracker import guess_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ._address import SocketAddress
     from .connection import Connection
     from .tracker import ConnectionTracker
 
 __all__ = [
+    "DONT_WAIT",
     "HeaderTimeoutError",
     "Listener",
     "TrackedSSLSocket",
@@ -39,6 +44,12 @@ __all__ = [
 _T = TypeVar("_T")
 
 _recv = socket.socket.recv
+_send = socket.socket.send
+_sendall = socket.socket.sendall
+DONT_WAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
+_FILE_CHUNK: Final = 65536
+_LONGEST_WAIT: Final = 3600.0
+"""Seconds that one poll() may take; its argument is a C int of milliseconds."""
 
 _WILDCARDS = ("0.0.0.0", "::")
 
@@ -57,10 +68,18 @@ class _Tracked(socket.socket):
     __slots__ = ()
 
     if TYPE_CHECKING:
+
+        def give_away(self) -> _Tracked:
+            """Give the socket of the connection's new owner; this one is the server's no more."""
+
         _connection: Connection | None
         _tracker: ConnectionTracker | None
         _head_due: bool
-        _head_deadline: float | None
+        _in_head: bool
+        _read_deadline: float | None
+        _write_deadline: float | None
+        _resetting: bool
+        _submit_close: Callable[[Callable[[], object]], object] | None
 
     @property
     def connection(self) -> Connection | None:
@@ -75,11 +94,13 @@ class _Tracked(socket.socket):
         """
         timeout = self._tracker.settings.header_timeout if self._tracker else None
         if timeout is not None:
-            self._head_deadline = time.monotonic() + timeout
+            self._in_head = True
+            self._read_deadline = time.monotonic() + timeout
 
     def head_complete(self) -> None:
         """The head has been read: lift its deadline."""
-        self._head_deadline = None
+        self._in_head = False
+        self._read_deadline = None
 
     def await_request(self) -> None:
         """The response is out and the connection is kept: the next byte begins a request."""
@@ -93,10 +114,11 @@ class _Tracked(socket.socket):
         tracker, connection = self._tracker, self._connection
         if tracker is None or connection is None:
             return
-        if self._head_deadline is None:
+        if self._read_deadline is None:
             timeout = tracker.settings.header_timeout
             if timeout is not None:
-                self._head_deadline = time.monotonic() + timeout
+                self._in_head = True
+                self._read_deadline = time.monotonic() + timeout
         tracker.received(connection)
 
     def shutdown(self, how: int) -> None:
@@ -107,8 +129,15 @@ class _Tracked(socket.socket):
         """
         self._head_due = False
         connection = self._connection
-        if connection is not None and connection._ending is None:
-            connection._ending = guess_reason(self)
+        if (
+            connection is not None
+            and connection._ending is None
+            and connection._state is not ConnState.HIJACKED
+        ):
+            connection._ending = guess_reason(connection)
+        if self._resetting:
+            # After a FIN the close could not be a reset any more.
+            raise OSError(errno.ENOTCONN, "the connection is being reset")
         super().shutdown(how)
 
     def detach(self) -> int:
@@ -116,12 +145,66 @@ class _Tracked(socket.socket):
         self._report_end(CloseReason.APP)
         return super().detach()
 
+    def set_read_deadline(self, deadline: float | None) -> None:
+        """Let reads fail with ``TimeoutError`` from `deadline` on, of the monotonic clock."""
+        self._read_deadline = deadline
+
+    def set_write_deadline(self, deadline: float | None) -> None:
+        """Let writes fail with ``TimeoutError`` from `deadline` on, of the monotonic clock."""
+        self._write_deadline = deadline
+
+    def request_ended(self) -> None:
+        """The response has ended: lift the deadlines that its view has set."""
+        self._read_deadline = self._write_deadline = None
+
+    @contextlib.contextmanager
+    def reading_nothing(self) -> Iterator[None]:
+        """Inside, a read finds nothing there: for looking at what a file has buffered."""
+        before, self._read_deadline = self._read_deadline, -math.inf
+        try:
+            yield
+        finally:
+            self._read_deadline = before
+
+    def end(self) -> None:
+        """Close the descriptor now, also where files made of the socket are still open."""
+        self.close()
+        if self.fileno() >= 0:
+            self._real_close()
+
+    def close_via(self, submit: Callable[[Callable[[], object]], object]) -> None:
+        """Let a close that has hooks to run be made by `submit`, in another thread."""
+        self._submit_close = submit
+
+    def reset_soon(self) -> None:
+        """Let the server see the end of the stream; the close that follows is a reset."""
+        self._resetting = True
+        with contextlib.suppress(OSError):
+            super().shutdown(socket.SHUT_RD)
+
     def _time_left(self) -> float:
-        """Give the seconds until the head is late."""
-        remaining = (self._head_deadline or 0.0) - time.monotonic()
+        """Give the seconds until the next read is too late."""
+        deadline = self._read_deadline
+        remaining = math.inf if deadline is None else deadline - time.monotonic()
         if remaining <= 0:
-            raise self._head_is_late()
+            raise self._too_late()
         return remaining
+
+    def _write_left(self) -> float:
+        """Give the seconds until the next write is too late."""
+        deadline = self._write_deadline
+        remaining = math.inf if deadline is None else deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("the write deadline has passed")
+        return remaining
+
+    def _too_late(self) -> Exception:
+        """Give the error for a read past its deadline, be it the head's or the view's."""
+        if self._in_head:
+            return self._head_is_late()
+        if self._read_deadline == -math.inf:
+            return BlockingIOError(errno.EAGAIN, "nothing is to be read now")
+        return TimeoutError("the read deadline has passed")
 
     def _head_is_late(self) -> HeaderTimeoutError:
         """Note whose fault it is, and give the error to raise."""
@@ -144,6 +227,15 @@ class _Tracked(socket.socket):
     def _real_close(self, *args: Any) -> None:
         # The one place where the standard library closes a descriptor, after the last makefile()
         # has been closed too (Lib/socket.py); close() itself would be too early.
+        tracker, connection = self._tracker, self._connection
+        if (
+            self._submit_close is not None
+            and tracker is not None
+            and connection is not None
+            and (connection._calls or tracker.has_hooks(ConnState.CLOSED))
+        ):
+            self._submit_close(self.give_away().end)
+            return
         self._report_end()
         super()._real_close(*args)  # type: ignore[misc]
 
@@ -151,7 +243,16 @@ class _Tracked(socket.socket):
 class TrackedSocket(_Tracked):
     """A plain socket that reports to the tracker."""
 
-    __slots__ = ("_connection", "_head_deadline", "_head_due", "_tracker")
+    __slots__ = (
+        "_connection",
+        "_head_due",
+        "_in_head",
+        "_read_deadline",
+        "_resetting",
+        "_submit_close",
+        "_tracker",
+        "_write_deadline",
+    )
 
     def __init__(
         self,
@@ -164,12 +265,31 @@ class TrackedSocket(_Tracked):
         self._connection = None
         self._tracker = None
         self._head_due = False
-        self._head_deadline = None
+        self._in_head = False
+        self._read_deadline = None
+        self._write_deadline = None
+        self._resetting = False
+        self._submit_close = None
+
+    def give_away(self) -> TrackedSocket:
+        """Move the descriptor to a new socket; this one, which the server has, is an empty shell.
+
+        Whatever the server still does with it fails with EBADF, and touches nothing.
+        """
+        connection, self._connection = self._connection, None
+        family, kind, proto = self.family, self.type, self.proto
+        moved = TrackedSocket(family, kind, proto, socket.socket.detach(self))
+        moved._tracker = self._tracker
+        moved._connection = connection
+        moved._resetting = self._resetting
+        if connection is not None:
+            connection._sock = moved
+        return moved
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Read as ``socket.recv`` does, and report the first byte of a request."""
-        if self._head_deadline is not None:
-            self._wait_for_head()
+        if self._read_deadline is not None:
+            self._wait(_READ)
         data = _recv(self, bufsize, flags)
         if self._head_due and data:
             self.request_begun()
@@ -177,30 +297,67 @@ class TrackedSocket(_Tracked):
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read as ``socket.recv_into`` does, and report the first byte of a request."""
-        if self._head_deadline is not None:
-            self._wait_for_head()
+        if self._read_deadline is not None:
+            self._wait(_READ)
         count = socket.socket.recv_into(self, buffer, nbytes, flags)
         if self._head_due and count:
             self.request_begun()
         return count
 
-    def _wait_for_head(self) -> None:
-        """Wait until there is something to read, and no longer than until the head is late.
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """Write as ``socket.send`` does, before the write deadline."""
+        if self._write_deadline is None:
+            return _send(self, data, flags)
+        self._wait(_WRITE)
+        return _send(self, data, flags | DONT_WAIT)
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Write as ``socket.sendall`` does, before the write deadline."""
+        if self._write_deadline is None:
+            return _sendall(self, data, flags)
+        view = memoryview(data).cast("B")
+        while view:
+            with contextlib.suppress(BlockingIOError):
+                view = view[self.send(view, flags) :]
+        return None
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """Write as ``socket.sendfile`` does, before the write deadline."""
+        if self._write_deadline is None:
+            return super().sendfile(file, offset, count)
+        file.seek(offset)
+        sent = 0
+        while count is None or sent < count:
+            data = file.read(_FILE_CHUNK if count is None else min(_FILE_CHUNK, count - sent))
+            if not data:
+                break
+            self.sendall(data)
+            sent += len(data)
+        return sent
+
+    def _wait(self, what: int) -> None:
+        """Wait until there is something to read, or room to write, but not past the deadline.
 
         By poll() rather than by a timeout of the socket's, which would take a system call to set
         and another to lift in every request.
         """
-        while not _readable(self, self._time_left()):
+        while not _ready(self, what, self._time_left() if what == _READ else self._write_left()):
             pass
 
 
-def _readable(sock: socket.socket, timeout: float) -> bool:
-    """Tell whether there is something to read on `sock`, after at most `timeout` seconds."""
+_READ: Final = getattr(select, "POLLIN", 1)
+_WRITE: Final = getattr(select, "POLLOUT", 4)
+
+
+def _ready(sock: socket.socket, what: int, timeout: float) -> bool:
+    """Tell whether `sock` is ready to read or to write, after at most `timeout` seconds."""
     if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([sock], [], [], timeout)[0])
+        socks = [sock]
+        reading, writing = (socks, []) if what == _READ else ([], socks)
+        return any(select.select(reading, writing, [], min(timeout, _LONGEST_WAIT)))
     poller = select.poll()
-    poller.register(sock, select.POLLIN)
-    return bool(poller.poll(math.ceil(timeout * 1000)))
+    poller.register(sock, what)
+    return bool(poller.poll(math.ceil(min(timeout, _LONGEST_WAIT) * 1000)))
 
 
 class TrackedSSLSocket(_Tracked, ssl.SSLSocket):
@@ -210,7 +367,13 @@ class TrackedSSLSocket(_Tracked, ssl.SSLSocket):
     _connection: Connection | None = None
     _tracker: ConnectionTracker | None = None
     _head_due: bool = False
-    _head_deadline: float | None = None
+    _in_head: bool = False
+    _read_deadline: float | None = None
+    _write_deadline: float | None = None
+    _resetting: bool = False
+    _submit_close: Callable[[Callable[[], object]], object] | None = None
+    _server_thread: int | None = None
+    """The thread whose calls do nothing: a server's, that has let go and does not know it."""
 
     @classmethod
     def _create(
@@ -251,30 +414,64 @@ class TrackedSSLSocket(_Tracked, ssl.SSLSocket):
         if self._tracker is None or self.gettimeout() is not None:
             super().do_handshake(block)
             return
-        if self._head_deadline is None:
+        if self._read_deadline is None:
             self.expect_head()
-        if self._head_deadline is None:
+        if self._read_deadline is None:
             super().do_handshake(block)
         else:
             self._in_time(super().do_handshake, block)
 
-    def _in_time(self, read: Callable[..., _T], /, *args: Any) -> _T:
-        """Call `read`, which may wait until the head is late and no longer.
+    def give_away(self) -> TrackedSSLSocket:
+        """Give this very socket: a TLS session cannot move to another (see `ignore_server`)."""
+        self._head_due = False
+        self.head_complete()
+        self.request_ended()
+        return self
 
-        By a timeout of the socket's: a record, let alone a handshake, takes several reads.
+    def ignore_server(self) -> None:
+        """From now on this thread's calls do nothing: its view has returned, the server is back.
+
+        The owner may be this thread's view, so it is not before; and any other thread is the
+        owner's.
         """
-        self.settimeout(self._time_left())
+        self._server_thread = threading.get_ident()
+
+    def server_done(self) -> None:
+        """Let this thread's calls through again: the server has forgotten the socket."""
+        self._server_thread = None
+
+    def _is_ignored(self) -> bool:
+        return self._server_thread is not None and self._server_thread == threading.get_ident()
+
+    def close(self) -> None:
+        """Close as ``SSLSocket.close`` does."""
+        if not self._is_ignored():
+            super().close()
+
+    def shutdown(self, how: int) -> None:
+        """Shut down as ``SSLSocket.shutdown`` does."""
+        if self._is_ignored():
+            raise OSError(errno.ENOTCONN, "the connection has been taken over")
+        super().shutdown(how)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Write as ``SSLSocket.send`` does, before the write deadline."""
+        if self._is_ignored():
+            raise OSError(errno.EPIPE, "the connection has been taken over")
+        if self._write_deadline is None:
+            return super().send(data, flags)
+        self.settimeout(self._write_left())
         try:
-            return read(*args)
-        except TimeoutError:
-            raise self._head_is_late() from None
+            return super().send(data, flags)
         finally:
             if self.fileno() >= 0:
                 self.settimeout(None)
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002
         """Read as ``SSLSocket.read`` does, and report the first byte of a request."""
-        if self._head_deadline is None:
+        if self._is_ignored():
+            raise OSError(errno.EBADF, "the connection has been taken over")
+        if self._read_deadline is None:
             got = super().read(len, buffer)
         else:
             got = self._in_time(super().read, len, buffer)
@@ -286,6 +483,20 @@ class TrackedSSLSocket(_Tracked, ssl.SSLSocket):
             self._connection._ending = CloseReason.CLIENT
         return got
 
+    def _in_time(self, read: Callable[..., _T], /, *args: Any) -> _T:
+        """Call `read`, which may wait until its deadline and no longer.
+
+        By a timeout of the socket's: a record, let alone a handshake, takes several reads.
+        """
+        self.settimeout(self._time_left())
+        try:
+            return read(*args)
+        except TimeoutError:
+            raise self._too_late() from None
+        finally:
+            if self.fileno() >= 0:
+                self.settimeout(None)
+
 
 def track_tls(context: ssl.SSLContext) -> ssl.SSLContext:
     """Let the sockets that `context` wraps be tracked like those they wrap; give `context`.
@@ -296,6 +507,8 @@ def track_tls(context: ssl.SSLContext) -> ssl.SSLContext:
     made = context.sslsocket_class
     if made is ssl.SSLSocket:
         context.sslsocket_class = TrackedSSLSocket
+        # Here, and not on every call: gunicorn may be given the same context for each connection.
+        sockinfo.remember_server_name(context)
     elif not issubclass(made, TrackedSSLSocket):
         raise TypeError(
             f"the SSLContext makes {made.__qualname__}; derive it from TrackedSSLSocket"
@@ -339,6 +552,11 @@ class Listener:
     def getsockname(self) -> SocketAddress:
         """Give the listening address; it does not change, so the kernel was asked once."""
         return self._name
+
+    def save_syn(self) -> None:
+        """Have the kernel keep the SYN of each connection from here on; TCP only."""
+        if self._family != AF_UNIX:
+            sockinfo.save_syn(getattr(self._listening, "sock", self._listening))
 
     def accept(self) -> tuple[TrackedSocket, SocketAddress]:
         """Accept a connection.

@@ -8,27 +8,51 @@ from __future__ import annotations
 
 import itertools
 import ssl
+import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from . import sockinfo
 from ._address import AF_UNIX
+from ._handoff import switching_protocols
+from ._kernel import KernelFacts
 from ._state import ConnState
-from .errors import ConnectionClosedError
+from .errors import ConnectionClosedError, UnsupportedError
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
-    import threading
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from types import EllipsisType
 
     from ._address import ProxyHeader, RemoteAddr, SocketAddress
+    from ._handoff import HijackedSocket
     from ._state import CloseReason
+    from .sockinfo import PeerStatus
 
-__all__ = ["Connection", "Owner"]
+    StreamHandler: TypeAlias = Callable[
+        [asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]
+    ]
+
+__all__ = ["Connection", "Exchange", "Owner"]
 
 _numbers = itertools.count(1)
 """An identity is a number of its own: descriptors, addresses and pointers are all used again."""
+
+
+class Exchange(Protocol):
+    """The request in hand and its response, as the server has them."""
+
+    def force_close(self) -> None:
+        """Have the connection closed after the response, which says so if it still can."""
+
+    def refusal(self) -> Exception | None:
+        """Give the reason why the connection cannot be let go of now, or None."""
+
+    def release(self) -> bytes:
+        """Let go: write and read nothing any more, and give the bytes that were read ahead."""
 
 
 class Owner(Protocol):
@@ -37,8 +61,20 @@ class Owner(Protocol):
     def force_close(self, connection: Connection) -> None:
         """See to it that `connection` is closed once its response has been sent."""
 
+    def hijack(self, connection: Connection) -> HijackedSocket:
+        """Let go of `connection`, and give what its new owner holds."""
 
-class Connection:
+    def hijack_async(self, connection: Connection, handler: StreamHandler) -> None:
+        """Let go of `connection`, and have `handler` serve it on the event loop."""
+
+    def abort(self, connection: Connection) -> None:
+        """Reset `connection`."""
+
+    def watch(self, connection: Connection, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call `callback` once the peer is gone; give what takes that back."""
+
+
+class Connection(KernelFacts):
     """One accepted connection, from its first moment to its last.
 
     Attributes:
@@ -59,12 +95,14 @@ class Connection:
         "_data",
         "_dispatch_lock",
         "_ending",
+        "_exchange",
         "_force_close",
         "_opened",
         "_opened_monotonic",
         "_owner",
         "_sock",
         "_state",
+        "_watched",
         "close_reason",
         "family",
         "id",
@@ -102,12 +140,16 @@ class Connection:
         """Written by the tracker only."""
         self._ending: CloseReason | None = None
         """What the reason will be if it is closed now; the server sets it as it learns."""
-        self._force_close: Callable[[], None] | bool = False
-        """How to make the response in hand say ``Connection: close``; True once that was asked."""
+        self._exchange: Exchange | None = None
+        """The request in hand; None between requests."""
+        self._force_close = False
+        """Whether it is to be closed after the response in hand, or the next one."""
         self._calls: deque[tuple[Callable[..., object], ConnState | None, ConnState]] | None = None
         """Hook calls that are due, in order; guarded by the tracker's lock."""
         self._dispatch_lock: threading.RLock | None = None
         """Held by the one thread that is making those calls."""
+        self._watched = False
+        """Whether the watcher has it."""
         self._data: dict[Any, Any] | None = None
         self._opened = time.time()
         self._opened_monotonic = time.monotonic()
@@ -159,7 +201,7 @@ class Connection:
         """
         sock = self._sock
         if sock is None or sock.fileno() < 0:
-            raise ConnectionClosedError(f"{self!r} has been closed")
+            raise self._closed_error()
         return sock
 
     def fileno(self) -> int:
@@ -170,16 +212,185 @@ class Connection:
         """
         return self.sock.fileno()
 
+    def peer_status(self) -> PeerStatus:
+        """Ask the kernel whether the peer is still there; nothing is read from the connection.
+
+        A TCP peer that has closed cannot be told from one that has closed its sending half until
+        something is written to it; over UNIX it can.  Under TLS a peer that says ``close_notify``
+        without closing is still there.  A peer that has sent more than the receive buffer takes,
+        and then closed, is seen to have gone when that has been read.
+
+        Raises:
+            ConnectionClosedError: it has been closed on our side.
+        """
+        return sockinfo.peer_status(self.sock)
+
+    def is_disconnected(self) -> bool:
+        """Tell whether the peer has closed, half-closed or reset the connection.
+
+        Raises:
+            ConnectionClosedError: it has been closed on our side.
+        """
+        return self.peer_status() is not sockinfo.PeerStatus.OPEN
+
+    def wait_disconnected(self, timeout: float | None = None) -> bool:
+        """Wait until the peer is gone, and tell whether it is.
+
+        Args:
+            timeout: for how long at most, in seconds; None for as long as it takes.
+
+        Raises:
+            ConnectionClosedError: it has been closed on our side, now or meanwhile.
+            UnsupportedError: the server is not one of this package's.
+        """
+        gone = threading.Event()
+        cancel = self._owner.watch(self, gone.set)
+        try:
+            gone.wait(timeout)
+        finally:
+            cancel()
+        return self.is_disconnected()
+
+    def on_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call `callback` once, from another thread, when the peer is gone.
+
+        It is forgotten at the end of the request; on a connection that was taken over, when that
+        is closed.  What it raises is logged.
+
+        Args:
+            callback: a function without arguments; called at once if the peer is gone already.
+
+        Returns:
+            A function that takes the callback back.
+
+        Raises:
+            ConnectionClosedError: it has been closed on our side.
+            UnsupportedError: the server is not one of this package's.
+        """
+        return self._owner.watch(self, callback)
+
+    def set_deadlines(
+        self, *, read: float | EllipsisType | None = ..., write: float | EllipsisType | None = ...
+    ) -> None:
+        """Let reading the request, or writing the response, go on for so long and no longer.
+
+        Past its deadline a read raises ``TimeoutError`` in the view, and a write raises it in the
+        server, which closes the connection.  They are gone at the end of the request.
+
+        Args:
+            read: seconds from now; None lifts the deadline; left out, it stays.
+            write: likewise.
+
+        Raises:
+            ConnectionClosedError: it has been closed.
+            UnsupportedError: the server is not one of this package's.
+        """
+        sock = self.sock
+        if not self.managed:
+            raise self._foreign_error()
+        now = time.monotonic()
+        if read is not ...:
+            sock.set_read_deadline(None if read is None else now + read)  # type: ignore[attr-defined]
+        if write is not ...:
+            sock.set_write_deadline(None if write is None else now + write)  # type: ignore[attr-defined]
+
     def close_after_response(self) -> None:
         """Close the connection after this request's response instead of keeping it alive.
 
         The response says ``Connection: close`` (RFC 9112, section 9.6) if its head has not been
-        sent yet; the connection is closed either way.
+        sent yet; the connection is closed either way.  Between requests it holds for the next one.
 
         Raises:
             ConnectionClosedError: it has been closed already.
             UnsupportedError: the server is not one of this package's.
         """
         if self._state is ConnState.CLOSED:
-            raise ConnectionClosedError(f"{self!r} has been closed")
+            raise self._closed_error()
         self._owner.force_close(self)
+
+    def abort(self) -> None:
+        """Reset the connection: the peer gets an RST, whatever was to be sent is dropped.
+
+        In a view it takes effect at once, and what the view returns is dropped too.  From outside
+        of the connection's request it takes effect when the server next touches it.
+
+        Raises:
+            ConnectionClosedError: it has been closed already.
+            UnsupportedError: the server is not one of this package's.
+        """
+        if self._state is ConnState.CLOSED:
+            raise self._closed_error()
+        self._owner.abort(self)
+
+    def hijack(self) -> HijackedSocket:
+        """Take the connection over from the server.
+
+        When this returns the server touches the socket no more: no status line, no chunk, no close,
+        no poll.  Nothing is lost: what it had read ahead comes out of the stream first.  A pending
+        ``Expect: 100-continue`` is not answered; deadlines are lifted; reading ``request.stream``
+        raises.  The view may serve the connection and return, or return and leave it to another
+        thread; what it returns is dropped.  The owner closes it; then it becomes CLOSED.
+
+        Returns:
+            The stream, to read, to write and to close.
+
+        Raises:
+            AlreadyHijackedError: it has been taken over before.
+            InvalidStateError: the response has begun, or no request is in hand.
+            ConnectionClosedError: it has been closed.
+            UnsupportedError: the request came by HTTP/2, the server is not one of this package's,
+                or a chunked body has been read in part.
+        """
+        return self._owner.hijack(self)
+
+    def upgrade(
+        self, protocol: str, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()
+    ) -> HijackedSocket:
+        """Answer ``101 Switching Protocols`` and take the connection over.
+
+        Args:
+            protocol: what the response's ``Upgrade`` says, such as ``websocket``.
+            headers: more fields of the response, such as ``Sec-WebSocket-Accept``.
+
+        Returns:
+            The stream, as `hijack` does.
+
+        Raises:
+            ValueError: the protocol or a field is not one that HTTP allows.
+            ConnectionBrokenError: the peer has left.
+            RawSocketError: what `hijack` raises.
+        """
+        head = switching_protocols(protocol, headers)
+        stream = self.hijack()
+        try:
+            stream.sendall(head)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def hijack_async(self, handler: StreamHandler) -> None:
+        """Take the connection over, and have `handler` serve it on an event loop.
+
+        There is one loop in the process, in a thread of its own, so that a connection which is
+        served here holds no thread.  The view returns at once; what it returns is dropped.
+
+        Args:
+            handler: ``await handler(reader, writer)`` is called with asyncio streams, from which
+                what the server had read ahead comes out first.  When it returns the connection is
+                closed; what it raises is logged.  When the worker stops it is cancelled, after the
+                grace period.
+
+        Raises:
+            RawSocketError: what `hijack` raises.
+        """
+        self._owner.hijack_async(self, handler)
+
+    def _closed_error(self) -> ConnectionClosedError:
+        return ConnectionClosedError(f"{self!r} has been closed")
+
+    def _foreign_error(self) -> UnsupportedError:
+        return UnsupportedError(
+            f"{self!r} is kept by a server that is not ours; "
+            "use flask_rawsocket.Worker or `flask rawsocket run`"
+        )

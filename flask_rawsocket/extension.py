@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from . import globals as _globals
 from ._hooks import Hooks
 from ._state import ConnState
+from .disconnect import StopWhenDisconnected, UntilDisconnected, checkpoint
+from .peer import RequirePeer
 from .tracker import process_tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from flask import Flask
 
@@ -37,13 +39,15 @@ class RawSocket:
     or, in the factory pattern, ``RawSocket()`` and later ``init_app(app)``.
 
     The application's configuration is read once, by `init_app`.  As the server reads requests
-    before any application has seen them, these two are settings of the process; where several
+    before any application has seen them, these are settings of the process; where several
     applications in it say different things, the last one to be set up is heard:
 
     - ``RAWSOCKET_HEADER_TIMEOUT``: seconds from the first byte of a request, a TLS handshake's
       included, to the end of its head; 10 by default, None for no limit.
     - ``RAWSOCKET_UNIX_REMOTE_ADDR``: whether a UNIX peer's ``REMOTE_ADDR`` is its unique override
       rather than what the server says of every UNIX peer; True by default.
+    - ``RAWSOCKET_SAVE_SYN``: whether the kernel keeps each TCP connection's SYN for
+      `Connection.saved_syn`; False by default.
 
     Args:
         app: the application to set up at once.
@@ -75,6 +79,8 @@ class RawSocket:
             settings.header_timeout = config["RAWSOCKET_HEADER_TIMEOUT"]
         if "RAWSOCKET_UNIX_REMOTE_ADDR" in config:
             settings.unix_remote_addr = config["RAWSOCKET_UNIX_REMOTE_ADDR"]
+        if "RAWSOCKET_SAVE_SYN" in config:
+            settings.save_syn = config["RAWSOCKET_SAVE_SYN"]
         process_tracker.add_hooks(self._hooks)
 
     @property
@@ -125,3 +131,67 @@ class RawSocket:
         """
         self._hooks.add_shutdown(function)
         return function
+
+    def require_peer(
+        self,
+        *,
+        uid: int | Iterable[int] | None = None,
+        user: str | Iterable[str] | None = None,
+        gid: int | Iterable[int] | None = None,
+        group: str | Iterable[str] | None = None,
+    ) -> RequirePeer:
+        """Let only certain UNIX peers into a view; any other, and a TCP peer always, gets 403.
+
+        ::
+
+            @app.post("/reload")
+            @rawsocket.require_peer(user="deploy")
+            def reload(): ...
+
+            admin.before_request(rawsocket.require_peer(group="wheel"))
+
+        The peer is whoever connected to the socket: behind nginx that is nginx.
+
+        Args:
+            uid: the peer's effective user id is this one, or one of these.
+            user: likewise by name, as the system's user database has it now.
+            gid: the peer's effective group id, or one of its supplementary ones.
+            group: likewise by name.  What is given must all hold.
+
+        Raises:
+            ValueError: nothing was asked for.
+        """
+        return RequirePeer(uid=uid, user=user, gid=gid, group=group)
+
+    def stop_when_disconnected(self) -> StopWhenDisconnected:
+        """Stop a long view once its client is gone: a context manager, or a view's decorator.
+
+        ::
+
+            with rawsocket.stop_when_disconnected() as checkpoint:
+                for part in work:
+                    checkpoint()
+                    ...
+
+        The next `checkpoint` after the client has gone raises
+        ``werkzeug.exceptions.ClientDisconnected``.  It takes that call: Python offers no safe way
+        to raise an exception in another thread amid arbitrary code, which may hold a lock or be in
+        a system call.
+        """
+        return StopWhenDisconnected()
+
+    def checkpoint(self) -> None:
+        """Raise ``werkzeug.exceptions.ClientDisconnected`` if the current request's client is gone.
+
+        Inside of `stop_when_disconnected` this costs no system call.
+        """
+        checkpoint()
+
+    def until_disconnected(self, iterable: Iterable[bytes]) -> UntilDisconnected:
+        """Stream `iterable` until its client is gone; then close it, so that its ``finally`` runs.
+
+        The client is looked for before each item, which costs a microsecond or two.  Without this,
+        a server notices only by a failing write, which over TCP is the second one after the client
+        has gone.
+        """
+        return UntilDisconnected(iterable)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from ._address import AF_UNIX, RemoteAddr
 from ._state import ConnState
 from .connection import Connection
-from .errors import UnsupportedError
 
 if TYPE_CHECKING:
     from ._address import SocketAddress
@@ -51,11 +50,10 @@ def find(environ: dict[str, Any]) -> Connection | None:
 class _Foreign:
     """Owns the connections of servers that are not ours: there is nothing it can do for them."""
 
-    def force_close(self, connection: Connection) -> NoReturn:
-        raise UnsupportedError(
-            f"{connection!r} is kept by a server that is not ours; "
-            "use flask_rawsocket.Worker or `flask rawsocket run`"
-        )
+    def _refuse(self, connection: Connection, *_: object) -> NoReturn:
+        raise connection._foreign_error()
+
+    force_close = hijack = hijack_async = abort = watch = _refuse
 
 
 _owner: Final = _Foreign()

@@ -22,6 +22,7 @@ from werkzeug.serving import is_running_from_reloader
 from . import _environ
 from ._listener import HeaderTimeoutError, Listener, TrackedSocket, track_tls
 from ._state import CloseReason, ConnState
+from .errors import InvalidStateError
 from .tracker import process_tracker
 
 if TYPE_CHECKING:
@@ -46,21 +47,19 @@ _CAPACITY_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
     """Werkzeug's handler, which puts the connection into the environ."""
 
+    taken = False
+    """Whether the view has taken the connection over."""
+
+    _started = False
+    """Whether the application has begun its response."""
+
+    _waits_for_body = False
+    """Whether the client waits to be told that it may send its body."""
+
     @property
     def tracked(self) -> Connection | None:
         """The connection that is being handled; None where `connection` is not a tracked socket."""
         return getattr(self.connection, "connection", None)
-
-    def make_environ(self) -> WSGIEnvironment:
-        """Give Werkzeug's environ with the connection in it."""
-        connection = self.tracked
-        if connection is not None:
-            self.connection.head_complete()
-            connection._ending = CloseReason.ERROR
-        environ = super().make_environ()
-        if connection is not None:
-            _environ.put(environ, connection)
-        return environ
 
     def handle(self) -> None:
         """Handle a request; answer 408 to a head that comes too slowly (RFC 9110, 15.5.9)."""
@@ -73,29 +72,113 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
                 with contextlib.suppress(OSError):
                     self.send_error(408, explain=str(exc))
 
+    def run_wsgi(self) -> None:
+        """Run the application; answer ``Expect: 100-continue`` only when it reads the body.
+
+        Werkzeug would answer at once, and a view that hijacks wants no answer sent.
+        """
+        expected = self.headers.get("Expect", "").strip().lower() == "100-continue"
+        if self.tracked is not None and expected:
+            del self.headers["Expect"]
+            self._waits_for_body = True
+            self.rfile: Any = _ContinueFirst(self)
+        try:
+            super().run_wsgi()
+        finally:
+            connection = self.tracked
+            if connection is not None:
+                connection._exchange = None
+                self.connection.request_ended()
+
+    def make_environ(self) -> WSGIEnvironment:
+        """Give Werkzeug's environ with the connection in it."""
+        connection = self.tracked
+        if connection is not None:
+            self.connection.head_complete()
+            connection._ending = CloseReason.ERROR
+            connection._exchange = self
+        environ = super().make_environ()
+        if connection is not None:
+            _environ.put(environ, connection)
+        if self._waits_for_body:
+            environ["HTTP_EXPECT"] = "100-continue"
+        return environ
+
+    def answer(
+        self, app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Call the application, and watch what becomes of the connection.
+
+        Raises:
+            ConnectionAbortedError: it was taken over; Werkzeug stops there, and sends nothing.
+        """
+
+        def starting(*args: Any) -> Any:
+            self._started = True
+            return start_response(*args)
+
+        connection: Any = _environ.get(environ)
+        try:
+            body = app(environ, starting)
+        except Exception as exc:
+            if not self.taken:
+                raise
+            self.log_error("A view failed that had taken its connection over: %r", exc)
+            body = ()
+        if not self.taken:
+            return _WatchedBody(body, connection)
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+        raise ConnectionAbortedError("the connection was taken over")
+
     def connection_dropped(
         self, error: BaseException, environ: WSGIEnvironment | None = None
     ) -> None:
-        """Note that it was the client who ended the connection."""
+        """Note that the client has ended the connection, or a view has taken it."""
         connection = self.tracked
-        if connection is not None:
+        if self.taken:
+            self.close_connection = True
+            self.log_request(101)
+            ignore_server = getattr(self.connection, "ignore_server", None)
+            if ignore_server is not None:  # TLS: the socket could not move
+                ignore_server()
+        elif connection is not None:
             connection._ending = CloseReason.CLIENT
         super().connection_dropped(error, environ)
 
+    # What a Connection asks of the request in hand (`connection.Exchange`)
 
-class _Watched:
-    """A WSGI application, watched for how its response ends."""
+    def force_close(self) -> None:
+        """Do nothing: this server closes after every response."""
 
-    def __init__(self, app: WSGIApplication) -> None:
-        self._app = app
+    def refusal(self) -> Exception | None:
+        """Give the reason why the connection cannot be let go of now, or None."""
+        if self.taken or self._started:
+            return InvalidStateError("the response has begun: hijack the connection before")
+        return None
+
+    def release(self) -> bytes:
+        """Let go of the connection, and give what was read ahead from it."""
+        self.taken = True
+        file = self.rfile.file if isinstance(self.rfile, _ContinueFirst) else self.rfile
+        with self.connection.reading_nothing():
+            leading = file.peek()
+        return bytes(leading)
+
+
+class _ContinueFirst:
+    """The request's file, which answers ``100 Continue`` before it is read for the first time."""
+
+    def __init__(self, handler: WSGIRequestHandler) -> None:
+        self._handler = handler
+        self.file = handler.rfile
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._app, name)
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        body = self._app(environ, start_response)
-        connection = _environ.get(environ)
-        return body if connection is None else _WatchedBody(body, connection)
+        if name != "close" and self._handler._waits_for_body:
+            self._handler._waits_for_body = False
+            self._handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return getattr(self.file, name)
 
 
 class _WatchedBody:
@@ -113,6 +196,24 @@ class _WatchedBody:
         close = getattr(self._body, "close", None)
         if close is not None:
             close()
+
+
+class _Watched:
+    """A WSGI application, called through the handler that has its request."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._app, name)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        connection = _environ.get(environ)
+        handler: Any = connection._exchange if connection is not None else None
+        if handler is None:
+            return self._app(environ, start_response)
+        body: Iterable[bytes] = handler.answer(self._app, environ, start_response)
+        return body
 
 
 class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
@@ -162,10 +263,14 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         except (OSError, HeaderTimeoutError) as exc:
             self.log("info", "TLS handshake failed: %s", exc)
             return
+        connection = request.connection
         try:
             super().finish_request(request, client_address)
         finally:
-            self.shutdown_request(request)
+            if connection is not None and connection.state is ConnState.HIJACKED:
+                request.server_done()
+            else:
+                self.shutdown_request(request)
 
     def server_close(self) -> None:
         """Stop: call the functions given to ``on_shutdown``, then close the listening socket."""

@@ -17,20 +17,26 @@ import threading
 import weakref
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import sockinfo
 from ._address import AF_UNIX, RemoteAddr
+from ._event_loop import EventLoop
+from ._handoff import HijackedSocket
 from ._hooks import call
 from ._map import ConnectionMap
 from ._state import TRANSITIONS, CloseReason, ConnState, illegal_transition
+from ._watcher import Watcher
 from .connection import Connection
+from .errors import AlreadyHijackedError, ConnectionClosedError, InvalidStateError
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from ._address import SocketAddress
     from ._hooks import Hooks
+    from .connection import Exchange, StreamHandler
 
 __all__ = ["ConnectionTracker", "Settings", "guess_reason", "process_tracker"]
 
@@ -46,6 +52,9 @@ class Settings:
 
     unix_remote_addr: bool = True
     """Whether the override of a UNIX peer is its REMOTE_ADDR too."""
+
+    save_syn: bool = False
+    """Whether the listeners keep the SYN of each connection."""
 
 
 class ConnectionTracker:
@@ -63,7 +72,11 @@ class ConnectionTracker:
         """Weak, so that an application that is gone takes its hooks with it."""
         self._lock = threading.Lock()
         """Guards the map, every connection's state and its queue of hook calls."""
+        self._ended = threading.Condition(self._lock)
+        """Told of every connection that ends."""
         self._pid = os.getpid()
+        self._watcher = Watcher()
+        self._event_loop = EventLoop()
 
     def add_hooks(self, hooks: Hooks) -> None:
         """Let `hooks` hear of every connection of this process for as long as they exist."""
@@ -121,6 +134,9 @@ class ConnectionTracker:
             if connection._state is not ConnState.ACTIVE:
                 return
             due = self._change(connection, ConnState.IDLE)
+        connection._force_close = False
+        if connection._watched:
+            self._unwatch(connection)
         if due:
             self.run_hooks(connection)
 
@@ -133,15 +149,82 @@ class ConnectionTracker:
         """
         if _is_closed(connection):
             return
-        reason = reason or connection._ending or guess_reason(connection._sock)
+        reason = reason or connection._ending or guess_reason(connection)
         with self._lock:
             if _is_closed(connection):
                 return
             connection.close_reason = reason
             self.connections._remove(connection)
             due = self._change(connection, ConnState.CLOSED)
+            self._ended.notify_all()
+        if connection._watched:
+            self._unwatch(connection)
         if due:
             self.run_hooks(connection)
+
+    def hijack(self, connection: Connection) -> HijackedSocket:
+        """Have the server let go of `connection`, and give what its new owner holds.
+
+        Raises:
+            RawSocketError: as `Connection.hijack` says.
+        """
+        exchange = self._take(connection)
+        connection._ending = None
+        with self._lock:
+            due = self._change(connection, ConnState.HIJACKED)
+        leading_bytes = exchange.release()
+        sock: Any = connection._sock
+        stream = HijackedSocket(sock.give_away(), leading_bytes)
+        if due:
+            self.run_hooks(connection)
+        return stream
+
+    def hijack_async(self, connection: Connection, handler: StreamHandler) -> None:
+        """Have the server let go of `connection`, and `handler` serve it on the event loop."""
+        self._event_loop.serve(connection, self.hijack(connection), handler)
+
+    def abort(self, connection: Connection) -> None:
+        """Reset `connection`: at once in its request, else when its server next touches it."""
+        sock: Any = connection.sock
+        sockinfo.abort(sock)
+        exchange = connection._exchange
+        if connection._state is ConnState.HIJACKED:
+            connection._ending = CloseReason.APP
+            sock.end()
+        elif exchange is not None and exchange.refusal() is None:
+            self._take(connection)
+            exchange.release()
+            connection._ending = CloseReason.APP
+            sock.give_away().end()
+        else:
+            connection._ending = CloseReason.APP
+            sock.reset_soon()
+
+    @staticmethod
+    def _take(connection: Connection) -> Exchange:
+        """Give the request in hand, if its connection can be taken from the server."""
+        exchange = connection._exchange
+        if connection._state is ConnState.HIJACKED:
+            raise AlreadyHijackedError(f"{connection!r} has been taken over already")
+        if _is_closed(connection):
+            raise ConnectionClosedError(f"{connection!r} has been closed")
+        if exchange is None:
+            raise InvalidStateError(f"{connection!r} has no request in hand: hijack it in its view")
+        refusal = exchange.refusal()
+        if refusal is not None:
+            raise refusal
+        return exchange
+
+    def watch(self, connection: Connection, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call `callback` once `connection`'s peer is gone; give what takes that back."""
+        if _is_closed(connection):
+            raise ConnectionClosedError(f"{connection!r} has been closed")
+        connection._watched = True
+        return self._watcher.watch(connection, callback)
+
+    def _unwatch(self, connection: Connection) -> None:
+        connection._watched = False
+        self._watcher.unwatch(connection)
 
     def has_hooks(self, state: ConnState) -> bool:
         """Tell whether anything is hooked on a change into `state`."""
@@ -168,12 +251,22 @@ class ConnectionTracker:
             for function in hooks.shutdown if hooks is not None else ():
                 call(function)
 
+    def wait_hijacked(self, timeout: float) -> bool:
+        """Wait until no connection is HIJACKED; tell whether that is so."""
+        with self._lock:
+            return self._ended.wait_for(
+                lambda: not self.connections.in_state(ConnState.HIJACKED), timeout
+            )
+
+    def stop_handlers(self, timeout: float) -> bool:
+        """Cancel the handlers of `hijack_async`; tell whether all have ended in `timeout`."""
+        return self._event_loop.stop(timeout)
+
     def force_close(self, connection: Connection) -> None:
         """Have `connection` closed after the response in hand, or after its next one."""
-        ask = connection._force_close
         connection._force_close = True
-        if callable(ask):
-            ask()
+        if connection._exchange is not None:
+            connection._exchange.force_close()
 
     def _change(self, connection: Connection, new: ConnState) -> bool:
         """Make a move, and queue the hook calls it makes due; tell whether there are any.
@@ -206,7 +299,10 @@ class ConnectionTracker:
     def _after_fork(self) -> None:
         """Start anew in a child: its parent's connections are not its own."""
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._pid = os.getpid()
+        self._watcher = Watcher()
+        self._event_loop = EventLoop()
         self.connections._clear()
 
 
@@ -214,13 +310,13 @@ def _is_closed(connection: Connection) -> bool:
     return connection._state is ConnState.CLOSED
 
 
-def guess_reason(sock: socket.socket | None) -> CloseReason:
-    """Ask the kernel whose doing the end of `sock` is, where the server did not note it."""
+def guess_reason(connection: Connection) -> CloseReason:
+    """Ask the kernel whose doing the end of `connection` is, where the server did not note it."""
+    sock = connection._sock
+    ours = CloseReason.APP if connection._state is ConnState.HIJACKED else CloseReason.ERROR
     if sock is None or sock.fileno() < 0:
-        return CloseReason.ERROR
-    if sockinfo.peer_status(sock) is sockinfo.PeerStatus.OPEN:
-        return CloseReason.ERROR
-    return CloseReason.CLIENT
+        return ours
+    return ours if sockinfo.peer_status(sock) is sockinfo.PeerStatus.OPEN else CloseReason.CLIENT
 
 
 process_tracker = ConnectionTracker()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import socket
 import ssl
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import gunicorn
 from gunicorn import http, util
@@ -21,6 +22,7 @@ from .._address import ProxyHeader
 from .._listener import HeaderTimeoutError, Listener, track_tls
 from .._state import CloseReason, ConnState
 from ..tracker import process_tracker
+from ._exchange import Exchange, HTTP2Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from ..connection import Connection
     from ..tracker import ConnectionTracker
 
-__all__ = ["ACCEPT_PAUSE", "PEER_GONE", "TrackingWorker", "check_seams"]
+__all__ = ["ACCEPT_PAUSE", "PEER_GONE", "TrackingWorker", "check_seams", "server_done"]
 
 CAPACITY_ERRORS: Final = frozenset(
     {
@@ -53,6 +55,9 @@ PASSING_ERRORS: Final = frozenset(
     }
 )
 """Why accept() may fail for one connection only: go on with the next (accept(2))."""
+
+_GRACE_MARGIN: Final = 1.0
+"""How long before the arbiter's patience ends ours does, in seconds."""
 
 PEER_GONE: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What reading or writing raises when the peer has left; the last two are TLS's words for it."""
@@ -133,28 +138,52 @@ class TrackingWorker(base.Worker):
 
         def wsgi(environ: Any, start_response: Any) -> Any:
             connection = environ["gunicorn.socket"]._connection
-            if connection is not None:
-                _environ.put(environ, connection)
-            return app(environ, start_response)
+            if connection is None:
+                return app(environ, start_response)
+            _environ.put(environ, connection)
+            exchange = connection._exchange
+            if exchange is None:  # the first stream of an HTTP/2 upgrade in the clear
+                exchange = connection._exchange = HTTP2Exchange()
+            exchange.start_response = start_response
+            try:
+                body = app(environ, start_response)
+            except Exception as exc:
+                if not exchange.taken:
+                    _note_forgotten(connection, exc)
+                    raise
+                self.log.exception("A view failed that had taken %r over", connection)
+                body = ()
+            return body if not exchange.taken else exchange.drop(body)
 
         self.wsgi = wsgi
+        if self.tracker.settings.save_syn:
+            for listener in self.sockets:
+                listener.save_syn()
 
     def begin_request(self, sock: Any, req: Any) -> Connection | None:
         """The head of `req` has been read from `sock`: note what it says of the connection."""
-        sock._head_deadline = None
+        sock._in_head = False
+        sock._read_deadline = None
         connection: Connection | None = sock._connection
         if connection is None:
             return None
         # If it ends before its response does, the view or the peer did it; who says more knows.
         connection._ending = CloseReason.ERROR
-        if connection._force_close is True:
+        connection._exchange = Exchange(req, sock)
+        if connection._force_close:
             req.force_close()
-        else:
-            connection._force_close = req.force_close
         info = getattr(req, "proxy_protocol_info", None)  # a uwsgi request has none
         if info:
             connection.proxy = _proxy_header(info)
         return connection
+
+    def end_request(self, connection: Connection) -> bool:
+        """The response has ended: let go of the request; tell if the connection can be kept."""
+        exchange, connection._exchange = connection._exchange, None
+        sock: Any = connection._sock
+        if sock is not None and (sock._read_deadline or sock._write_deadline):
+            sock.request_ended()
+        return not (connection._force_close or cast("Exchange", exchange).waits_for_body)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer and log a request that failed, as gunicorn does, whatever the address is.
@@ -179,15 +208,30 @@ class TrackingWorker(base.Worker):
         """Call what applications gave to ``RawSocket.on_shutdown``; once."""
         if not self._stopping_told:
             self._stopping_told = True
+            self._grace_ends = time.monotonic() + self.cfg.graceful_timeout - _GRACE_MARGIN
             self.tracker.shutdown()
+
+    def await_owners(self) -> None:
+        """Wait for the owners of connections that were taken over, as long as grace lasts."""
+        while time.monotonic() < self._grace_ends and not self.tracker.wait_hijacked(0.5):
+            self.notify()
+        self.tracker.stop_handlers(_GRACE_MARGIN / 2)
 
     def close_connections(self) -> None:
         """Close what is left when the worker ends; the hooks run here, nobody else waits."""
         for connection in self.tracker.connections.values():
             sock = connection._sock
-            if sock is not None and connection.state is not ConnState.HIJACKED:
-                connection._ending = connection._ending or CloseReason.SHUTDOWN
+            if sock is None:
+                continue
+            connection._ending = connection._ending or CloseReason.SHUTDOWN
+            if connection.state is ConnState.HIJACKED:
+                # Its owner may be reading in another thread, and learns of the end by this.
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            else:
                 util.close(sock)
+
+    _grace_ends = 0.0
 
     def accept_failed(self, exc: OSError) -> bool:
         """Judge a failed ``accept()``: tell whether to pause, raise what is beyond us.
@@ -206,6 +250,22 @@ class TrackingWorker(base.Worker):
         return True
 
     _next_complaint = 0.0
+
+
+def _note_forgotten(connection: Connection, exc: Exception) -> None:
+    """Leave the reason open where the view ends a response by StopIteration.
+
+    That is how simple-websocket makes gunicorn forget the response; it is no error.
+    """
+    if isinstance(exc, StopIteration):
+        connection._ending = None
+
+
+def server_done(connection: Connection) -> None:
+    """The server has forgotten `connection`, which was taken over; its socket is its owner's."""
+    done = getattr(connection._sock, "server_done", None)
+    if done is not None:
+        done()
 
 
 def _write_timeout(client: Any) -> None:

@@ -27,8 +27,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from gunicorn.workers import gthread
 
+from .._listener import DONT_WAIT
 from .._state import CloseReason, ConnState
-from ._common import ACCEPT_PAUSE, PEER_GONE, TrackingWorker
+from ._common import ACCEPT_PAUSE, PEER_GONE, TrackingWorker, server_done
+from ._exchange import HTTP2Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +56,7 @@ class _Next(enum.Enum):
 
     WAIT = "wait for its first byte"
     LINGER = "let it finish its closing handshake"
+    FORGET = "nothing: it has been taken over"
 
 
 class _Queue:
@@ -191,16 +194,18 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             self._wait_for_bytes(conn)
         elif result is _Next.LINGER:
             self._linger(conn)
-        elif result and conn.parser.unreader.buf.tell():
+        elif result is True and conn.parser.unreader.buf.tell():
             # The next request, or its beginning, has been read already: the poller would not see
             # it (gunicorn before 27.0 left it there until the client sent more).
             conn.pipelined = True
             self.enqueue_req(conn)
-        elif result:
+        elif result is True:
             super().finish_request(conn, fs)
         else:
             self.nr_conns -= 1
-            if conn.sock.fileno() >= 0:  # the thread failed before it could close
+            if (
+                result is not _Next.FORGET and conn.sock.fileno() >= 0
+            ):  # the thread failed before it could close
                 conn.close()
 
     def _linger(self, conn: TConn) -> None:
@@ -242,6 +247,8 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         """Serve until the worker is to stop; then close what is left."""
         try:
             super().run()
+            self.tell_stopping()
+            self.await_owners()
         finally:
             self.tell_stopping()
             self.close_connections()
@@ -261,9 +268,13 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         if conn.pipelined:
             conn.pipelined = False
             sock.request_begun()
+        connection = sock._connection
         if super().handle(conn):
             sock.await_request()
             return True
+        if connection is not None and connection._state is ConnState.HIJACKED:
+            server_done(connection)
+            return _Next.FORGET
         return self._finish(conn)
 
     def _shake_hands(self, conn: Any) -> bool:
@@ -288,6 +299,9 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
     def handle_http2(self, conn: Any) -> Any:
         """Serve HTTP/2 until the connection ends, as gunicorn does: on this thread."""
         conn.sock.head_complete()
+        connection = conn.sock._connection
+        if connection is not None:
+            connection._exchange = HTTP2Exchange()
         return super().handle_http2(conn)
 
     def handle_request(self, req: Any, conn: Any) -> bool:
@@ -301,10 +315,10 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             raise
         if connection is None:
             return keepalive
-        if connection._force_close is True:
+        if not self.end_request(connection):
             keepalive = False
-        connection._force_close = False
-        connection._ending = None if keepalive else CloseReason.AFTER_RESPONSE
+        if connection._state is not ConnState.HIJACKED:
+            connection._ending = None if keepalive else CloseReason.AFTER_RESPONSE
         return keepalive
 
     def _finish(self, conn: Any) -> Any:
@@ -323,7 +337,7 @@ def _drained(conn: TConn) -> bool:
     while total < LINGER_BYTES:
         try:
             # The base class's: under TLS these are no records any more, and no request either way.
-            data = socket.socket.recv(conn.sock, 8192, socket.MSG_DONTWAIT)
+            data = socket.socket.recv(conn.sock, 8192, DONT_WAIT)
         except BlockingIOError:
             return False
         except OSError:

@@ -12,8 +12,8 @@ from typing import Any
 
 from gunicorn.workers import sync
 
-from .._state import CloseReason
-from ._common import ACCEPT_PAUSE, PEER_GONE, TrackingWorker
+from .._state import CloseReason, ConnState
+from ._common import ACCEPT_PAUSE, PEER_GONE, TrackingWorker, server_done
 
 __all__ = ["SyncWorker"]
 
@@ -46,6 +46,8 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         if connection is not None:
             self.tracker.run_hooks(connection)
         super().handle(listener, client, addr)
+        if self.is_tls and connection is not None:
+            server_done(connection)
 
     def handle_request(self, listener: Any, req: Any, client: Any, addr: Any) -> Any:
         """Serve one request, and note how its connection will have ended."""
@@ -57,13 +59,17 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
                 connection._ending = CloseReason.CLIENT
             raise
         if connection is not None:
-            connection._ending = CloseReason.AFTER_RESPONSE
+            self.end_request(connection)
+            if connection.state is not ConnState.HIJACKED:
+                connection._ending = CloseReason.AFTER_RESPONSE
         return result
 
     def run(self) -> None:
         """Serve until the worker is to stop, then say so and close what is left."""
         try:
             super().run()
+            self.tell_stopping()
+            self.await_owners()
         finally:
             self.tell_stopping()
             self.close_connections()

@@ -1,0 +1,253 @@
+"""`HijackedSocket`: a connection that its server has let go of.
+
+Two rules: the bytes that the server had read ahead come out before the socket's own, once and in
+order; and whatever an ``OSError`` meant, its translation is in `translate` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import re
+import ssl
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import ConnectionBrokenError, ConnectionClosedError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from typing_extensions import Buffer
+
+__all__ = ["HijackedSocket", "switching_protocols", "translate"]
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_PROTOCOL: Final = re.compile(rf"{_TOKEN.pattern}(/{_TOKEN.pattern})?")
+_FIELD_VALUE: Final = re.compile(r"[ \t\x21-\x7e\x80-\xff]*")
+"""RFC 9110, sections 5.6.2, 7.8 and 5.5."""
+
+
+def switching_protocols(
+    protocol: str, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()
+) -> bytes:
+    """Give the head of a ``101 Switching Protocols`` response (RFC 9110, section 15.2.2).
+
+    Args:
+        protocol: what ``Upgrade`` says, such as ``websocket``.
+        headers: more fields, as a mapping or pairs.
+
+    Raises:
+        ValueError: a name, a value or the protocol is not one that HTTP allows.
+    """
+    if not _PROTOCOL.fullmatch(protocol):
+        raise ValueError(f"{protocol!r} is not a protocol name (RFC 9110, section 7.8)")
+    pairs = headers.items() if hasattr(headers, "items") else headers
+    lines = ["HTTP/1.1 101 Switching Protocols", f"Upgrade: {protocol}", "Connection: Upgrade"]
+    for name, value in pairs:
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"{name!r} is not a field name (RFC 9110, section 5.1)")
+        if not _FIELD_VALUE.fullmatch(value):
+            raise ValueError(f"the value of {name} is not a field value (RFC 9110, section 5.5)")
+        lines.append(f"{name}: {value}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+class HijackedSocket:
+    """A connection taken over from its server: yours to read, to write and to close.
+
+    The server does nothing more with it: no status line, no close, no poll.  Close it; that is when
+    the connection becomes CLOSED.  ``with stream:`` does.
+
+    Reading takes one reader at a time.  A method raises ``TimeoutError`` where `settimeout` says
+    so, `ConnectionClosedError` once the socket has been closed on our side, and
+    `ConnectionBrokenError` when the peer or the system has ended the connection.
+
+    Attributes:
+        sock: the real socket, a ``socket.socket`` or under TLS an ``ssl.SSLSocket``, for
+            selectors, asyncio and protocol libraries.  Give those `leading_bytes` first.
+        leading_bytes: what the server had read ahead: the unread part of the request's body, a
+            pipelined request, or the first bytes of the new protocol.
+    """
+
+    __slots__ = ("_rest", "leading_bytes", "sock")
+
+    def __init__(self, sock: socket.socket, leading_bytes: bytes) -> None:
+        self.sock = sock
+        self.leading_bytes = leading_bytes
+        self._rest = memoryview(leading_bytes)
+        """The part of `leading_bytes` that has not been read through us."""
+
+    def __repr__(self) -> str:
+        state = "closed" if self.sock.fileno() < 0 else f"fd {self.sock.fileno()}"
+        return f"<HijackedSocket {state}, {len(self._rest)} leading bytes to read>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """Give the descriptor; -1 once it is closed.
+
+        A selector does not see what is left of `leading_bytes`: read that first.
+        """
+        return self.sock.fileno()
+
+    def recv(self, bufsize: int) -> bytes:
+        """Read at most `bufsize` bytes; b"" when the peer has sent its last."""
+        if self._rest:
+            data = bytes(self._rest[:bufsize])
+            self._rest = self._rest[bufsize:]
+            return data
+        with _translated:
+            return self.sock.recv(bufsize)
+
+    def recv_into(self, buffer: Buffer, nbytes: int = 0) -> int:
+        """Read into `buffer`, at most `nbytes` or its length; give how many, 0 at the end."""
+        view = memoryview(buffer).cast("B")
+        wanted = min(nbytes or len(view), len(view))
+        if self._rest:
+            count = min(wanted, len(self._rest))
+            view[:count] = self._rest[:count]
+            self._rest = self._rest[count:]
+            return count
+        with _translated:
+            return self.sock.recv_into(view, wanted)
+
+    def recv_exactly(self, count: int) -> bytes:
+        """Read `count` bytes.
+
+        Raises:
+            ConnectionBrokenError: the peer ended the connection before it had sent that many.
+        """
+        data = bytearray(count)
+        view = memoryview(data)
+        while view:
+            got = self.recv_into(view)
+            if not got:
+                missing = len(view)
+                raise ConnectionBrokenError(f"the peer sent {count - missing} of {count} bytes")
+            view = view[got:]
+        return bytes(data)
+
+    def send(self, data: Buffer) -> int:
+        """Write some of `data`; give how many bytes were taken."""
+        with _translated:
+            return self.sock.send(data)
+
+    def sendall(self, data: Buffer) -> None:
+        """Write all of `data`."""
+        with _translated:
+            self.sock.sendall(data)
+
+    def makefile(self, mode: str = "r", buffering: int | None = None, **text: Any) -> Any:
+        """Give a file over the stream, leading bytes included, as ``socket.makefile`` does.
+
+        Closing the file does not close the connection.
+
+        Args:
+            mode: of ``r``, ``w`` and ``b``.
+            buffering: the buffer's size in bytes; 0 for none, with ``b`` only.
+            text: ``encoding``, ``errors`` and ``newline``, without ``b``.
+
+        Raises:
+            ValueError: `mode` has other letters, or text is to be unbuffered.
+        """
+        if not set(mode) <= set("rwb"):
+            raise ValueError(f"invalid mode {mode!r} (only r, w and b)")
+        reading, writing, binary = "r" in mode or "w" not in mode, "w" in mode, "b" in mode
+        raw = _RawStream(self, reading=reading, writing=writing)
+        if buffering == 0:
+            if not binary:
+                raise ValueError("unbuffered streams must be binary")
+            return raw
+        size = buffering if buffering is not None and buffering > 0 else io.DEFAULT_BUFFER_SIZE
+        buffered: Any
+        if reading and writing:
+            buffered = io.BufferedRWPair(raw, raw, size)
+        else:
+            buffered = io.BufferedReader(raw, size) if reading else io.BufferedWriter(raw, size)
+        return buffered if binary else io.TextIOWrapper(buffered, **text)
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Let reads and writes wait at most so many seconds; None for as long as it takes."""
+        with _translated:
+            self.sock.settimeout(seconds)
+
+    def shutdown(self, how: int) -> None:
+        """Shut down one or both halves, as ``socket.shutdown`` does."""
+        with _translated:
+            self.sock.shutdown(how)
+
+    def close(self) -> None:
+        """Close the connection; the CLOSED hooks have run when it returns."""
+        self._rest = self._rest[:0]
+        end = getattr(self.sock, "end", self.sock.close)
+        end()
+
+
+class _RawStream(io.RawIOBase):
+    """The raw file under `HijackedSocket.makefile`."""
+
+    def __init__(self, stream: HijackedSocket, *, reading: bool, writing: bool) -> None:
+        super().__init__()
+        self._stream = stream
+        self._reading = reading
+        self._writing = writing
+
+    def readable(self) -> bool:
+        return self._reading
+
+    def writable(self) -> bool:
+        return self._writing
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def readinto(self, buffer: Any) -> int:
+        return self._stream.recv_into(buffer)
+
+    def write(self, data: Any) -> int:
+        return self._stream.send(data)
+
+
+class _Translation:
+    """Says whose doing an ``OSError`` is; ``TimeoutError`` and would-block stay what they are."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(exc, OSError) and not isinstance(exc, _AS_THEY_ARE):
+            raise translate(exc) from exc
+
+
+_AS_THEY_ARE: Final = (
+    TimeoutError,
+    BlockingIOError,
+    InterruptedError,
+    ssl.SSLWantReadError,
+    ssl.SSLWantWriteError,
+)
+_translated: Final = _Translation()
+
+
+def translate(exc: OSError) -> Exception:
+    """Give our error for what reading or writing a socket raised."""
+    if exc.errno == errno.EBADF:
+        return ConnectionClosedError("the connection has been closed on our side")
+    return ConnectionBrokenError(f"the connection is broken: {exc}")

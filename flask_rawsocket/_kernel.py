@@ -1,0 +1,137 @@
+"""`KernelFacts`: what a Connection can ask the kernel, and the options it can set.
+
+One rule: nothing is decoded here.  Each method hands the live socket to `sockinfo`, which raises
+`ConnectionClosedError` for a closed one and `UnsupportedError` where the system, the address family
+or the kernel's version does not know the question.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import sockinfo
+from .sockinfo import Options, tcp_info
+
+if TYPE_CHECKING:
+    import socket
+    from contextlib import AbstractContextManager
+
+    from .errors import ConnectionClosedError
+    from .sockinfo import (
+        BBRInfo,
+        DCTCPInfo,
+        PeerCredentials,
+        Queues,
+        TCPInfo,
+        TLSInfo,
+        VegasInfo,
+    )
+
+__all__ = ["KernelFacts"]
+
+
+class KernelFacts:
+    """The kernel's side of a `flask_rawsocket.Connection`."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        _sock: socket.socket | None
+
+        @property
+        def sock(self) -> socket.socket: ...
+
+        def _closed_error(self) -> ConnectionClosedError: ...
+
+    def tcp_info(self) -> TCPInfo:
+        """Ask what the kernel knows of the TCP connection (tcp(7), ``TCP_INFO``).
+
+        Returns:
+            A snapshot, whose fields are decoded when they are read; times are in seconds.
+
+        Raises:
+            UnsupportedError: this is no TCP connection.
+            ConnectionClosedError: it has been closed.
+        """
+        sock = self._sock
+        if sock is None:
+            raise self._closed_error()
+        return tcp_info(sock)
+
+    @property
+    def congestion(self) -> str:
+        """The name of the congestion control algorithm, get and set (tcp(7), ``TCP_CONGESTION``).
+
+        Setting one that ``tcp_allowed_congestion_control`` does not list takes a privilege.
+        """
+        return sockinfo.congestion(self.sock)
+
+    @congestion.setter
+    def congestion(self, name: str) -> None:
+        sockinfo.set_congestion(self.sock, name)
+
+    def congestion_info(self) -> BBRInfo | VegasInfo | DCTCPInfo | None:
+        """Ask what the algorithm tells of itself (``TCP_CC_INFO``); None where it tells nothing."""
+        return sockinfo.congestion_info(self.sock)
+
+    def peer_credentials(self) -> PeerCredentials:
+        """Ask who is at the other end of a UNIX connection (unix(7), ``SO_PEERCRED``).
+
+        They are those of the process that connected, at the time when it did.
+
+        Raises:
+            UnsupportedError: this is no UNIX connection.
+            ConnectionClosedError: it has been closed.
+        """
+        return sockinfo.peer_credentials(self.sock)
+
+    def peer_pidfd(self) -> AbstractContextManager[int]:
+        """Open a descriptor of the peer's process (``SO_PEERPIDFD``, Linux 6.5), as a context.
+
+        Raises:
+            UnsupportedError: this is no UNIX connection, or the kernel is older.
+            ProcessLookupError: the process is gone.
+            ConnectionClosedError: the connection has been closed.
+        """
+        return sockinfo.peer_pidfd(self.sock)
+
+    @property
+    def tls(self) -> TLSInfo | None:
+        """What was agreed in the TLS handshake; None on a connection without TLS."""
+        return sockinfo.tls_info(self.sock)
+
+    def queues(self) -> Queues:
+        """Ask how many bytes wait to be read, to be acknowledged and to be sent."""
+        return sockinfo.queues(self.sock)
+
+    @property
+    def options(self) -> Options:
+        """The socket's options as typed attributes, get and set."""
+        return Options(lambda: self.sock)
+
+    def set_dead_peer_timeout(self, seconds: float | None) -> None:
+        """Notice a peer that vanished without a word within about so many seconds.
+
+        Sets keepalive and the user timeout together: the first does not work while data is
+        unacknowledged, the second does not while there is none (tcp(7)).
+
+        Args:
+            seconds: for how long a peer may be silent; None goes back to the system's defaults.
+        """
+        sockinfo.set_dead_peer_timeout(self.sock, seconds)
+
+    @property
+    def cookie(self) -> int:
+        """A number that no other socket has until the system is booted anew (``SO_COOKIE``)."""
+        return sockinfo.cookie(self.sock)
+
+    def original_destination(self) -> tuple[str, int]:
+        """Ask where the client connected to before NAT sent it here (``SO_ORIGINAL_DST``)."""
+        return sockinfo.original_destination(self.sock)
+
+    def saved_syn(self) -> bytes | None:
+        """Take the headers of the connection's SYN (``TCP_SAVED_SYN``); they are given once.
+
+        None where the listener did not keep them: see ``RAWSOCKET_SAVE_SYN``.
+        """
+        return sockinfo.saved_syn(self.sock)

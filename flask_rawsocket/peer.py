@@ -1,0 +1,103 @@
+"""`RequirePeer`: which UNIX peers a view lets in."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask import abort
+
+from .globals import get_current_conn
+
+grp: Any
+pwd: Any
+try:
+    import grp
+    import pwd
+except ImportError:  # Windows, whose UNIX sockets tell no user
+    grp = pwd = None  # type: ignore[assignment, unused-ignore]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .sockinfo import PeerCredentials
+
+    _View = TypeVar("_View", bound=Callable[..., Any])
+    _T = TypeVar("_T", int, str)
+
+__all__ = ["RequirePeer"]
+
+
+class RequirePeer:
+    """A view's decorator, or a ``before_request`` function; see `RawSocket.require_peer`."""
+
+    def __init__(
+        self,
+        *,
+        uid: int | Iterable[int] | None,
+        user: str | Iterable[str] | None,
+        gid: int | Iterable[int] | None,
+        group: str | Iterable[str] | None,
+    ) -> None:
+        if uid is None and user is None and gid is None and group is None:
+            raise ValueError("require_peer needs a uid, a user, a gid or a group")
+        self._uids = _several(uid, int)
+        self._users = _several(user, str)
+        self._gids = _several(gid, int)
+        self._groups = _several(group, str)
+
+    def __call__(self, view: _View | None = None) -> Any:
+        """Decorate `view`; without one, be a ``before_request`` function and check."""
+        if view is None:
+            return self._check()
+
+        @functools.wraps(view)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            self._check()
+            return view(*args, **kwargs)
+
+        return checked
+
+    def _check(self) -> None:
+        connection = get_current_conn()
+        if not connection.is_unix or not self._admits(connection.peer_credentials()):
+            abort(403)
+
+    def _admits(self, peer: PeerCredentials) -> bool:
+        groups = {peer.gid, *(peer.groups or ())}
+        return (
+            (self._uids is None or peer.uid in self._uids)
+            and (self._users is None or peer.uid in _ids(self._users, _uid_of))
+            and (self._gids is None or not groups.isdisjoint(self._gids))
+            and (self._groups is None or not groups.isdisjoint(_ids(self._groups, _gid_of)))
+        )
+
+
+def _several(value: _T | Iterable[_T] | None, kind: type[_T]) -> frozenset[_T] | None:
+    if value is None:
+        return None
+    return frozenset([value]) if isinstance(value, kind) else frozenset(value)  # type: ignore[arg-type]
+
+
+def _ids(names: Iterable[str], find: Callable[[str], int]) -> set[int]:
+    """Look names up, at every check: the user database changes while a server runs.
+
+    A name that it does not have admits nobody.
+    """
+    found = set()
+    for name in names:
+        try:
+            found.add(find(name))
+        except KeyError:
+            continue
+    return found
+
+
+def _uid_of(name: str) -> int:
+    uid: int = pwd.getpwnam(name).pw_uid
+    return uid
+
+
+def _gid_of(name: str) -> int:
+    gid: int = grp.getgrnam(name).gr_gid
+    return gid

@@ -1,0 +1,165 @@
+"""`Exchange`: a request and its response as gunicorn has them, and how to get them off the socket.
+
+This file knows where gunicorn keeps what it has read ahead: in the parser's unreader, and in the
+request's body.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gunicorn.http.body import ChunkedReader
+
+from ..errors import InvalidStateError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Exchange", "HTTP2Exchange"]
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Exchange:
+    """The request in hand on one connection.
+
+    Attributes:
+        taken: whether the connection has been taken from the server.
+        start_response: gunicorn's own, through which its response is found.
+    """
+
+    __slots__ = ("_req", "_sock", "start_response", "taken")
+
+    def __init__(self, req: Any, sock: Any) -> None:
+        self._req = req
+        self._sock = sock
+        self.start_response: Any = None
+        self.taken = False
+        if req._expected_100_continue:
+            # gunicorn would answer at once, and a view that hijacks wants no answer sent.  It is
+            # sent when the body is first read, as RFC 9110, section 10.1.1 means it.
+            req._expected_100_continue = False
+            req.body.reader = _ContinueFirst(req.body, sock)
+
+    @property
+    def waits_for_body(self) -> bool:
+        """Whether the client still waits to be told that it may send its body."""
+        return isinstance(getattr(self._req.body, "reader", None), _ContinueFirst)
+
+    def force_close(self) -> None:
+        """Have the response say ``Connection: close``, and the connection closed after it."""
+        self._req.force_close()
+
+    def refusal(self) -> Exception | None:
+        """Give the reason why the connection cannot be let go of now, or None."""
+        if self.taken:
+            return InvalidStateError("the connection has been taken from the server already")
+        response = getattr(self.start_response, "__self__", None)
+        if response is None or response.status is not None:
+            return InvalidStateError("the response has begun: hijack the connection before")
+        reader = getattr(self._req.body, "reader", None)
+        if _is_amid(reader):
+            return UnsupportedError(
+                "a chunked body has been read in part: read it whole, or hijack before"
+            )
+        return None
+
+    def release(self) -> bytes:
+        """Let go of the socket, and give what was read ahead from it."""
+        self.taken = True
+        response = self.start_response.__self__
+        response.sock = _TAKEN
+        response.headers_sent = True
+        self._req.force_close()
+        body = self._req.body
+        leading = _take(body) + _take(body.reader) + _take(self._req.unreader)
+        body.reader = _TAKEN
+        return leading
+
+    def drop(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """The view has returned: give gunicorn an empty response, of which it sends nothing.
+
+        Its access log says 101, whatever the new owner has said on the wire.
+        """
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+        response = self.start_response.__self__
+        response.status = "101 Switching Protocols"
+        response.headers_sent = True
+        response.chunked = False
+        ignore_server = getattr(self._sock, "ignore_server", None)
+        if ignore_server is not None:  # TLS: the socket could not move
+            ignore_server()
+        return ()
+
+
+class HTTP2Exchange:
+    """Stands where an HTTP/1 request would: a stream cannot take the connection of all."""
+
+    taken = False
+    waits_for_body = False
+    start_response: Any = None
+
+    def force_close(self) -> None:
+        """Refuse: HTTP/2 has no ``Connection`` header (RFC 9113, section 8.2.2)."""
+        raise UnsupportedError("close_after_response is not supported on HTTP/2")
+
+    def refusal(self) -> Exception:
+        """Give the reason why the connection cannot be let go of."""
+        return UnsupportedError("an HTTP/2 connection is shared by its streams: no hijack")
+
+    def release(self) -> NoReturn:
+        """Refuse, as `refusal` does."""
+        raise self.refusal()
+
+
+class _ContinueFirst:
+    """A body's reader that answers ``100 Continue`` before it reads for the first time."""
+
+    def __init__(self, body: Any, sock: Any) -> None:
+        self._body = body
+        self._sock = sock
+        self.reader = body.reader
+
+    def read(self, size: int) -> bytes:
+        self._body.reader = self.reader
+        self._sock.sendall(_CONTINUE)
+        data: bytes = self.reader.read(size)
+        return data
+
+
+class _Taken:
+    """Stands where gunicorn had the socket or the body's reader, and refuses to be one."""
+
+    def read(self, _size: int) -> NoReturn:
+        raise InvalidStateError("the connection has been taken over: read from its stream")
+
+    def sendall(self, _data: bytes) -> NoReturn:
+        raise InvalidStateError("the connection has been taken over: write to its stream")
+
+    send = sendfile = sendall
+
+
+_TAKEN = _Taken()
+
+
+def _is_amid(reader: Any) -> bool:
+    """Tell whether `reader` is amid a chunked body: the rest may be inside its generator."""
+    return (
+        isinstance(reader, ChunkedReader)
+        and reader.parser is not None
+        and inspect.getgeneratorstate(reader.parser) != inspect.GEN_CREATED
+    )
+
+
+def _take(holder: Any) -> bytes:
+    """Give what is in a buffer of gunicorn's, and leave it empty."""
+    buffer = getattr(holder, "buf", None)
+    if buffer is None:
+        return b""
+    data: bytes = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    return data

@@ -1,0 +1,306 @@
+"""The contract's application with views that take their connection over, or watch it."""
+
+import socket
+import threading
+import time
+
+from contract import app, describe, rawsocket, record
+from flask import Response, request
+
+from flask_rawsocket import RawSocketError, current_conn
+
+
+def error(exc):
+    return {"error": type(exc).__name__, "text": str(exc)}
+
+
+@app.route("/echo", methods=["GET", "POST"])
+def echo():
+    """Take over and echo, in this thread, until the peer closes; say BYE."""
+    with current_conn.hijack() as stream:
+        stream.sendall(b"HELLO\n")
+        while data := stream.recv(65536):
+            stream.sendall(data)
+        stream.sendall(b"BYE\n")
+    return "this is dropped"
+
+
+@app.get("/echo-thread")
+def echo_thread():
+    """Take over, and leave the connection to another thread."""
+    stream = current_conn.hijack()
+
+    def serve():
+        with stream:
+            stream.sendall(b"HELLO\n")
+            while data := stream.recv(65536):
+                stream.sendall(data)
+
+    threading.Thread(target=serve).start()
+    return "this is dropped"
+
+
+@app.route("/leading", methods=["GET", "POST"])
+def leading():
+    """Take over before, amid or after reading the body; send back the rest of what comes."""
+    read = request.args.get("read", "0")
+    body = request.get_data() if read == "all" else request.stream.read(int(read))
+    count = int(request.args["count"])
+    with current_conn.hijack() as stream:
+        rest = b"".join(iter_exactly(stream, count, request.args.get("by", "recv")))
+        stream.sendall(b"%d %d\n" % (len(body), len(rest)) + body + rest)
+    return ""
+
+
+def iter_exactly(stream, count, by):
+    if by == "file":
+        with stream.makefile("rb") as file:
+            yield file.read(count)
+    elif by == "exactly":
+        yield stream.recv_exactly(count)
+    else:
+        while count:
+            data = stream.recv(min(count, 1000))
+            if not data:
+                return
+            count -= len(data)
+            yield data
+
+
+@app.get("/raise-after")
+def raise_after():
+    stream = current_conn.hijack()
+    threading.Thread(target=lambda: say_and_close(stream)).start()
+    raise ValueError("a view that fails after it has taken its connection over")
+
+
+def say_and_close(stream):
+    with stream:
+        stream.sendall(b"foobar")
+        stream.recv(1)
+
+
+@app.get("/twice")
+def twice():
+    """Take over twice; the owner tells what the second time raised."""
+    with current_conn.hijack() as stream:
+        try:
+            current_conn.hijack()
+        except RawSocketError as exc:
+            stream.sendall(f"{type(exc).__name__}: {exc}".encode())
+    return ""
+
+
+@app.get("/too-late")
+def too_late():
+    """Try to take over when the response has begun."""
+    conn = current_conn._get_current_object()
+
+    def chunks():
+        yield b"begun "
+        try:
+            conn.hijack()
+        except RawSocketError as exc:
+            yield f"{type(exc).__name__}: {exc}".encode()
+
+    return Response(chunks())
+
+
+kept = {}
+
+
+@app.get("/keep")
+def keep():
+    kept["conn"] = current_conn._get_current_object()
+    return "kept"
+
+
+@app.get("/after-the-end")
+def after_the_end():
+    """Try to take over another connection, whose request has ended."""
+    try:
+        kept["conn"].hijack()
+    except RawSocketError as exc:
+        return error(exc)
+    return {"error": None}
+
+
+@app.post("/stream-after")
+def stream_after():
+    """Read the request's stream after the hijack."""
+    stream = current_conn.hijack()
+    with stream:
+        try:
+            got = request.stream.read(1)
+        except Exception as exc:  # noqa: BLE001
+            stream.sendall(type(exc).__name__.encode())
+        else:
+            stream.sendall(b"read %r" % got)
+    return ""
+
+
+@app.get("/closing-body")
+def closing_body():
+    """Take over, and return a response whose close() and teardown are recorded."""
+    stream = current_conn.hijack()
+
+    class Body:
+        def __iter__(self):
+            record(iterated=True)
+            return iter([b"dropped"])
+
+        def close(self):
+            record(body_closed=True)
+
+    threading.Thread(target=lambda: say_and_close(stream)).start()
+    return Response(Body())
+
+
+@app.teardown_request
+def teardown(exc):
+    if request.path == "/closing-body":
+        record(torn_down=True)
+
+
+@app.get("/upgrade")
+def upgrade():
+    stream = current_conn.upgrade("echo", {"X-Extra": "yes"})
+
+    def serve():
+        with stream:
+            while data := stream.recv(65536):
+                stream.sendall(data)
+
+    threading.Thread(target=serve).start()
+    return ""
+
+
+@app.get("/async")
+def hijack_async():
+    async def handler(reader, writer):
+        writer.write(b"HELLO\n")
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+
+    current_conn.hijack_async(handler)
+    return ""
+
+
+@app.get("/async-fails")
+def hijack_async_fails():
+    async def handler(reader, writer):
+        writer.write(b"HELLO\n")
+        await writer.drain()
+        raise ValueError("a handler that fails")
+
+    current_conn.hijack_async(handler)
+    return ""
+
+
+@app.get("/hold")
+def hold():
+    """Take over and hold until shutdown; then say goodbye."""
+    stream = current_conn.hijack()
+    held.append(stream)
+    stream.sendall(b"HELLO\n")
+    return ""
+
+
+held = []
+
+
+@rawsocket.on_shutdown
+def goodbye():
+    for stream in held:
+        with stream:
+            stream.sendall(b"GOODBYE\n")
+
+
+@app.route("/watch", methods=["GET", "POST"])
+def watch():
+    """Wait for the peer to go, and record how it was noticed and when."""
+    conn = current_conn._get_current_object()
+    called = threading.Event()
+    if "read" in request.args:
+        request.get_data()
+    conn.on_disconnect(lambda: (record(callback=time.time()), called.set()))
+    record(watching=conn.id)
+    gone = conn.wait_disconnected(float(request.args.get("timeout", 15)))
+    status = conn.peer_status().name
+    called.wait(5)
+    record(gone=gone, status=status, called=called.is_set(), at=time.time())
+    return "nobody hears this"
+
+
+@app.get("/status")
+def status():
+    return {"status": current_conn.peer_status().name, "gone": current_conn.is_disconnected()}
+
+
+@app.get("/until-gone")
+def until_gone():
+    def chunks():
+        try:
+            record(streaming=current_conn.id)
+            while True:
+                yield b"tick\n"
+                threading.Event().wait(0.01)
+        finally:
+            record(stream_ended=True)
+
+    from flask import stream_with_context
+
+    return Response(rawsocket.until_disconnected(stream_with_context(chunks())))
+
+
+@app.get("/checkpoints")
+def checkpoints():
+    with rawsocket.stop_when_disconnected() as checkpoint:
+        record(working=True)
+        try:
+            while True:
+                checkpoint()
+                threading.Event().wait(0.01)
+        except Exception as exc:
+            record(stopped=type(exc).__name__)
+            raise
+
+
+@app.post("/read-deadline")
+def read_deadline():
+    current_conn.set_deadlines(read=float(request.args.get("seconds", 0.2)))
+    try:
+        return {"length": len(request.get_data())}
+    except TimeoutError as exc:
+        current_conn.close_after_response()
+        return error(exc)
+
+
+@app.get("/write-deadline")
+def write_deadline():
+    current_conn.set_deadlines(write=0.3)
+    return Response(b"x" * 65536 for _ in range(1000))
+
+
+@app.get("/abort")
+def abort():
+    current_conn.abort()
+    return "never sent"
+
+
+@app.get("/set-deadlines")
+def set_deadlines():
+    current_conn.set_deadlines(read=0.0, write=60)
+    return describe(current_conn)
+
+
+@app.post("/credentials")
+def credentials():
+    found = current_conn.peer_credentials()
+    return {"pid": found.pid, "uid": found.uid, "gid": found.gid}
+
+
+@app.get("/rtt")
+def rtt():
+    return {"rtt": current_conn.tcp_info().rtt, "family": current_conn.family == socket.AF_INET}

@@ -1,0 +1,333 @@
+"""Taking the connection over: one test for each sentence of DESIGN section 6, on every server."""
+
+from __future__ import annotations
+
+import json
+import ssl
+
+import pytest
+from servers import wait_for
+
+PLAIN = ["tcp", "unix"]
+
+
+def closing(server):
+    """Give what a server without keep-alive needs no other way."""
+    return "NAHC"
+
+
+def begin(client, path, *headers, **kwargs):
+    """Send a request and read the new owner's first line."""
+    client.get(path, *headers, **kwargs)
+    return line(client)
+
+
+def line(client):
+    head, client.buffered = client._until(b"\n")
+    return head
+
+
+@pytest.mark.parametrize("path", ["/echo", "/echo-thread", "/async"])
+def test_take_over(server, path):
+    """The owner talks, in the view, in another thread or on the loop; CLOSED comes when it closes."""
+    with server.connect() as client:
+        assert begin(client, path) == b"HELLO"
+        client.send(b"ping")
+        assert client._exactly(4) == b"ping"
+        assert server.sequences() == ["NAH"]
+    server.wait_sequences("NAHC")
+    (event,) = server.closed()
+    assert event["usable"]
+    assert event["reason"] == "CLIENT"
+
+
+def test_the_server_writes_nothing(server):
+    """No status line, no chunk and no close: what the owner says is all there is on the wire."""
+    with server.connect() as client:
+        client.get("/echo-thread")
+        assert client._exactly(6) == b"HELLO\n"
+        for _ in range(3):
+            client.send(b"x" * 1000)
+            assert client._exactly(1000) == b"x" * 1000
+        if server.transport != "tls":
+            client.sock.shutdown(1)
+            assert client.rest() == b""
+    server.wait_sequences("NAHC")
+
+
+def test_the_worker_is_free_again(server):
+    """A connection that was left to another thread holds no thread and no slot of the server's."""
+    with server.connect() as taken:
+        assert begin(taken, "/echo-thread") == b"HELLO"
+
+        def settled():
+            with server.connect() as client:
+                answer = client.request("/", "Connection: close").json
+            return answer["nr_conns"] in {None, 1} and answer["alive"] == 2
+
+        for _ in range(6):
+            wait_for(settled, "one connection beside the taken one, and that one uncounted")
+        taken.send(b"still here")
+        assert taken._exactly(10) == b"still here"
+    wait_for(lambda: "NAHC" in server.sequences(), "the end of the taken one")
+
+
+@pytest.mark.parametrize("by", ["recv", "exactly", "file"])
+@pytest.mark.parametrize(("read", "size"), [("0", 0), ("0", 100_000), ("10", 50_000), ("all", 5000)])
+def test_leading_bytes(server, read, size, by):
+    """What came with the head, body or not, is given to the owner once and in order."""
+    body = bytes(i % 251 for i in range(size))
+    extra = b"frames of the new protocol"
+    consumed = {"0": 0, "10": 10, "all": size}[read]
+    count = size - consumed + len(extra)
+    with server.connect() as client:
+        headers = [f"Content-Length: {size}"] if size else []
+        client.get(
+            f"/leading?read={read}&count={count}&by={by}",
+            *headers,
+            method="POST" if size else "GET",
+            body=body + extra,
+        )
+        assert line(client) == b"%d %d" % (consumed, count)
+        assert client.rest() == body + extra
+    server.wait_sequences("NAHC")
+
+
+def test_leading_bytes_in_dribbles(server):
+    """Head, body and the rest may come in any pieces."""
+    body = bytes(i % 251 for i in range(3000))
+    head = (
+        b"POST /leading?read=10&count=2990 HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n"
+    )
+    whole = head + body
+    with server.connect() as client:
+        for start in range(0, len(whole), 97):
+            client.send(whole[start : start + 97])
+        assert line(client) == b"10 2990"
+        assert client.rest() == body
+
+
+def test_leading_pipelined_request(gthread):
+    """A pipelined request behind the one that hijacks belongs to the owner."""
+    with gthread.connect() as client:
+        second = b"GET / HTTP/1.1\r\nHost: b\r\n\r\n"
+        client.send(
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+            b"GET /leading?read=0&count=%d HTTP/1.1\r\nHost: a\r\n\r\n" % len(second) + second
+        )
+        assert client.response().json["requests"] == 1
+        assert line(client) == b"0 %d" % len(second)
+        assert client.rest() == second
+    gthread.wait_sequences("NAIAHC")
+
+
+def test_unread_chunked_body(server):
+    """Of a chunked body that was not read, the owner gets the chunks as they came."""
+    chunks = b"5\r\nhello\r\n0\r\n\r\n"
+    with server.connect() as client:
+        client.get(
+            f"/leading?read=0&count={len(chunks)}",
+            "Transfer-Encoding: chunked",
+            method="POST",
+            body=chunks,
+        )
+        assert line(client) == b"0 %d" % len(chunks)
+        assert client.rest() == chunks
+
+
+def test_chunked_body_read_whole(server):
+    """Behind a chunked body that was read whole come the bytes that follow it."""
+    with server.connect() as client:
+        client.get(
+            "/leading?read=all&count=4",
+            "Transfer-Encoding: chunked",
+            method="POST",
+            body=b"5\r\nhello\r\n0\r\n\r\nnext",
+        )
+        assert line(client) == b"5 4"
+        assert client.rest() == b"hellonext"
+
+
+def test_a_view_that_fails_afterwards(server):
+    """An exception after the hijack is logged; no 500 is written, and nothing is closed twice."""
+    with server.connect() as client:
+        client.get("/raise-after")
+        assert client._exactly(6) == b"foobar"
+        client.send(b"x")
+        assert client.rest() == b""
+    server.wait_sequences("NAHC")
+    wait_for(lambda: "after it has taken" in server.log.read_text(), "the log")
+
+
+def test_twice(server):
+    """A second hijack says that there has been a first."""
+    with server.connect() as client:
+        client.get("/twice")
+        assert client.rest().startswith(b"AlreadyHijackedError: <Connection ")
+
+
+def test_after_the_response_began(server):
+    """Once the response has begun it is too late."""
+    with server.connect() as client:
+        answer = client.request("/too-late", "Connection: close")
+        assert answer.body.startswith(b"begun InvalidStateError: the response has begun")
+
+
+def test_after_the_request_ended(gthread):
+    """A connection without a request in hand cannot be taken."""
+    with gthread.connect() as client, gthread.connect() as other:
+        assert client.request("/keep").body == b"kept"
+        wait_for(lambda: "NAI" in gthread.sequences(), "IDLE")
+        answer = other.request("/after-the-end").json
+        assert answer["error"] == "InvalidStateError"
+        assert "no request in hand" in answer["text"]
+        client.close()
+        wait_for(lambda: "NAIC" in gthread.sequences(), "CLOSED")
+        assert other.request("/after-the-end").json["error"] == "ConnectionClosedError"
+
+
+def test_reading_the_request_stream_afterwards(server):
+    """The request's own stream is closed to the view that has taken the connection."""
+    with server.connect() as client:
+        client.get("/stream-after", "Content-Length: 5", method="POST", body=b"hello")
+        assert client.rest() in {b"InvalidStateError", b"OSError", b"ClientDisconnected"}
+
+
+def test_the_body_is_closed_and_teardown_runs(server):
+    """What the view returns is dropped, but closed; teardown functions run; there is a log line."""
+    before = len(server.events())
+    with server.connect() as client:
+        client.get("/closing-body")
+        assert client._exactly(6) == b"foobar"
+
+        def recorded():
+            seen = [key for event in server.events()[before:] for key in event]
+            return {"body_closed", "torn_down"} <= set(seen) and seen
+
+        assert "iterated" not in wait_for(recorded, "close() and teardown")
+    wait_for(lambda: "GET /closing-body HTTP/1.1" in server.log.read_text(), "the access log")
+
+
+def test_expect_continue_is_not_answered(server):
+    """A pending 100-continue is not answered when the view hijacks."""
+    with server.connect() as client:
+        client.get(
+            "/leading?read=0&count=5", "Content-Length: 5", "Expect: 100-continue", method="POST"
+        )
+        client.send(b"hello")
+        assert client.rest() == b"0 5\nhello"
+
+
+def test_expect_continue_is_answered_when_the_body_is_read(server):
+    """A view that reads the body makes the server ask for it, once."""
+    with server.connect() as client:
+        client.get("/upload", "Content-Length: 5", "Expect: 100-continue", method="POST")
+        assert client._until(b"\r\n\r\n")[0] == b"HTTP/1.1 100 Continue"
+        client.buffered = b""
+        client.send(b"hello")
+        assert client.response().json == {"length": 5}
+
+
+def test_expect_continue_that_nobody_reads(server):
+    """A view that does not read the body is answered at once, and the connection closed."""
+    with server.connect() as client:
+        client.get("/unread", "Content-Length: 5", "Expect: 100-continue", method="POST")
+        answer = client.response()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert client.rest() == b""
+    server.wait_sequences("NAC")
+
+
+def test_upgrade(server):
+    """`upgrade()` answers 101 with the fields it was given, and the first frame is not lost."""
+    with server.connect() as client:
+        client.get("/upgrade", "Upgrade: echo", "Connection: Upgrade", body=b"early")
+        head, client.buffered = client._until(b"\r\n\r\n")
+        assert head.split(b"\r\n") == [
+            b"HTTP/1.1 101 Switching Protocols",
+            b"Upgrade: echo",
+            b"Connection: Upgrade",
+            b"X-Extra: yes",
+        ]
+        assert client._exactly(5) == b"early"
+        client.send(b"later")
+        assert client._exactly(5) == b"later"
+    server.wait_sequences("NAHC")
+
+
+def test_async_gets_the_leading_bytes(server):
+    """asyncio streams begin with what the server had read ahead."""
+    data = bytes(i % 251 for i in range(100_000))
+    with server.connect() as client:
+        client.get("/async", body=data[:50_000])
+        client.send(data[50_000:])
+        assert client._exactly(6) == b"HELLO\n"
+        assert client._exactly(len(data)) == data
+    server.wait_sequences("NAHC")
+
+
+def test_an_async_handler_that_fails(server):
+    """A handler that fails is logged, and its connection closed."""
+    with server.connect() as client:
+        client.get("/async-fails")
+        assert client.rest() == b"HELLO\n"
+    server.wait_sequences("NAHC")
+    wait_for(lambda: "a handler that fails" in server.log.read_text(), "the log")
+
+
+def test_100_connections_at_once(server):
+    """A hundred connections on the loop, and the server goes on answering."""
+    clients = [server.connect() for _ in range(20 if server.name == "sync" else 100)]
+    try:
+        for client in clients:
+            client.get("/async")
+        for number, client in enumerate(clients):
+            assert line(client) == b"HELLO"
+            client.send(b"%d\n" % number)
+        with server.connect() as other:
+            assert other.request("/", "Connection: close").status == 200
+        for number, client in enumerate(clients):
+            assert line(client) == b"%d" % number
+    finally:
+        for client in clients:
+            client.close()
+    wait_for(lambda: server.sequences().count("NAHC") == len(clients), "all to be closed")
+
+
+@pytest.mark.parametrize("name", ["sync", "gthread"])
+@pytest.mark.parametrize("transport", PLAIN + ["tls"])
+def test_graceful_stop(run_server, name, transport):
+    """Owners are told of a stop and say goodbye; the worker ends in its grace, without a traceback."""
+    with run_server(name, transport, app="taking:app") as server:
+        clients = [server.connect() for _ in range(100)]
+        for client in clients:
+            assert begin(client, "/hold") == b"HELLO"
+        assert server.stop() == 0
+        for client in clients:
+            assert client.rest() == b"GOODBYE\n"
+            client.close()
+        assert "Traceback" not in server.log.read_text()
+        assert [each for each in server.events() if "shutdown" in each] == [{"shutdown": True}]
+        wait_for(lambda: server.sequences().count("NAHC") == 100, "all to be closed")
+
+
+def test_owners_that_do_not_listen(run_server):
+    """A stop does not wait longer than its grace for owners who do nothing about it."""
+    with run_server("gthread", "tcp", "--graceful-timeout", "2", app="taking:app") as server:
+        with server.connect() as client, server.connect() as other:
+            assert begin(client, "/echo-thread") == b"HELLO"
+            assert begin(other, "/async") == b"HELLO"
+            assert server.stop() == 0
+            assert client.rest() == other.rest() == b""
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_session_ticket_tls(server):
+    """TLS facts can still be asked of a connection that was taken over."""
+    if server.transport != "tls":
+        pytest.skip("needs TLS")
+    with server.connect() as client:
+        assert isinstance(client.sock, ssl.SSLSocket)
+        assert begin(client, "/echo-thread") == b"HELLO"
+        with server.connect() as other:
+            assert json.loads(other.request("/", "Connection: close").body)["is_tls"]
