@@ -1,0 +1,126 @@
+"""The directives ``state-table``, ``state-diagram``, ``close-reasons`` and ``layers``.
+
+What they show is read from the code and from ``pyproject.toml`` when the documentation is built.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.docutils import SphinxDirective
+from state_drawing import draw
+
+from flask_rawsocket import TRANSITIONS, CloseReason, ConnState
+
+
+def _meaning(member):
+    """Give the text that stands under `member` in the code."""
+    documented = ModuleAnalyzer.for_module(type(member).__module__).find_attr_docs()
+    return " ".join(documented[type(member).__name__, member.name]).strip()
+
+
+def _name(member):
+    return nodes.literal("", member.name)
+
+
+def _table(head, rows):
+    table = nodes.table()
+    group = nodes.tgroup(cols=len(head))
+    group += [nodes.colspec(colwidth=1) for _ in head]
+    group += nodes.thead("", _row([nodes.Text(each)] for each in head))
+    group += nodes.tbody("", *(_row(cells) for cells in rows))
+    table += group
+    return table
+
+
+def _row(cells):
+    return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", *each)) for each in cells))
+
+
+def _listed(members):
+    found = []
+    for member in members:
+        found += [nodes.Text(", ")] * bool(found) + [_name(member)]
+    return found or [nodes.Text("nothing")]
+
+
+class StateTable(SphinxDirective):
+    """The states, what they mean, and what may follow each."""
+
+    def run(self):
+        rows = [
+            (
+                [_name(state)],
+                [nodes.Text(_meaning(state))],
+                _listed(each for each in ConnState if each in TRANSITIONS[state]),
+            )
+            for state in ConnState
+        ]
+        return [_table(("State", "Meaning", "May be followed by"), rows)]
+
+
+class CloseReasons(SphinxDirective):
+    """The reasons why a connection was closed."""
+
+    def run(self):
+        rows = [([_name(each)], [nodes.Text(_meaning(each))]) for each in CloseReason]
+        return [_table(("Reason", "Meaning"), rows)]
+
+
+class StateDiagram(SphinxDirective):
+    """The moves between the states, as a drawing."""
+
+    def run(self):
+        moves = {
+            old and old.name: {each.name for each in following}
+            for old, following in TRANSITIONS.items()
+        }
+        return [nodes.raw("", draw([each.name for each in ConnState], moves), format="html")]
+
+
+class Layers(SphinxDirective):
+    """The layers of the package as import-linter checks them, and what each module says it is."""
+
+    def run(self):
+        root = Path(self.env.srcdir).parent
+        settings = tomllib.loads((root / "pyproject.toml").read_text())
+        contracts = settings["tool"]["importlinter"]["contracts"]
+        (layers,) = (each["layers"] for each in contracts if each["type"] == "layers")
+        rows = [
+            (
+                [nodes.Text(str(number))],
+                [nodes.literal("", name)],
+                _marked_up(_first_line(root, name)),
+            )
+            for number, layer in enumerate(layers, 1)
+            for name in map(str.strip, layer.split("|"))
+        ]
+        return [_table(("Layer", "Module", "What it is"), rows)]
+
+
+def _first_line(root, module):
+    path = root / "flask_rawsocket" / module
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return ast.get_docstring(ast.parse(file.read_text())).splitlines()[0]
+
+
+def _marked_up(text):
+    """Give the nodes of a docstring's line, whose backticks mark code."""
+    parts = re.split(r"`+([^`]+)`+", text)
+    return [
+        nodes.literal("", part) if index % 2 else nodes.Text(part)
+        for index, part in enumerate(parts)
+    ]
+
+
+def setup(app):
+    app.add_directive("state-table", StateTable)
+    app.add_directive("state-diagram", StateDiagram)
+    app.add_directive("close-reasons", CloseReasons)
+    app.add_directive("layers", Layers)
+    return {"version": "1", "parallel_read_safe": True}

@@ -1,0 +1,62 @@
+"""Sphinx configuration: ``make docs``."""
+
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from docutils import nodes
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "Flask-RawSocket"
+copyright = "The Flask-RawSocket authors"
+release = installed_version("Flask-RawSocket")
+version = release
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "pallets_sphinx_themes",
+    "from_code",
+]
+exclude_patterns = ["_build"]
+
+# A single backtick in a docstring is code.
+default_role = "code"
+autodoc_member_order = "groupwise"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_preserve_defaults = True
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+# The build needs no network, hence no inventories of other projects: what is theirs is not linked.
+nitpick_ignore_regex = [
+    ("py:.*", r"(flask|werkzeug|gunicorn|ssl|socket|datetime|collections|wsgiref|types)\..*"),
+    # Annotations that name what is imported for type checkers only, which autodoc cannot qualify.
+    ("py:class", r"\w+"),
+]
+
+html_theme = "flask"
+html_title = f"Flask-RawSocket {release}"
+html_show_sourcelink = False
+html_sidebars = {
+    "index": ["searchbox.html"],
+    "**": ["localtoc.html", "relations.html", "searchbox.html"],
+}
+
+
+def _keep_colon(_app, what, _name, _obj, _options, lines):
+    """Keep napoleon from taking the words before a property's first colon for its type."""
+    if what in {"attribute", "data", "property"} and lines:
+        lines[0] = lines[0].replace(": ", "\\ :plain:`:` ", 1)
+
+
+def _plain(_name, _rawtext, text, *_args, **_kwargs):
+    return [nodes.Text(text)], []
+
+
+def setup(app):
+    app.add_role("plain", _plain)
+    app.connect("autodoc-process-docstring", _keep_colon, priority=400)
