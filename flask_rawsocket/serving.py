@@ -72,16 +72,23 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
                 with contextlib.suppress(OSError):
                     self.send_error(408, explain=str(exc))
 
-    def run_wsgi(self) -> None:
-        """Run the application; answer ``Expect: 100-continue`` only when it reads the body.
+    def handle_expect_100(self) -> bool:
+        """Answer ``Expect: 100-continue`` only when the application reads the body.
 
-        Werkzeug would answer at once, and a view that hijacks wants no answer sent.
+        A view that hijacks wants no answer sent.
         """
-        expected = self.headers.get("Expect", "").strip().lower() == "100-continue"
-        if self.tracked is not None and expected:
-            del self.headers["Expect"]
-            self._waits_for_body = True
-            self.rfile: Any = _ContinueFirst(self)
+        self._waits_for_body = True
+        return True
+
+    def run_wsgi(self) -> None:
+        """Run the application, which reads the request's body through a file of ours."""
+        if self.tracked is None:
+            super().run_wsgi()
+            return
+        # Werkzeug would answer it at once; http.server has asked us about it before.
+        self._waits_for_body |= self.headers.get("Expect", "").strip().lower() == "100-continue"
+        del self.headers["Expect"]
+        self.rfile: Any = _RequestFile(self)
         try:
             super().run_wsgi()
         finally:
@@ -161,24 +168,35 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
     def release(self) -> bytes:
         """Let go of the connection, and give what was read ahead from it."""
         self.taken = True
-        file = self.rfile.file if isinstance(self.rfile, _ContinueFirst) else self.rfile
         with self.connection.reading_nothing():
-            leading = file.peek()
-        return bytes(leading)
+            leading: bytes = self.rfile.file.peek()
+        return leading
 
 
-class _ContinueFirst:
-    """The request's file, which answers ``100 Continue`` before it is read for the first time."""
+class _RequestFile:
+    """The file that the request's body is read from.
+
+    It answers ``100 Continue`` before it is read for the first time, and refuses to be read once
+    the connection has been taken over.
+    """
 
     def __init__(self, handler: WSGIRequestHandler) -> None:
         self._handler = handler
         self.file = handler.rfile
 
     def __getattr__(self, name: str) -> Any:
-        if name != "close" and self._handler._waits_for_body:
-            self._handler._waits_for_body = False
-            self._handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        handler = self._handler
+        if name in {"close", "closed"}:
+            return getattr(self.file, name)
+        if handler.taken:
+            raise InvalidStateError("the connection has been taken over: read from its stream")
+        if handler._waits_for_body:
+            handler._waits_for_body = False
+            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return getattr(self.file, name)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")
 
 
 class _WatchedBody:

@@ -190,7 +190,7 @@ def test_reading_the_request_stream_afterwards(server):
     """The request's own stream is closed to the view that has taken the connection."""
     with server.connect() as client:
         client.get("/stream-after", "Content-Length: 5", method="POST", body=b"hello")
-        assert client.rest() in {b"InvalidStateError", b"OSError", b"ClientDisconnected"}
+        assert client.rest() == b"InvalidStateError"
 
 
 def test_the_body_is_closed_and_teardown_runs(server):
@@ -277,10 +277,12 @@ def test_an_async_handler_that_fails(server):
 
 def test_100_connections_at_once(server):
     """A hundred connections on the loop, and the server goes on answering."""
-    clients = [server.connect() for _ in range(20 if server.name == "sync" else 100)]
+    clients = []
     try:
-        for client in clients:
-            client.get("/async")
+        for _ in range(100):
+            # One after the other: the sync worker serves no second one before the first has asked.
+            clients.append(server.connect())
+            clients[-1].get("/async")
         for number, client in enumerate(clients):
             assert line(client) == b"HELLO"
             client.send(b"%d\n" % number)
@@ -299,9 +301,10 @@ def test_100_connections_at_once(server):
 def test_graceful_stop(run_server, name, transport):
     """Owners are told of a stop and say goodbye; the worker ends in its grace, without a traceback."""
     with run_server(name, transport, app="taking:app") as server:
-        clients = [server.connect() for _ in range(100)]
-        for client in clients:
-            assert begin(client, "/hold") == b"HELLO"
+        clients = []
+        for _ in range(100):
+            clients.append(server.connect())
+            assert begin(clients[-1], "/hold") == b"HELLO"
         assert server.stop() == 0
         for client in clients:
             assert client.rest() == b"GOODBYE\n"

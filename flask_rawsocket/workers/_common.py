@@ -148,17 +148,27 @@ class TrackingWorker(base.Worker):
             try:
                 body = app(environ, start_response)
             except Exception as exc:
-                if not exchange.taken:
-                    _note_forgotten(connection, exc)
-                    raise
-                self.log.exception("A view failed that had taken %r over", connection)
-                body = ()
+                body = self._view_failed(connection, exc)
+            if exchange.waits_for_body:
+                # Whether the client sends its body after this, nobody can tell.
+                exchange.force_close()
             return body if not exchange.taken else exchange.drop(body)
 
         self.wsgi = wsgi
         if self.tracker.settings.save_syn:
             for listener in self.sockets:
                 listener.save_syn()
+
+    def _view_failed(self, connection: Connection, exc: Exception) -> tuple[()]:
+        """Log the failure of a view that had taken its connection over; raise any other's."""
+        exchange: Any = connection._exchange
+        if exchange.taken:
+            self.log.error("A view failed that had taken %r over", connection, exc_info=exc)
+            return ()
+        if isinstance(exc, StopIteration):
+            # How simple-websocket makes gunicorn forget a response; it is no error.
+            connection._ending = None
+        raise exc
 
     def begin_request(self, sock: Any, req: Any) -> Connection | None:
         """The head of `req` has been read from `sock`: note what it says of the connection."""
@@ -250,15 +260,6 @@ class TrackingWorker(base.Worker):
         return True
 
     _next_complaint = 0.0
-
-
-def _note_forgotten(connection: Connection, exc: Exception) -> None:
-    """Leave the reason open where the view ends a response by StopIteration.
-
-    That is how simple-websocket makes gunicorn forget the response; it is no error.
-    """
-    if isinstance(exc, StopIteration):
-        connection._ending = None
 
 
 def server_done(connection: Connection) -> None:

@@ -26,26 +26,23 @@ class Exchange:
 
     Attributes:
         taken: whether the connection has been taken from the server.
+        waits_for_body: whether the client still waits to be told that it may send its body.
         start_response: gunicorn's own, through which its response is found.
     """
 
-    __slots__ = ("_req", "_sock", "start_response", "taken")
+    __slots__ = ("_req", "_sock", "start_response", "taken", "waits_for_body")
 
     def __init__(self, req: Any, sock: Any) -> None:
         self._req = req
         self._sock = sock
         self.start_response: Any = None
         self.taken = False
-        if req._expected_100_continue:
+        self.waits_for_body = req._expected_100_continue
+        if self.waits_for_body:
             # gunicorn would answer at once, and a view that hijacks wants no answer sent.  It is
             # sent when the body is first read, as RFC 9110, section 10.1.1 means it.
             req._expected_100_continue = False
-            req.body.reader = _ContinueFirst(req.body, sock)
-
-    @property
-    def waits_for_body(self) -> bool:
-        """Whether the client still waits to be told that it may send its body."""
-        return isinstance(getattr(self._req.body, "reader", None), _ContinueFirst)
+            req.body.reader = _ContinueFirst(self, req.body, sock)
 
     def force_close(self) -> None:
         """Have the response say ``Connection: close``, and the connection closed after it."""
@@ -118,12 +115,14 @@ class HTTP2Exchange:
 class _ContinueFirst:
     """A body's reader that answers ``100 Continue`` before it reads for the first time."""
 
-    def __init__(self, body: Any, sock: Any) -> None:
+    def __init__(self, exchange: Exchange, body: Any, sock: Any) -> None:
+        self._exchange = exchange
         self._body = body
         self._sock = sock
         self.reader = body.reader
 
     def read(self, size: int) -> bytes:
+        self._exchange.waits_for_body = False
         self._body.reader = self.reader
         self._sock.sendall(_CONTINUE)
         data: bytes = self.reader.read(size)

@@ -44,7 +44,9 @@ def echo_thread():
 def leading():
     """Take over before, amid or after reading the body; send back the rest of what comes."""
     read = request.args.get("read", "0")
-    body = request.get_data() if read == "all" else request.stream.read(int(read))
+    body = b""
+    if read != "0":
+        body = request.get_data() if read == "all" else request.stream.read(int(read))
     count = int(request.args["count"])
     with current_conn.hijack() as stream:
         rest = b"".join(iter_exactly(stream, count, request.args.get("by", "recv")))
