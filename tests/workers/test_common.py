@@ -176,13 +176,18 @@ class TestProcess:
         with run_server(worker, "tcp", "-w", "2") as server:
             alive = {}
 
-            def both():
+            def become(*expected):
                 answer = ask(server).json
                 alive[answer["pid"]] = answer["alive"]
-                return len(alive) == 2
+                return sorted(alive.values()) == sorted(expected)
 
-            wait_for(both, "both workers to have answered")
-            assert set(alive.values()) == {1}
+            wait_for(lambda: become(1, 1), "both to have the asking connection only")
+            if worker == "sync":
+                return  # one at a time: there is no other
+            with server.connect() as client:
+                pid = client.request().json["pid"]
+                wait_for(lambda: become(1, 2), "one of them to have another")
+                assert alive[pid] == 2
 
     def test_term(self, run_server, worker):
         """A graceful stop: the request in hand is answered, the idle told, all in order."""
