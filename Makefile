@@ -39,9 +39,12 @@ cov: .venv/.dev
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# What runs on Flask, Werkzeug and gunicorn; the kernel's side and the docs do not depend on them.
+# What stands on Flask, Werkzeug and gunicorn.
+MIN_TESTS = $(wildcard tests/workers tests/test_sequences.py tests/test_serving*.py \
+	tests/test_foreign*.py tests/test_extension*.py tests/test_hijack.py tests/test_example_app.py)
+
 test-min: .venv-min/.test
-	$(MIN_BIN)/python -m pytest --ignore=tests/sockinfo --ignore=tests/test_docs.py $(PYTEST_ARGS)
+	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(PYTEST_ARGS)
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
