@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import sockinfo
 from ._address import ProxyHeader, RemoteAddr
+from ._handoff import HijackedSocket
 from ._map import ConnectionMap
 from ._state import TRANSITIONS, CloseReason, ConnState
 from .connection import Connection
@@ -36,6 +38,7 @@ __all__ = [
     "ConnectionBrokenError",
     "ConnectionClosedError",
     "ConnectionMap",
+    "HijackedSocket",
     "InvalidStateError",
     "NoConnectionError",
     "ProxyHeader",
@@ -44,6 +47,7 @@ __all__ = [
     "RemoteAddr",
     "UnsupportedError",
     "current_conn",
+    "sockinfo",
 ]
 
 

@@ -128,6 +128,9 @@ class _Tracked(socket.socket):
         the peer closes too, it would always look like the peer's doing.
         """
         self._head_due = False
+        if self._in_head:
+            # No head is awaited any more, and a lingering close has a limit of its own.
+            self.head_complete()
         connection = self._connection
         if (
             connection is not None
@@ -360,6 +363,16 @@ def _ready(sock: socket.socket, what: int, timeout: float) -> bool:
     return bool(poller.poll(math.ceil(min(timeout, _LONGEST_WAIT) * 1000)))
 
 
+class _Wrapping(threading.local):
+    """What this thread is wrapping in TLS right now."""
+
+    plain: TrackedSocket | None = None
+    connection: Any = None
+
+
+_wrapping: Final = _Wrapping()
+
+
 class TrackedSSLSocket(_Tracked, ssl.SSLSocket):
     """A TLS socket that reports to the tracker.  Only decrypted bytes count as a request's."""
 
@@ -375,6 +388,19 @@ class TrackedSSLSocket(_Tracked, ssl.SSLSocket):
     _server_thread: int | None = None
     """The thread whose calls do nothing: a server's, that has let go and does not know it."""
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> TrackedSSLSocket:  # noqa: PYI034
+        """Take over the connection of the socket that this thread is wrapping.
+
+        Here, because what `_create` does next may fail, and closes the socket then.
+        """
+        self = super().__new__(cls, *args, **kwargs)
+        plain, connection = _wrapping.plain, _wrapping.connection
+        if plain is not None:
+            self._connection, self._tracker = connection, plain._tracker
+            self._in_head, self._read_deadline = plain._in_head, plain._read_deadline
+            connection._sock = self
+        return self
+
     @classmethod
     def _create(
         cls,
@@ -384,21 +410,22 @@ class TrackedSSLSocket(_Tracked, ssl.SSLSocket):
         **kwargs: Any,
     ) -> TrackedSSLSocket:
         """Wrap `sock`; its Connection moves along before the handshake, which may fail."""
-        plain = sock if isinstance(sock, TrackedSocket) else None
-        connection = plain._connection if plain is not None else None
+        if not isinstance(sock, TrackedSocket) or sock._connection is None:
+            # Wrapped by somebody who is no server of ours.
+            kwargs["do_handshake_on_connect"] = do_handshake_on_connect
+            return super()._create(sock, *args, **kwargs)  # type: ignore[misc,no-any-return]
+        connection, sock._connection = sock._connection, None
+        _wrapping.plain, _wrapping.connection = sock, connection
         try:
-            if plain is not None:
-                plain._connection = None
             self = super()._create(sock, *args, do_handshake_on_connect=False, **kwargs)  # type: ignore[misc]
         except BaseException:
-            if plain is not None:
-                plain._connection = connection
-                plain.close()
+            if connection._sock is sock:
+                sock._connection = connection
+            if connection._sock is not None:
+                connection._sock.close()
             raise
-        self._connection = connection
-        self._tracker = plain._tracker if plain is not None else None
-        if connection is not None:
-            connection._sock = self
+        finally:
+            _wrapping.plain = _wrapping.connection = None
         self.do_handshake_on_connect = do_handshake_on_connect
         if do_handshake_on_connect:
             try:
@@ -406,7 +433,7 @@ class TrackedSSLSocket(_Tracked, ssl.SSLSocket):
             except BaseException:
                 self.close()
                 raise
-        self._head_due = connection is not None
+        self._head_due = True
         return self  # type: ignore[no-any-return]
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002

@@ -5,7 +5,7 @@ One rule: readers see a read-only mapping; only the tracker adds and removes, un
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import TYPE_CHECKING
 
 from ._address import RemoteAddr
@@ -35,8 +35,23 @@ class ConnectionMap(Mapping[str, "Connection"]):
         return self._by_key[key]
 
     def __iter__(self) -> Iterator[str]:
-        # list() of a dict is one step under the interpreter's lock.
-        return iter(list(self._by_key))
+        return iter(self._snapshot())
+
+    def keys(self) -> KeysView[str]:
+        """Give the keys as they are now."""
+        return self._snapshot().keys()
+
+    def values(self) -> ValuesView[Connection]:
+        """Give the connections as they are now."""
+        return self._snapshot().values()
+
+    def items(self) -> ItemsView[str, Connection]:
+        """Give the keys and connections as they are now."""
+        return self._snapshot().items()
+
+    def _snapshot(self) -> dict[str, Connection]:
+        # Copying a dict is one step under the interpreter's lock.
+        return self._by_key.copy()
 
     def __len__(self) -> int:
         return len(self._by_key)

@@ -191,7 +191,7 @@ class Connection(KernelFacts):
 
     @property
     def sock(self) -> socket.socket:
-        """The live socket: a ``socket.socket``, or an ``ssl.SSLSocket`` under TLS.
+        """The live socket, a ``socket.socket`` or under TLS an ``ssl.SSLSocket``.
 
         The server goes on using it.  Read facts and set options; to read or write bytes yourself,
         take the connection over.

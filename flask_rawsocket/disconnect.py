@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from contextvars import ContextVar
@@ -88,6 +89,9 @@ class UntilDisconnected:
             yield item
             if _is_gone(self._connection):
                 self.close()
+                if self._connection.managed:
+                    with contextlib.suppress(ConnectionClosedError):
+                        self._connection.close_after_response()
                 return
 
     def close(self) -> None:

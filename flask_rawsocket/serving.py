@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import socket
 import time
 from typing import TYPE_CHECKING, Any
 
 import werkzeug.serving
+from werkzeug.sansio.utils import get_content_length
 from werkzeug.serving import is_running_from_reloader
+from werkzeug.wsgi import LimitedStream
 
 from . import _environ
 from ._listener import HeaderTimeoutError, Listener, TrackedSocket, track_tls
@@ -107,6 +110,12 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         environ = super().make_environ()
         if connection is not None:
             _environ.put(environ, connection)
+            if "wsgi.input_terminated" not in environ:
+                length = get_content_length(
+                    environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")
+                )
+                environ["wsgi.input"] = _RequestBody(self.rfile, length or 0)
+                environ["wsgi.input_terminated"] = True
         if self._waits_for_body:
             environ["HTTP_EXPECT"] = "100-continue"
         return environ
@@ -199,6 +208,15 @@ class _RequestFile:
         return iter(self.readline, b"")
 
 
+class _RequestBody(LimitedStream):
+    """A request's body of known length, in which a deadline is not taken for a disconnect."""
+
+    def on_disconnect(self, error: Exception | None = None) -> Any:
+        if isinstance(error, TimeoutError):
+            raise error
+        return super().on_disconnect(error)
+
+
 class _WatchedBody:
     """A response's body, which notes when it has been given out whole."""
 
@@ -214,6 +232,17 @@ class _WatchedBody:
         close = getattr(self._body, "close", None)
         if close is not None:
             close()
+
+
+def _tracking(
+    handler: type[werkzeug.serving.WSGIRequestHandler] | None,
+) -> type[werkzeug.serving.WSGIRequestHandler]:
+    """Give `handler` with our part in it."""
+    if handler is None or issubclass(WSGIRequestHandler, handler):
+        return WSGIRequestHandler
+    if issubclass(handler, WSGIRequestHandler):
+        return handler
+    return type(handler.__name__, (handler, WSGIRequestHandler), {"__module__": handler.__module__})
 
 
 class _Watched:
@@ -239,6 +268,9 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
 
     tracker = process_tracker
 
+    _served = False
+    """Whether it has: the parent of a reloader makes a server, and only closes it."""
+
     def __init__(
         self,
         host: str,
@@ -248,7 +280,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        super().__init__(host, port, _Watched(app), handler or WSGIRequestHandler, *args, **kwargs)
+        super().__init__(host, port, _Watched(app), _tracking(handler), *args, **kwargs)
         if self.ssl_context is not None:
             track_tls(self.ssl_context)
         self._listener = Listener(self.socket, self.tracker)
@@ -265,6 +297,11 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
 
     def _accept(self) -> tuple[socket.socket, Any]:
         return self._listener.accept()
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Serve until `shutdown` is called."""
+        self._served = True
+        super().serve_forever(poll_interval)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Shake hands where there is TLS, then serve the request; here the hooks run."""
@@ -292,8 +329,8 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
 
     def server_close(self) -> None:
         """Stop: call the functions given to ``on_shutdown``, then close the listening socket."""
-        if "_listener" in vars(self):
-            del self._listener
+        if self._served:
+            self._served = False
             self.tracker.shutdown()
         super().server_close()
 
@@ -357,3 +394,6 @@ def run_simple(*args: Any, **kwargs: Any) -> None:
     """Run the development server as ``werkzeug.serving.run_simple`` does, with its arguments."""
     with replacing_werkzeug():
         werkzeug.serving.run_simple(*args, **kwargs)
+
+
+run_simple.__signature__ = inspect.signature(werkzeug.serving.run_simple)  # type: ignore[attr-defined]

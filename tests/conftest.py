@@ -65,7 +65,9 @@ def _shared_servers(run_server):
 
         def get(name, transport):
             if (name, transport) not in started:
-                started[name, transport] = stack.enter_context(run_server(name, transport, app="taking:app"))
+                started[name, transport] = stack.enter_context(
+                    run_server(name, transport, app="taking:app")
+                )
             return started[name, transport]
 
         yield get

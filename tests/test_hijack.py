@@ -11,11 +11,6 @@ from servers import wait_for
 PLAIN = ["tcp", "unix"]
 
 
-def closing(server):
-    """Give what a server without keep-alive needs no other way."""
-    return "NAHC"
-
-
 def begin(client, path, *headers, **kwargs):
     """Send a request and read the new owner's first line."""
     client.get(path, *headers, **kwargs)
@@ -29,7 +24,7 @@ def line(client):
 
 @pytest.mark.parametrize("path", ["/echo", "/echo-thread", "/async"])
 def test_take_over(server, path):
-    """The owner talks, in the view, in another thread or on the loop; CLOSED comes when it closes."""
+    """The owner talks, in the view, a thread or on the loop; CLOSED comes when it closes."""
     with server.connect() as client:
         assert begin(client, path) == b"HELLO"
         client.send(b"ping")
@@ -73,7 +68,9 @@ def test_the_worker_is_free_again(server):
 
 
 @pytest.mark.parametrize("by", ["recv", "exactly", "file"])
-@pytest.mark.parametrize(("read", "size"), [("0", 0), ("0", 100_000), ("10", 50_000), ("all", 5000)])
+@pytest.mark.parametrize(
+    ("read", "size"), [("0", 0), ("0", 100_000), ("10", 50_000), ("all", 5000)]
+)
 def test_leading_bytes(server, read, size, by):
     """What came with the head, body or not, is given to the owner once and in order."""
     body = bytes(i % 251 for i in range(size))
@@ -96,9 +93,7 @@ def test_leading_bytes(server, read, size, by):
 def test_leading_bytes_in_dribbles(server):
     """Head, body and the rest may come in any pieces."""
     body = bytes(i % 251 for i in range(3000))
-    head = (
-        b"POST /leading?read=10&count=2990 HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n"
-    )
+    head = b"POST /leading?read=10&count=2990 HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n"
     whole = head + body
     with server.connect() as client:
         for start in range(0, len(whole), 97):
@@ -256,7 +251,7 @@ def test_upgrade(server):
 
 
 def test_async_gets_the_leading_bytes(server):
-    """asyncio streams begin with what the server had read ahead."""
+    """Asyncio streams begin with what the server had read ahead."""
     data = bytes(i % 251 for i in range(100_000))
     with server.connect() as client:
         client.get("/async", body=data[:50_000])
@@ -297,9 +292,9 @@ def test_100_connections_at_once(server):
 
 
 @pytest.mark.parametrize("name", ["sync", "gthread"])
-@pytest.mark.parametrize("transport", PLAIN + ["tls"])
+@pytest.mark.parametrize("transport", [*PLAIN, "tls"])
 def test_graceful_stop(run_server, name, transport):
-    """Owners are told of a stop and say goodbye; the worker ends in its grace, without a traceback."""
+    """Owners are told of a stop and say goodbye; the worker ends in its grace, untroubled."""
     with run_server(name, transport, app="taking:app") as server:
         clients = []
         for _ in range(100):

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import socket
 import ssl
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ..connection import Connection
     from ..tracker import ConnectionTracker
 
-__all__ = ["ACCEPT_PAUSE", "PEER_GONE", "TrackingWorker", "check_seams", "server_done"]
+__all__ = ["ACCEPT_PAUSE", "TrackingWorker", "check_seams", "server_done"]
 
 CAPACITY_ERRORS: Final = frozenset(
     {
@@ -118,6 +119,8 @@ class TrackingWorker(base.Worker):
     def init_process(self) -> None:
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
+        self._stopping = threading.Lock()
+        """Held by who tells applications of the stop."""
         self.is_tls = self.cfg.is_ssl
         if self.is_tls:
             self._track_tls()
@@ -147,7 +150,7 @@ class TrackingWorker(base.Worker):
             exchange.start_response = start_response
             try:
                 body = app(environ, start_response)
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001  raised again, but for what nobody can hear of
                 body = self._view_failed(connection, exc)
             if exchange.waits_for_body:
                 # Whether the client sends its body after this, nobody can tell.
@@ -187,6 +190,22 @@ class TrackingWorker(base.Worker):
             connection.proxy = _proxy_header(info)
         return connection
 
+    def broken_off(self, connection: Connection | None, exc: OSError) -> None:
+        """Note whose doing it is that a request broke off with `exc`.
+
+        Raises:
+            BrokenPipeError: the write deadline has passed; gunicorn would log what the application
+                asked for as a failure of its own.
+        """
+        if connection is None:
+            return
+        if isinstance(exc, PEER_GONE):
+            connection._ending = CloseReason.CLIENT
+        sock: Any = connection._sock
+        if isinstance(exc, TimeoutError) and sock is not None and sock._write_deadline:
+            self.log.info("%r: %s", connection, exc)
+            raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
+
     def end_request(self, connection: Connection) -> bool:
         """The response has ended: let go of the request; tell if the connection can be kept."""
         exchange, connection._exchange = connection._exchange, None
@@ -215,11 +234,12 @@ class TrackingWorker(base.Worker):
         super().handle_error(req, client, addr, exc)
 
     def tell_stopping(self) -> None:
-        """Call what applications gave to ``RawSocket.on_shutdown``; once."""
-        if not self._stopping_told:
-            self._stopping_told = True
-            self._grace_ends = time.monotonic() + self.cfg.graceful_timeout - _GRACE_MARGIN
-            self.tracker.shutdown()
+        """Call what applications gave to ``RawSocket.on_shutdown``, once; return when done."""
+        with self._stopping:
+            if not self._stopping_told:
+                self._stopping_told = True
+                self._grace_ends = time.monotonic() + self.cfg.graceful_timeout - _GRACE_MARGIN
+                self.tracker.shutdown()
 
     def await_owners(self) -> None:
         """Wait for the owners of connections that were taken over, as long as grace lasts."""
@@ -234,11 +254,10 @@ class TrackingWorker(base.Worker):
             if sock is None:
                 continue
             connection._ending = connection._ending or CloseReason.SHUTDOWN
-            if connection.state is ConnState.HIJACKED:
-                # Its owner may be reading in another thread, and learns of the end by this.
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
-            else:
+            # Its owner, or a pool thread, may be reading, and learns of the end by this.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            if connection.state is not ConnState.HIJACKED:
                 util.close(sock)
 
     _grace_ends = 0.0

@@ -20,6 +20,7 @@ import errno
 import selectors
 import socket
 import ssl
+import threading
 import time
 from collections import OrderedDict
 from functools import partial
@@ -29,7 +30,7 @@ from gunicorn.workers import gthread
 
 from .._listener import DONT_WAIT
 from .._state import CloseReason, ConnState
-from ._common import ACCEPT_PAUSE, PEER_GONE, TrackingWorker, server_done
+from ._common import ACCEPT_PAUSE, TrackingWorker, server_done
 from ._exchange import HTTP2Exchange
 
 if TYPE_CHECKING:
@@ -151,7 +152,18 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             return
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
-            self.tpool.submit(self.tell_stopping)
+            self._hurry(time.monotonic() + LINGER_TIMEOUT)
+            # Not in the pool: its threads may all be in views that wait to be told.
+            threading.Thread(target=self.tell_stopping, name="rawsocket-shutdown").start()
+
+    def _hurry(self, deadline: float) -> None:
+        """The worker stops: wait for no request beyond `deadline`, be it a first or a next one.
+
+        gunicorn does so from 27.0 on, for the next ones.
+        """
+        for queue in (self.pending_conns, self.keepalived_conns):
+            for conn in queue:
+                conn.timeout = min(conn.timeout, deadline)
 
     def accept(self, listener: Any) -> None:
         """Accept a connection and let the poller wait for its first byte."""
@@ -198,6 +210,9 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             # The next request, or its beginning, has been read already: the poller would not see
             # it (gunicorn before 27.0 left it there until the client sent more).
             conn.pipelined = True
+            self.enqueue_req(conn)
+        elif result is True and self.is_tls and conn.sock.pending():
+            # Or it is in the TLS layer.
             self.enqueue_req(conn)
         elif result is True:
             super().finish_request(conn, fs)
@@ -264,7 +279,8 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             sock = conn.sock
             if not conn.data_ready:
                 return _Next.WAIT
-            sock.expect_head()
+            if sock._read_deadline is None:  # else the clock runs since the handshake began
+                sock.expect_head()
         if conn.pipelined:
             conn.pipelined = False
             sock.request_begun()
@@ -281,7 +297,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         """Set up TLS; tell whether there may be a request on it.  ``data_ready`` tells if now."""
         try:
             conn.init()
-        except ssl.SSLEOFError as exc:
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as exc:
             self.log.debug("TLS handshake broken off: %s", exc)
             return False
         except OSError as exc:
@@ -309,9 +325,8 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         connection = self.begin_request(conn.sock, req)
         try:
             keepalive = bool(super().handle_request(req, conn))
-        except PEER_GONE:
-            if connection is not None:
-                connection._ending = CloseReason.CLIENT
+        except OSError as exc:
+            self.broken_off(connection, exc)
             raise
         if connection is None:
             return keepalive

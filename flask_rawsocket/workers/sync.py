@@ -7,13 +7,15 @@ hooks run there.  It always closes after a response, so IDLE does not exist here
 from __future__ import annotations
 
 import errno
+import os
 import select
+import threading
 from typing import Any
 
 from gunicorn.workers import sync
 
 from .._state import CloseReason, ConnState
-from ._common import ACCEPT_PAUSE, PEER_GONE, TrackingWorker, server_done
+from ._common import ACCEPT_PAUSE, TrackingWorker, server_done
 
 __all__ = ["SyncWorker"]
 
@@ -28,6 +30,12 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         (sync.SyncWorker, "handle_request"),
         (sync.SyncWorker, "run"),
     )
+
+    def init_process(self) -> None:
+        """Run, with a way for the signal handler to wake a thread."""
+        self._stop_pipe = os.pipe()
+        os.set_blocking(self._stop_pipe[1], False)
+        super().init_process()
 
     def accept(self, listener: Any) -> None:
         """Accept and serve one connection; wait a little when out of descriptors."""
@@ -54,9 +62,8 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         connection = self.begin_request(client, req)
         try:
             result = super().handle_request(listener, req, client, addr)
-        except PEER_GONE:
-            if connection is not None:
-                connection._ending = CloseReason.CLIENT
+        except OSError as exc:
+            self.broken_off(connection, exc)
             raise
         if connection is not None:
             self.end_request(connection)
@@ -64,8 +71,19 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
                 connection._ending = CloseReason.AFTER_RESPONSE
         return result
 
+    def handle_exit(self, sig: Any, frame: Any) -> None:
+        """Begin to stop; a request may go on, so another thread tells applications."""
+        super().handle_exit(sig, frame)
+        # A signal handler may not start a thread: it may have interrupted one's start.
+        os.write(self._stop_pipe[1], b"x")
+
+    def _wait_for_stop(self) -> None:
+        os.read(self._stop_pipe[0], 1)
+        self.tell_stopping()
+
     def run(self) -> None:
         """Serve until the worker is to stop, then say so and close what is left."""
+        threading.Thread(target=self._wait_for_stop, name="rawsocket-stop", daemon=True).start()
         try:
             super().run()
             self.tell_stopping()

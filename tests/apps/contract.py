@@ -1,11 +1,17 @@
 """The application of the server contract: it records every change of state in a file."""
 
+import gc
 import json
 import os
 import socket
 import threading
 
 from flask import Flask, Response, request
+
+try:
+    from gunicorn.workers.gthread import ThreadWorker
+except ImportError:
+    ThreadWorker = None
 
 from flask_rawsocket import ConnState, RawSocket, current_conn
 
@@ -96,12 +102,8 @@ def index():
 
 
 def nr_conns():
-    """Give the worker's own count: the thread worker is where this view's thread came from."""
-    import gc
-
-    try:
-        from gunicorn.workers.gthread import ThreadWorker
-    except ImportError:
+    """Give the thread worker's own count; None on any other server."""
+    if ThreadWorker is None:
         return None
     workers = [each for each in gc.get_objects() if isinstance(each, ThreadWorker)]
     return workers[0].nr_conns if workers else None

@@ -5,7 +5,7 @@ import threading
 import time
 
 from contract import app, describe, rawsocket, record
-from flask import Response, request
+from flask import Response, request, stream_with_context
 
 from flask_rawsocket import RawSocketError, current_conn
 
@@ -230,7 +230,8 @@ def watch():
     record(watching=conn.id)
     gone = conn.wait_disconnected(float(request.args.get("timeout", 15)))
     status = conn.peer_status().name
-    called.wait(5)
+    if gone:
+        called.wait(5)
     record(gone=gone, status=status, called=called.is_set(), at=time.time())
     return "nobody hears this"
 
@@ -250,8 +251,6 @@ def until_gone():
                 threading.Event().wait(0.01)
         finally:
             record(stream_ended=True)
-
-    from flask import stream_with_context
 
     return Response(rawsocket.until_disconnected(stream_with_context(chunks())))
 

@@ -1,0 +1,129 @@
+"""`require_peer`: which UNIX peers a view lets in."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from flask import Blueprint, Flask
+from servers import Client
+
+from flask_rawsocket import RawSocket
+from flask_rawsocket.serving import make_server
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+MY_GROUP = grp.getgrgid(os.getegid()).gr_name
+OTHER = next(each.pw_uid for each in pwd.getpwall() if each.pw_uid != os.geteuid())
+
+
+@contextlib.contextmanager
+def serving(app, host="127.0.0.1"):
+    server = make_server(host, 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server.server_address
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+def status(address, path="/"):
+    sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    sock.settimeout(10)
+    sock.connect(address)
+    with Client(sock) as client:
+        return client.request(path).status
+
+
+def guarded(**conditions):
+    app = Flask(__name__)
+    rawsocket = RawSocket(app)
+
+    @app.get("/")
+    @rawsocket.require_peer(**conditions)
+    def view():
+        """Say hello."""
+        return "hello"
+
+    assert view.__doc__ == "Say hello."
+    return app
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ({"uid": os.geteuid()}, 200),
+        ({"uid": OTHER}, 403),
+        ({"uid": {OTHER, os.geteuid()}}, 200),
+        ({"user": ME}, 200),
+        ({"user": [ME, "nobody-has-this-name"]}, 200),
+        ({"user": "nobody-has-this-name"}, 403),
+        ({"gid": os.getegid()}, 200),
+        ({"gid": 4_000_000}, 403),
+        ({"group": MY_GROUP}, 200),
+        ({"group": "no-group-has-this-name"}, 403),
+        ({"uid": os.geteuid(), "gid": 4_000_000}, 403),
+        ({"uid": os.geteuid(), "user": ME, "group": MY_GROUP}, 200),
+    ],
+)
+def test_unix_peers(tmp_path, conditions, expected):
+    """A UNIX peer is let in if everything that was asked for holds."""
+    with serving(guarded(**conditions), f"unix://{tmp_path}/s") as address:
+        assert status(address) == expected
+
+
+def test_a_tcp_peer_never():
+    """A TCP peer is nobody, whatever its process is."""
+    with serving(guarded(uid=os.geteuid())) as address:
+        assert status(address) == 403
+
+
+def test_before_request(tmp_path):
+    """As a blueprint's `before_request` it guards all of the blueprint's views, and no other."""
+    app = Flask(__name__)
+    rawsocket = RawSocket(app)
+    mine, theirs = Blueprint("mine", __name__), Blueprint("theirs", __name__)
+    mine.before_request(rawsocket.require_peer(user=ME))
+    theirs.before_request(rawsocket.require_peer(uid=OTHER))
+    mine.add_url_rule("/mine", view_func=lambda: "hello")
+    theirs.add_url_rule("/theirs", view_func=lambda: "hello")
+    app.register_blueprint(mine)
+    app.register_blueprint(theirs)
+    with serving(app, f"unix://{tmp_path}/s") as address:
+        assert status(address, "/mine") == 200
+        assert status(address, "/theirs") == 403
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_another_user(tmp_path):
+    """A client that runs as another user is that user."""
+    os.chmod(tmp_path, 0o777)
+    for parent in list(tmp_path.parents)[:3]:
+        os.chmod(parent, 0o755)
+    script = (
+        "import os, socket, sys\n"
+        "os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))\n"
+        "sock = socket.socket(socket.AF_UNIX); sock.connect(sys.argv[1])\n"
+        "sock.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+        "print(sock.recv(100).split()[1].decode())\n"
+    )
+    with serving(guarded(uid=OTHER), f"unix://{tmp_path}/s") as address:
+        os.chmod(address, 0o666)
+        assert status(address) == 403
+        command = [sys.executable, "-c", script, address, str(OTHER)]
+        out = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        assert out.stdout.strip() == "200"
+
+
+def test_nothing_asked_for():
+    """A check that asks for nothing would let everybody in by mistake."""
+    with pytest.raises(ValueError, match="needs a uid, a user, a gid or a group"):
+        RawSocket().require_peer()
