@@ -237,7 +237,11 @@ class _Tracked(socket.socket):
             and connection is not None
             and (connection._calls or tracker.has_hooks(ConnState.CLOSED))
         ):
-            self._submit_close(self.give_away().end)
+            moved = self.give_away()
+            try:
+                self._submit_close(moved.end)
+            except RuntimeError:  # the interpreter ends
+                moved.end()
             return
         self._report_end()
         super()._real_close(*args)  # type: ignore[misc]
@@ -604,7 +608,11 @@ class Listener:
     ) -> tuple[TrackedSocket, SocketAddress]:
         """Track `sock`, accepted elsewhere on this listener from `address`; return as `accept`."""
         tracker = self._tracker
-        local = self._name if self._names_local else sock.getsockname()
+        local = self._name
+        if not self._names_local:
+            # Some systems know no name any more of a connection that was reset already.
+            with contextlib.suppress(OSError):
+                local = sock.getsockname()
         connection = tracker.opened(sock, self._family, address, local)
         sock._tracker = tracker
         sock._connection = connection

@@ -107,6 +107,9 @@ class Watcher:
             hangups = self._started()
             entry = self._by_number.get(connection.id)
             if entry is None:
+                former = self._by_fd.get(fd)
+                if former is not None:  # closed by somebody behind our back
+                    self._forget(former)
                 entry = _Entry(connection.id, fd)
                 self._by_number[connection.id] = self._by_fd[fd] = entry
                 entry.callbacks.append(callback)

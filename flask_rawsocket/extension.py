@@ -66,6 +66,7 @@ class RawSocket:
 
         Raises:
             RuntimeError: it has been set up before.
+            ValueError: a setting makes no sense.
         """
         if _NAME in app.extensions:
             raise RuntimeError(
@@ -76,7 +77,10 @@ class RawSocket:
         settings = process_tracker.settings
         config: dict[str, Any] = app.config
         if "RAWSOCKET_HEADER_TIMEOUT" in config:
-            settings.header_timeout = config["RAWSOCKET_HEADER_TIMEOUT"]
+            timeout = config["RAWSOCKET_HEADER_TIMEOUT"]
+            if timeout is not None and not timeout > 0:
+                raise ValueError("RAWSOCKET_HEADER_TIMEOUT takes seconds above 0, or None")
+            settings.header_timeout = timeout
         if "RAWSOCKET_UNIX_REMOTE_ADDR" in config:
             settings.unix_remote_addr = config["RAWSOCKET_UNIX_REMOTE_ADDR"]
         if "RAWSOCKET_SAVE_SYN" in config:

@@ -220,7 +220,11 @@ class ConnectionTracker:
         if _is_closed(connection):
             raise ConnectionClosedError(f"{connection!r} has been closed")
         connection._watched = True
-        return self._watcher.watch(connection, callback)
+        cancel = self._watcher.watch(connection, callback)
+        if _is_closed(connection):  # meanwhile, by another thread
+            self._unwatch(connection)
+            raise ConnectionClosedError(f"{connection!r} has been closed")
+        return cancel
 
     def _unwatch(self, connection: Connection) -> None:
         connection._watched = False

@@ -206,8 +206,10 @@ class TrackingWorker(base.Worker):
             self.log.info("%r: %s", connection, exc)
             raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
 
-    def end_request(self, connection: Connection) -> bool:
+    def end_request(self, connection: Connection | None) -> bool:
         """The response has ended: let go of the request; tell if the connection can be kept."""
+        if connection is None:
+            return True
         exchange, connection._exchange = connection._exchange, None
         sock: Any = connection._sock
         if sock is not None and (sock._read_deadline or sock._write_deadline):
@@ -233,13 +235,21 @@ class TrackingWorker(base.Worker):
             addr = (addr.decode(errors="replace") if isinstance(addr, bytes) else str(addr), -1)
         super().handle_error(req, client, addr, exc)
 
-    def tell_stopping(self) -> None:
-        """Call what applications gave to ``RawSocket.on_shutdown``, once; return when done."""
-        with self._stopping:
+    def tell_stopping(self, *, wait: bool = True) -> None:
+        """Call what applications gave to ``RawSocket.on_shutdown``, once.
+
+        Args:
+            wait: return only when that has been done, if another thread is at it.
+        """
+        if not self._stopping.acquire(blocking=wait):
+            return
+        try:
             if not self._stopping_told:
                 self._stopping_told = True
                 self._grace_ends = time.monotonic() + self.cfg.graceful_timeout - _GRACE_MARGIN
                 self.tracker.shutdown()
+        finally:
+            self._stopping.release()
 
     def await_owners(self) -> None:
         """Wait for the owners of connections that were taken over, as long as grace lasts."""

@@ -7,7 +7,7 @@ differs from gunicorn's own:
 - a new connection goes to the poller, not to a thread that waits for its first byte;
 - so does a TLS connection whose handshake is done and whose request has not come;
 - the lingering close (RFC 9112, section 9.6) waits in the poller as well, not on the main thread;
-- `nr_conns` is taken down in one place, once for each connection, whatever happens to its socket.
+- `nr_conns` goes down once for each connection, whatever happens to its socket.
 
 No hook runs on the main thread.
 """
@@ -23,6 +23,7 @@ import ssl
 import threading
 import time
 from collections import OrderedDict
+from concurrent import futures
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -34,8 +35,7 @@ from ._common import ACCEPT_PAUSE, TrackingWorker, server_done
 from ._exchange import HTTP2Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterator
 
 __all__ = ["ThreadWorker"]
 
@@ -87,6 +87,9 @@ class _Queue:
     def __iter__(self) -> Iterator[TConn]:
         return iter(self._conns)
 
+    def __contains__(self, conn: object) -> bool:
+        return conn in self._conns
+
     def __len__(self) -> int:
         return len(self._conns)
 
@@ -95,6 +98,7 @@ class TConn(gthread.TConn):
     """A connection as gunicorn's ``gthread`` keeps it, with a close that cannot fail."""
 
     sock: Any
+    parser: Any
     worker: ThreadWorker
     """Who closes it: set when it is accepted."""
     timeout: float
@@ -129,7 +133,9 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         (gthread.ThreadWorker, "finish_request"),
         (gthread.ThreadWorker, "handle"),
         (gthread.ThreadWorker, "handle_request"),
+        (gthread.ThreadWorker, "murder_keepalived"),
         (gthread.ThreadWorker, "murder_pending"),
+        (gthread.ThreadWorker, "on_client_socket_readable"),
         (gthread.ThreadWorker, "on_pending_socket_readable"),
         (gthread.ThreadWorker, "run"),
         (gthread.ThreadWorker, "set_accept_enabled"),
@@ -143,6 +149,14 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         self.lingering_conns = _Queue()
         """Closed on our side, and read until the peer closes too; still counted."""
         self._accept_again = 0.0
+
+    def init_process(self) -> None:
+        """Run, with threads for the hooks of connections that no pool thread is serving.
+
+        Not the pool's own: a slow hook of a connection that ends is not to delay requests.
+        """
+        self.hook_pool = futures.ThreadPoolExecutor(self.cfg.threads, "rawsocket-hooks")
+        super().init_process()
 
     # On the main thread
 
@@ -177,17 +191,47 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         self.nr_conns += 1
         conn = TConn(self.cfg, sock, cast("Any", addr), listener.getsockname())
         conn.worker = self
-        self._wait_for_bytes(conn)
+        self._await_first(conn)
         connection = sock.connection
         if connection is not None and connection._calls:
-            self.tpool.submit(self.tracker.run_hooks, connection)
+            self.hook_pool.submit(self.tracker.run_hooks, connection)
 
-    def _wait_for_bytes(self, conn: TConn) -> None:
-        conn.timeout = time.monotonic() + SILENT_TIMEOUT + self.cfg.keepalive
-        self.pending_conns.append(conn)
-        self.poller.register(
-            conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn)
-        )
+    def _await_first(self, conn: TConn) -> None:
+        timeout = SILENT_TIMEOUT + self.cfg.keepalive
+        self._park(conn, self.pending_conns, timeout, self.on_pending_socket_readable)
+
+    def _park(
+        self,
+        conn: TConn,
+        queue: _Queue,
+        timeout: float,
+        readable: Callable[[TConn, socket.socket], object],
+    ) -> None:
+        """Leave `conn` to the poller: `readable` is called when it is, or `queue` times it out."""
+        conn.timeout = time.monotonic() + (timeout if self.alive else min(timeout, LINGER_TIMEOUT))
+        queue.append(conn)
+        callback = partial(readable, conn)
+        try:
+            self.poller.register(conn.sock, selectors.EVENT_READ, callback)
+        except KeyError:
+            self._forget_former(conn.sock.fileno())
+            self.poller.register(conn.sock, selectors.EVENT_READ, callback)
+        except (OSError, ValueError):  # somebody has closed it
+            queue.remove(conn)
+            self.nr_conns -= 1
+
+    def _forget_former(self, fd: int) -> None:
+        """Forget the connection that had `fd` in the poller: the application has closed it there.
+
+        Its descriptor was given out again before we could notice.
+        """
+        former = self.poller.get_key(fd)
+        self.poller.unregister(former.fileobj)
+        conn = former.data.args[0]
+        for queue in (self.pending_conns, self.keepalived_conns, self.lingering_conns):
+            if conn in queue:
+                queue.remove(conn)
+                self.nr_conns -= 1
 
     def wait_for_and_dispatch_events(self, timeout: Any) -> None:
         """Wait and dispatch as gunicorn does, then end the lingering that has lasted too long."""
@@ -198,42 +242,39 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         while self.lingering_conns and self.lingering_conns[0].timeout <= now:
             self._end_linger(self.lingering_conns[0])
 
-    def finish_request(self, conn: Any, fs: Future[Any]) -> None:
+    def finish_request(self, conn: Any, fs: futures.Future[Any]) -> None:
         """Take a connection back from the pool: keep it, wait for it, let it linger, or be done."""
         failed = fs.cancelled() or fs.exception() is not None
         result = False if failed else fs.result()
         if result is _Next.WAIT:
-            self._wait_for_bytes(conn)
+            self._await_first(conn)
         elif result is _Next.LINGER:
             self._linger(conn)
-        elif result is True and conn.parser.unreader.buf.tell():
-            # The next request, or its beginning, has been read already: the poller would not see
-            # it (gunicorn before 27.0 left it there until the client sent more).
-            conn.pipelined = True
-            self.enqueue_req(conn)
-        elif result is True and self.is_tls and conn.sock.pending():
-            # Or it is in the TLS layer.
-            self.enqueue_req(conn)
         elif result is True:
-            super().finish_request(conn, fs)
+            self._keep(conn)
         else:
             self.nr_conns -= 1
-            if (
-                result is not _Next.FORGET and conn.sock.fileno() >= 0
-            ):  # the thread failed before it could close
+            # Still open? Then the thread failed before it could close.
+            if result is not _Next.FORGET and conn.sock.fileno() >= 0:
                 conn.close()
+
+    def _keep(self, conn: TConn) -> None:
+        # The next request, or its beginning, may have been read already, and the poller would not
+        # see it: in gunicorn's parser (gunicorn before 27.0 left it there), or in the TLS layer.
+        conn.pipelined = bool(conn.parser.unreader.buf.tell())
+        if conn.pipelined or (self.is_tls and conn.sock.pending()):
+            self.enqueue_req(conn)
+        else:
+            timeout = self.cfg.keepalive
+            self._park(conn, self.keepalived_conns, timeout, self.on_client_socket_readable)
 
     def _linger(self, conn: TConn) -> None:
         # Most peers have closed by now; if not, the poller tells when they do.
         if _drained(conn):
             self.nr_conns -= 1
             self.close_elsewhere(conn.sock)
-            return
-        conn.timeout = time.monotonic() + LINGER_TIMEOUT
-        self.lingering_conns.append(conn)
-        self.poller.register(
-            conn.sock, selectors.EVENT_READ, partial(self._on_lingering_readable, conn)
-        )
+        else:
+            self._park(conn, self.lingering_conns, LINGER_TIMEOUT, self._on_lingering_readable)
 
     def _on_lingering_readable(self, conn: TConn, _sock: socket.socket) -> None:
         if _drained(conn):
@@ -246,7 +287,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         self.close_elsewhere(conn.sock)
 
     def close_elsewhere(self, sock: Any) -> None:
-        """Close `sock` from the main thread: here if nothing is hooked on it, else in the pool."""
+        """Close `sock` from the main thread: here if nothing is hooked on it, else there."""
         connection = sock.connection
         if connection is None or not (
             connection._calls or self.tracker.has_hooks(ConnState.CLOSED)
@@ -254,8 +295,8 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             _close(sock)
             return
         try:
-            self.tpool.submit(_close, sock)
-        except RuntimeError:  # the pool has been shut down; nobody waits for the main thread now
+            self.hook_pool.submit(_close, sock)
+        except RuntimeError:  # the interpreter ends
             _close(sock)
 
     def run(self) -> None:
@@ -265,7 +306,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             self.tell_stopping()
             self.await_owners()
         finally:
-            self.tell_stopping()
+            self.tell_stopping(wait=False)
             self.close_connections()
 
     # In a pool thread
@@ -328,10 +369,11 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         except OSError as exc:
             self.broken_off(connection, exc)
             raise
+        finally:
+            can_be_kept = self.end_request(connection)
         if connection is None:
             return keepalive
-        if not self.end_request(connection):
-            keepalive = False
+        keepalive = keepalive and can_be_kept
         if connection._state is not ConnState.HIJACKED:
             connection._ending = None if keepalive else CloseReason.AFTER_RESPONSE
         return keepalive

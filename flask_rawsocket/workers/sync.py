@@ -65,10 +65,10 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         except OSError as exc:
             self.broken_off(connection, exc)
             raise
-        if connection is not None:
+        finally:
             self.end_request(connection)
-            if connection.state is not ConnState.HIJACKED:
-                connection._ending = CloseReason.AFTER_RESPONSE
+        if connection is not None and connection.state is not ConnState.HIJACKED:
+            connection._ending = CloseReason.AFTER_RESPONSE
         return result
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
@@ -89,5 +89,5 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
             self.tell_stopping()
             self.await_owners()
         finally:
-            self.tell_stopping()
+            self.tell_stopping(wait=False)
             self.close_connections()
