@@ -1,20 +1,27 @@
-"""``flask rawsocket``: the development server with tracked connections."""
+"""``flask rawsocket``: the development server with tracked connections, and a look at them."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import math
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from flask.cli import run_command as flask_run_command
 
-from . import serving
+from . import _ss, serving
+from ._state import ConnState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["rawsocket_command"]
 
 
 @click.group("rawsocket", short_help="The connections under the requests.")
 def rawsocket_command() -> None:
-    """Run the development server in which every view has its connection."""
+    """Run the development server in which every view has its connection; list connections."""
 
 
 @click.pass_context
@@ -37,3 +44,99 @@ rawsocket_command.add_command(
         ),
     )
 )
+
+
+_STATES = [each.name for each in ConnState if each is not ConnState.CLOSED]
+
+
+class _Seconds(click.FloatRange):
+    """The interval of ``--watch``; its error knows what usually goes wrong."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, str) and "/" in value:
+            self.fail(f"{value} is no number of seconds: the URL comes before --watch.", param, ctx)
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):  # it is in every range
+            self.fail(f"{value} is no number of seconds.", param, ctx)
+        return seconds
+
+
+@rawsocket_command.command("ss", short_help="Show the live connections of a running application.")
+@click.argument("url", default=_ss.DEFAULT_URL)
+@click.option(
+    "--unix-socket",
+    metavar="PATH",
+    help="Connect to this UNIX socket instead of the URL's host, as curl does.",
+)
+@click.option("--insecure", "-k", is_flag=True, help="Take any certificate.")
+@click.option(
+    "--watch",
+    "-w",
+    type=_Seconds(min=0.1, max=86400),
+    metavar="[SECONDS]",
+    is_flag=False,
+    flag_value=2.0,
+    help="Show it anew every so many seconds, 2 by default, until Ctrl-C; the exit code is then 0.",
+)
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice(_STATES, case_sensitive=False),
+    help="Show only connections in this state; may be given again for another.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice([column.name for column in _ss.COLUMNS], case_sensitive=False),
+    help="Sort by a column: numbers from the largest, texts from A on.",
+)
+def _ss_command(
+    *,
+    url: str,
+    unix_socket: str | None,
+    insecure: bool,
+    watch: float | None,
+    states: tuple[str, ...],
+    sort: str | None,
+) -> None:
+    """Show the live connections of a running application, one on a line.
+
+    URL is where the application answers with the JSON of `RawSocket.snapshot()`;
+    http://127.0.0.1:8000/api/connections by default. Where the application runs in several
+    processes, these are the connections of whichever of them answers.
+
+    Bytes that wait to be read (recv-q) and to be acknowledged (send-q), the round-trip time, the
+    congestion window in segments, the segments that were sent again: what the system does not
+    tell, such as the last three over UNIX, is a dash.
+
+    On a terminal the table is coloured if Rich is installed (the extra `cli`). Anywhere else it
+    is plain text: a head and the rows.
+    """
+    endpoint = _ss.Endpoint(url, unix_socket=unix_socket, insecure=insecure)
+
+    def fetch() -> _ss.Page:
+        return _ss.select(endpoint.fetch(), states, sort)
+
+    page = fetch()
+    try:
+        with contextlib.closing(_ss.display(watching=watch is not None)) as display:
+            display.show(page)
+            if watch is not None:
+                _watch(fetch, display, watch)
+    except KeyboardInterrupt:
+        if watch is None:
+            raise
+
+
+def _watch(fetch: Callable[[], _ss.Page], display: _ss.Display, seconds: float) -> NoReturn:
+    """Go on showing what `fetch` gives, also after it has failed."""
+    while True:
+        time.sleep(seconds)
+        try:
+            display.show(fetch())
+        except _ss.EndpointError as exc:
+            display.fail(exc.format_message())
