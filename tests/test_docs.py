@@ -1,9 +1,11 @@
 """Every code block of the README and of ``docs/`` is run, in a folder of its page's own.
 
 A page is read from top to bottom.  A ``python`` block that makes a Flask begins a new ``app.py``,
-any other is added to it; either way the file is run.  In a ``console`` block a line after ``$`` is
-a command: one that starts a server leaves it running for those that follow, and what stands under
-any other is its output.  A ``console`` block without commands is what the server's log has by then.
+any other is added to it; either way the file is run.  One that begins with a file's name in a
+comment is written to that file, a client for a ``console`` block to run.  In a ``console`` block a
+line after ``$`` is a command: one that starts a server leaves it running for those that follow, and
+what stands under any other is its output.  A ``console`` block without commands is what the
+server's log has by then.
 ``...`` in an expected text stands for anything, and ports and process ids are what they are.
 """
 
@@ -27,6 +29,10 @@ FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = {"python", "console"}
 NO_CODE = re.compile(r"text|\{[\w-]+\}.*")
 """Diagrams, and directives, which Sphinx runs."""
+SCRIPT = re.compile(r"# (\w+\.py)\n")
+"""The first line of a block that is a file of its own."""
+ADDRESS = re.compile(r'(127\.0\.0\.1"?(?::|, ))(\d+)')
+"""An address in a command or in a script; the port is replaced by one that is free."""
 
 UNSTABLE = (
     (re.compile(r"(\d+\.\d+\.\d+\.\d+):\d+"), r"\1:PORT"),
@@ -59,6 +65,7 @@ class Page:
         self.folder = folder
         self.source = folder / "app.py"
         self.log = folder / "log"
+        self.log.touch()
         self.server = None
         self.ports = {}
         for path, name in zip(certificate, ("cert.pem", "key.pem"), strict=True):
@@ -81,8 +88,11 @@ class Page:
         return self.ports[written]
 
     def python(self, text):
+        if script := SCRIPT.match(text):
+            (self.folder / script[1]).write_text(self.with_ports(text))
+            return
         before = "" if "Flask(__name__)" in text and "def " in text else self.so_far()
-        self.source.write_text(before + text)
+        self.source.write_text(self.with_ports(before + text))
         done = subprocess.run(
             [sys.executable, "-W", "error", self.source],
             cwd=self.folder,
@@ -114,7 +124,9 @@ class Page:
             case ["gunicorn", *_] | ["flask", "run", *_] | ["flask", "rawsocket", "run", *_]:
                 self.start(words)
             case ["curl", *arguments]:
-                self.curl(arguments, expected)
+                self.shows(["curl", "--silent", "--show-error", *arguments], expected)
+            case ["python", script]:
+                self.shows([sys.executable, "-W", "error", script], expected)
             case ["kill", "$(cat", "app.pid)"]:
                 assert int((self.folder / "app.pid").read_text()) == self.server.pid
                 self.stop()
@@ -153,12 +165,14 @@ class Page:
         return "Booting worker" in text or "CTRL+C" in text
 
     def with_ports(self, word):
-        return re.sub(r"(127\.0\.0\.1:)(\d+)", lambda found: found[1] + self.port(found[2]), word)
+        return ADDRESS.sub(lambda found: found[1] + self.port(found[2]), word)
 
-    def curl(self, arguments, expected):
+    def shows(self, command, expected):
+        """Run `command`, and check that it prints what the page says."""
         done = subprocess.run(
-            ["curl", "--silent", "--show-error", *map(self.with_ports, arguments)],
+            [self.with_ports(each) for each in command],
             cwd=self.folder,
+            env=self.environ,
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -166,7 +180,9 @@ class Page:
         )
         assert done.returncode == 0, done.stderr + self.log.read_text()
         assert expected.strip(), "a request whose answer the page does not show"
-        assert re.fullmatch(pattern_of(expected), settled(done.stdout), re.DOTALL), done.stdout
+        assert re.fullmatch(pattern_of(expected), settled(done.stdout), re.DOTALL), (
+            done.stdout + self.log.read_text()
+        )
 
     def logged(self, line):
         wait_for(
@@ -228,6 +244,7 @@ def test_links_to_files(path):
         ("console", "$ make no-such-target"),
         ("console", "$ pip install '.[no-such-extra]'"),
         ("console", "$ unknown-command"),
+        ("console", "$ python no_such_script.py\nhello"),
     ],
 )
 def test_a_wrong_block_fails(page, kind, text):
