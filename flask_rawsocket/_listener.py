@@ -79,6 +79,7 @@ class _Tracked(socket.socket):
         _read_deadline: float | None
         _write_deadline: float | None
         _resetting: bool
+        _reporting: bool
         _submit_close: Callable[[Callable[[], object]], object] | None
 
     @property
@@ -243,7 +244,13 @@ class _Tracked(socket.socket):
             except RuntimeError:  # the interpreter ends
                 moved.end()
             return
-        self._report_end()
+        if self._reporting:
+            return  # who is at it closes the descriptor, when the hooks have run
+        self._reporting = True
+        try:
+            self._report_end()
+        finally:
+            self._reporting = False
         super()._real_close(*args)  # type: ignore[misc]
 
 
@@ -255,6 +262,7 @@ class TrackedSocket(_Tracked):
         "_head_due",
         "_in_head",
         "_read_deadline",
+        "_reporting",
         "_resetting",
         "_submit_close",
         "_tracker",
@@ -276,6 +284,7 @@ class TrackedSocket(_Tracked):
         self._read_deadline = None
         self._write_deadline = None
         self._resetting = False
+        self._reporting = False
         self._submit_close = None
 
     def give_away(self) -> TrackedSocket:
@@ -388,6 +397,7 @@ class TrackedSSLSocket(_Tracked, ssl.SSLSocket):
     _read_deadline: float | None = None
     _write_deadline: float | None = None
     _resetting: bool = False
+    _reporting: bool = False
     _submit_close: Callable[[Callable[[], object]], object] | None = None
     _server_thread: int | None = None
     """The thread whose calls do nothing: a server's, that has let go and does not know it."""

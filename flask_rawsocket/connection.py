@@ -64,8 +64,8 @@ class Owner(Protocol):
     def hijack(self, connection: Connection) -> HijackedSocket:
         """Let go of `connection`, and give what its new owner holds."""
 
-    def hijack_async(self, connection: Connection, handler: StreamHandler) -> None:
-        """Let go of `connection`, and have `handler` serve it on the event loop."""
+    def serve(self, connection: Connection, stream: HijackedSocket, handler: StreamHandler) -> None:
+        """Have `handler` serve `stream`, the one of `connection`, on the event loop."""
 
     def abort(self, connection: Connection) -> None:
         """Reset `connection`."""
@@ -369,7 +369,13 @@ class Connection(KernelFacts):
             raise
         return stream
 
-    def hijack_async(self, handler: StreamHandler) -> None:
+    def hijack_async(
+        self,
+        handler: StreamHandler,
+        *,
+        protocol: str | None = None,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    ) -> None:
         """Take the connection over, and have `handler` serve it on an event loop.
 
         There is one loop in the process, in a thread of its own, so that a connection which is
@@ -380,11 +386,15 @@ class Connection(KernelFacts):
                 what the server had read ahead comes out first.  When it returns the connection is
                 closed; what it raises is logged.  When the worker stops it is cancelled, after the
                 grace period.
+            protocol: answer ``101 Switching Protocols`` first, as `upgrade` does.
+            headers: more fields of that response.
 
         Raises:
+            ValueError: as `upgrade` says.
             RawSocketError: what `hijack` raises.
         """
-        self._owner.hijack_async(self, handler)
+        stream = self.hijack() if protocol is None else self.upgrade(protocol, headers)
+        self._owner.serve(self, stream, handler)
 
     def _closed_error(self) -> ConnectionClosedError:
         return ConnectionClosedError(f"{self!r} has been closed")

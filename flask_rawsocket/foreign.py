@@ -53,7 +53,7 @@ class _Foreign:
     def _refuse(self, connection: Connection, *_: object) -> NoReturn:
         raise connection._foreign_error()
 
-    force_close = hijack = hijack_async = abort = watch = _refuse
+    force_close = hijack = serve = abort = watch = _refuse
 
 
 _owner: Final = _Foreign()

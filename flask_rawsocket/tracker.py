@@ -179,9 +179,9 @@ class ConnectionTracker:
             self.run_hooks(connection)
         return stream
 
-    def hijack_async(self, connection: Connection, handler: StreamHandler) -> None:
-        """Have the server let go of `connection`, and `handler` serve it on the event loop."""
-        self._event_loop.serve(connection, self.hijack(connection), handler)
+    def serve(self, connection: Connection, stream: HijackedSocket, handler: StreamHandler) -> None:
+        """Have `handler` serve `stream`, the one of `connection`, on the event loop."""
+        self._event_loop.serve(connection, stream, handler)
 
     def abort(self, connection: Connection) -> None:
         """Reset `connection`: at once in its request, else when its server next touches it."""

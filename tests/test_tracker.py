@@ -141,7 +141,7 @@ def test_1000_unix_connections(tracker, stack, tmp_path):
 
 
 def test_the_same_address_on_two_listeners(tracker, stack):
-    """Two live connections from one address and port are two entries; one's end leaves the other."""
+    """Two live connections from one address are two entries; one's end leaves the other."""
     listeners = [tcp_listener(tracker, stack) for _ in range(2)]
     client, first = dial(stack, listeners[0])
     _, second = dial(stack, listeners[1], source=client.getsockname())
@@ -225,6 +225,28 @@ def test_a_hook_may_close_its_own_connection(tracker, stack):
     client.send(b"x")
     sock.recv(1)
     assert seen == [ConnState.NEW, ConnState.ACTIVE, ConnState.CLOSED]
+
+
+def test_two_threads_close(tracker, stack):
+    """Whoever comes second leaves the descriptor to the first, whose hooks still see it open."""
+    hooks, entered, leave, seen = Hooks(), threading.Event(), threading.Event(), []
+
+    def slow(conn, old, new):
+        entered.set()
+        leave.wait(10)
+        seen.append(conn.fileno() >= 0)
+
+    hooks.add([ConnState.CLOSED], slow)
+    tracker.add_hooks(hooks)
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    closer = threading.Thread(target=sock.close)
+    closer.start()
+    assert entered.wait(10)
+    sock.close()
+    leave.set()
+    closer.join()
+    assert seen == [True]
+    assert sock.fileno() == -1
 
 
 def test_who_closes_waits_for_the_hooks(tracker, stack):

@@ -210,7 +210,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         """Leave `conn` to the poller: `readable` is called when it is, or `queue` times it out."""
         conn.timeout = time.monotonic() + (timeout if self.alive else min(timeout, LINGER_TIMEOUT))
         queue.append(conn)
-        callback = partial(readable, conn)
+        callback = partial(self._on_readable, conn, queue, readable)
         try:
             self.poller.register(conn.sock, selectors.EVENT_READ, callback)
         except KeyError:
@@ -219,6 +219,17 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         except (OSError, ValueError):  # somebody has closed it
             queue.remove(conn)
             self.nr_conns -= 1
+
+    @staticmethod
+    def _on_readable(
+        conn: TConn,
+        queue: _Queue,
+        readable: Callable[[TConn, socket.socket], object],
+        sock: socket.socket,
+    ) -> None:
+        # It may have been forgotten since the poller saw it, by an accept in the same batch.
+        if conn in queue:
+            readable(conn, sock)
 
     def _forget_former(self, fd: int) -> None:
         """Forget the connection that had `fd` in the poller: the application has closed it there.
