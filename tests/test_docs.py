@@ -125,8 +125,8 @@ class Page:
                 self.start(words)
             case ["curl", *arguments]:
                 self.shows(["curl", "--silent", "--show-error", *arguments], expected)
-            case ["python", script]:
-                self.shows([sys.executable, "-W", "error", script], expected)
+            case ["python", *script]:
+                self.shows([sys.executable, "-W", "error", *script], expected)
             case ["kill", "$(cat", "app.pid)"]:
                 assert int((self.folder / "app.pid").read_text()) == self.server.pid
                 self.stop()
