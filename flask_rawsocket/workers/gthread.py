@@ -365,12 +365,34 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         return True
 
     def handle_http2(self, conn: Any) -> Any:
-        """Serve HTTP/2 until the connection ends, as gunicorn does: on this thread."""
-        conn.sock.head_complete()
-        connection = conn.sock._connection
-        if connection is not None:
-            connection._exchange = HTTP2Exchange()
-        return super().handle_http2(conn)
+        """Serve HTTP/2 until the connection ends, as gunicorn does: on this thread.
+
+        It is ACTIVE while a stream is open, and IDLE while none is.
+        """
+        sock, h2 = conn.sock, conn.parser
+        connection = sock._connection
+        if connection is None:
+            return super().handle_http2(conn)
+        sock.head_complete()
+        sock._head_due = False  # a frame is no request
+        connection._exchange = HTTP2Exchange()
+        receive = h2.receive_data
+
+        def receive_data(*args: Any) -> Any:
+            if not h2.streams:
+                self.tracker.responded(connection)
+            requests = receive(*args)
+            if requests or h2.streams:
+                self.tracker.received(connection)
+            return requests
+
+        h2.receive_data = receive_data
+        result = super().handle_http2(conn)
+        connection._exchange = None
+        idle = connection._state in (ConnState.NEW, ConnState.IDLE)
+        if idle and sock.fileno() >= 0 and not connection.is_disconnected():
+            connection._ending = CloseReason.KEEPALIVE_TIMEOUT
+        return result
 
     def handle_request(self, req: Any, conn: Any) -> bool:
         """Serve one request, and note how the connection will have ended if it ends now."""

@@ -1,0 +1,115 @@
+"""HTTP/2 on the thread worker: the states follow the streams, and the connection is nobody's."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from servers import client_context, wait_for
+
+h2_connection = pytest.importorskip("h2.connection", reason="needs h2: pip install h2")
+h2_events = pytest.importorskip("h2.events")
+
+
+@pytest.fixture(scope="module")
+def server(run_server):
+    with run_server("gthread", "tls", "--http-protocols", "h2,h1", app="streams:app") as server:
+        yield server
+
+
+class Client:
+    """An HTTP/2 client that does what it is told and nothing else."""
+
+    def __init__(self, server):
+        context = client_context()
+        context.set_alpn_protocols(["h2"])
+        self.sock = context.wrap_socket(server.raw())
+        assert self.sock.selected_alpn_protocol() == "h2"
+        self.h2 = h2_connection.H2Connection()
+        self.h2.initiate_connection()
+        self.flush()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.sock.close()
+
+    def flush(self):
+        self.sock.sendall(self.h2.data_to_send())
+
+    def begin(self, path, *, end=True):
+        stream = self.h2.get_next_available_stream_id()
+        fields = [(":method", "GET" if end else "POST"), (":path", path)]
+        fields += [(":scheme", "https"), (":authority", "test")]
+        self.h2.send_headers(stream, fields, end_stream=end)
+        return stream
+
+    def answers(self, *streams):
+        """Read until each of `streams` has ended; give their bodies."""
+        bodies, open_streams = dict.fromkeys(streams, b""), set(streams)
+        while open_streams:
+            data = self.sock.recv(65536)
+            assert data, "the server has closed"
+            for event in self.h2.receive_data(data):
+                if isinstance(event, h2_events.DataReceived):
+                    bodies[event.stream_id] += event.data
+                elif isinstance(event, h2_events.StreamEnded):
+                    open_streams.discard(event.stream_id)
+            self.flush()
+        return [bodies[each] for each in streams]
+
+    def request(self, path):
+        stream = self.begin(path)
+        self.flush()
+        return self.answers(stream)[0]
+
+
+def test_states(server):
+    """ACTIVE while a stream is open, IDLE while none is, whatever other frames come."""
+    server.mark()
+    with Client(server) as client:
+        first = json.loads(client.request("/"))
+        wait_for(lambda: server.sequences() == ["NAI"], "IDLE")
+        client.h2.ping(b"12345678")
+        client.flush()
+        second = json.loads(client.request("/"))
+        assert (first["id"], first["requests"]) == (second["id"], 1)
+        assert (second["requests"], second["data"]) == (2, {"seen": 2})
+    server.wait_sequences("NAIAIC")
+    assert server.closed()[0]["reason"] == "CLIENT"
+
+
+def test_two_streams_at_once(server):
+    """Streams that overlap are one time of being ACTIVE."""
+    server.mark()
+    with Client(server) as client:
+        streams = [client.begin("/"), client.begin("/")]
+        client.flush()
+        bodies = client.answers(*streams)
+        assert sorted(json.loads(each)["requests"] for each in bodies) == [1, 2]
+    server.wait_sequences("NAIC")
+
+
+def test_a_connection_without_a_stream(server):
+    """A client that only says hello has made no request."""
+    server.mark()
+    with Client(server) as client:
+        client.h2.ping(b"12345678")
+        client.flush()
+        while not any(
+            isinstance(event, h2_events.PingAckReceived)
+            for event in client.h2.receive_data(client.sock.recv(65536))
+        ):
+            pass
+    server.wait_sequences("NC")
+
+
+@pytest.mark.parametrize("what", ["hijack", "close_after_response"])
+def test_what_one_stream_may_not_do(server, what):
+    """The connection is shared by its streams: none of them may take it or have it closed."""
+    with Client(server) as client:
+        answer = client.request(f"/try?what={what}")
+        assert answer.startswith(b"UnsupportedError: ")
+        assert b"HTTP/2" in answer
+        assert json.loads(client.request("/"))["requests"] == 2
