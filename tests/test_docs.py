@@ -29,7 +29,7 @@ FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = {"python", "console"}
 NO_CODE = re.compile(r"text|\{[\w-]+\}.*")
 """Diagrams, and directives, which Sphinx runs."""
-SCRIPT = re.compile(r"# (\w+\.py)\n")
+SCRIPT = re.compile(r"# ([\w.]+\.py)\n")
 """The first line of a block that is a file of its own."""
 ADDRESS = re.compile(r'(127\.0\.0\.1"?(?::|, ))(\d+)')
 """An address in a command or in a script; the port is replaced by one that is free."""

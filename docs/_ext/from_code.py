@@ -1,6 +1,7 @@
-"""The directives ``state-table``, ``state-diagram``, ``close-reasons`` and ``layers``.
+"""The directives that write tables and drawings from the code.
 
-What they show is read from the code and from ``pyproject.toml`` when the documentation is built.
+``state-table``, ``state-diagram``, ``close-reasons``, ``layers`` and ``tcp-info-table``: what they
+show is read from the code and from ``pyproject.toml`` when the documentation is built.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sphinx.util.docutils import SphinxDirective
 from state_drawing import draw
 
 from flask_rawsocket import TRANSITIONS, CloseReason, ConnState
+from flask_rawsocket.sockinfo import field_table
 
 
 def _meaning(member):
@@ -28,10 +30,11 @@ def _name(member):
     return nodes.literal("", member.name)
 
 
-def _table(head, rows):
-    table = nodes.table()
+def _table(head, rows, widths=None):
+    """Give a table; with `widths`, in per cent, its columns are so wide whatever is in them."""
+    table = nodes.table(classes=["colwidths-given"] if widths else [])
     group = nodes.tgroup(cols=len(head))
-    group += [nodes.colspec(colwidth=1) for _ in head]
+    group += [nodes.colspec(colwidth=each) for each in widths or [1] * len(head)]
     group += nodes.thead("", _row([nodes.Text(each)] for each in head))
     group += nodes.tbody("", *(_row(cells) for cells in rows))
     table += group
@@ -103,6 +106,26 @@ class Layers(SphinxDirective):
         return [_table(("Layer", "Module", "What it is"), rows)]
 
 
+class TCPInfoTable(SphinxDirective):
+    """Every field of ``TCPInfo``; those of Linux first, as the table has them."""
+
+    def run(self):
+        table = field_table()
+        everywhere = max((row.systems for row in table), key=len)
+        rows = [
+            (
+                [nodes.literal("", row.name)],
+                [nodes.Text(row.unit)],
+                [nodes.Text(row.since or "-")],
+                [nodes.Text(row.meaning)],
+                [nodes.Text("all" if row.systems == everywhere else ", ".join(row.systems))],
+            )
+            for row in table
+        ]
+        head = ("Field", "Unit", "Since", "Meaning", "Systems")
+        return [_table(head, rows, widths=(27, 11, 11, 32, 19))]
+
+
 def _first_line(root, module):
     path = root / "flask_rawsocket" / module
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
@@ -123,4 +146,5 @@ def setup(app):
     app.add_directive("state-diagram", StateDiagram)
     app.add_directive("close-reasons", CloseReasons)
     app.add_directive("layers", Layers)
+    app.add_directive("tcp-info-table", TCPInfoTable)
     return {"version": "1", "parallel_read_safe": True}
