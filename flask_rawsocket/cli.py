@@ -52,7 +52,7 @@ _STATES = [each.name for each in ConnState if each is not ConnState.CLOSED]
 class _Seconds(click.FloatRange):
     """The interval of ``--watch``; its error knows what usually goes wrong."""
 
-    name = "seconds"
+    name = "number of seconds"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -122,14 +122,13 @@ def _ss_command(
         return _ss.select(endpoint.fetch(), states, sort)
 
     page = fetch()
-    try:
-        with contextlib.closing(_ss.display(watching=watch is not None)) as display:
-            display.show(page)
-            if watch is not None:
-                _watch(fetch, display, watch)
-    except KeyboardInterrupt:
-        if watch is None:
-            raise
+    with contextlib.ExitStack() as stack:
+        if watch is not None:
+            stack.enter_context(contextlib.suppress(KeyboardInterrupt))
+        display = stack.enter_context(contextlib.closing(_ss.display(watching=watch is not None)))
+        display.show(page)
+        if watch is not None:
+            _watch(fetch, display, watch)
 
 
 def _watch(fetch: Callable[[], _ss.Page], display: _ss.Display, seconds: float) -> NoReturn:
