@@ -50,13 +50,10 @@ class TLSTransport(asyncio.Transport):
         self._to_send = bytearray()
         self._closing = False
         self._ended = False
-        self._eof_after_send = False
         self._reading = False
         self._protocol_paused = False
         loop.call_soon(protocol.connection_made, self)
-        loop.call_soon(self.resume_reading)
-        # Bytes that OpenSSL has decrypted already make no descriptor readable.
-        loop.call_soon(self._on_readable)
+        self.resume_reading()
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Give the protocol."""
@@ -86,6 +83,7 @@ class TLSTransport(asyncio.Transport):
         if not self._closing and not self._reading:
             self._reading = True
             self._loop.add_reader(self._fd, self._on_readable)
+            # Bytes that OpenSSL has decrypted already make no descriptor readable.
             self._loop.call_soon(self._on_readable)
 
     def get_write_buffer_size(self) -> int:

@@ -31,6 +31,15 @@ _lock = threading.Lock()
 """Guards `_connections`."""
 
 
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def find(environ: dict[str, Any]) -> Connection | None:
     """Give the Connection of a request on a server that is not ours; None if it shows no socket.
 

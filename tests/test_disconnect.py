@@ -119,11 +119,12 @@ def test_a_stream_is_ended(server):
     wait_for(lambda: server.sequences() == ["NAC"], "CLOSED")
 
 
-def test_a_view_is_stopped_at_its_checkpoint(server):
+@pytest.mark.parametrize("path", ["/checkpoints", "/decorated", "/undecorated"])
+def test_a_view_is_stopped_at_its_checkpoint(server, path):
     """A long view stops at its next checkpoint with Werkzeug's ClientDisconnected."""
     before = len(server.events())
     with server.connect() as client:
-        client.get("/checkpoints")
+        client.get(path)
         one(server, "working", before)
     assert one(server, "stopped", before)["stopped"] == "ClientDisconnected"
 

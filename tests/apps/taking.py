@@ -268,6 +268,28 @@ def checkpoints():
             raise
 
 
+def work_until_stopped():
+    record(working=True)
+    try:
+        while True:
+            rawsocket.checkpoint()
+            threading.Event().wait(0.01)
+    except Exception as exc:
+        record(stopped=type(exc).__name__)
+        raise
+
+
+@app.get("/decorated")
+@rawsocket.stop_when_disconnected()
+def decorated():
+    work_until_stopped()
+
+
+@app.get("/undecorated")
+def undecorated():
+    work_until_stopped()
+
+
 @app.post("/read-deadline")
 def read_deadline():
     current_conn.set_deadlines(read=float(request.args.get("seconds", 0.2)))

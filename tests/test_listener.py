@@ -1,0 +1,360 @@
+"""The listener and its sockets: what stays a socket's, deadlines, odd endings; no server."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+from servers import client_context, wait_for
+from test_tracker import dial, tcp_listener, unix_listener
+
+from flask_rawsocket import CloseReason, ConnState
+from flask_rawsocket._listener import (
+    HeaderTimeoutError,
+    Listener,
+    TrackedSocket,
+    TrackedSSLSocket,
+    track_tls,
+)
+from flask_rawsocket.tracker import ConnectionTracker
+
+
+@pytest.fixture
+def tracker():
+    return ConnectionTracker()
+
+
+@pytest.fixture
+def stack():
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def server_context(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+def test_a_tracked_socket_is_a_socket(tracker, stack):
+    """It is a `socket.socket`, its duplicates are nobody's connection, and it can be wrapped."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    assert isinstance(sock, socket.socket)
+    with sock.dup() as duplicate:
+        assert duplicate.connection is None
+        duplicate.sendall(b"x")
+        assert client.recv(1) == b"x"
+    assert sock.connection.state is ConnState.NEW
+
+
+def test_addresses_are_read_at_accept(tracker, stack, tmp_path):
+    """Peer and own address are there after a reset; a wildcard listener asks for its own."""
+    sock = stack.enter_context(socket.create_server(("0.0.0.0", 0)))
+    listener = Listener(sock, tracker)
+    port = sock.getsockname()[1]
+    client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+    name = client.getsockname()
+    accepted, address = listener.accept()
+    stack.enter_context(accepted)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+    connection = accepted.connection
+    assert address == connection.remote_address == name
+    assert connection.local_address == ("127.0.0.1", port)
+    _, accepted = dial(stack, unix_listener(tracker, stack, tmp_path / "s"))
+    assert accepted.connection.local_address == str(tmp_path / "s")
+
+
+def test_ipv6(tracker, stack):
+    """An IPv6 peer's key has brackets."""
+    sock = stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
+    client = stack.enter_context(socket.create_connection(sock.getsockname()[:2]))
+    accepted, _ = Listener(sock, tracker).accept()
+    stack.enter_context(accepted)
+    assert accepted.connection.key == f"[::1]:{client.getsockname()[1]}"
+
+
+def test_the_unix_override_can_be_turned_off(tracker, stack, tmp_path):
+    """The address then is the peer's own; the key is the override either way."""
+    tracker.settings.unix_remote_addr = False
+    listener = unix_listener(tracker, stack, tmp_path / "s")
+    client = stack.enter_context(socket.socket(socket.AF_UNIX))
+    client.bind(str(tmp_path / ";uid=0;"))
+    client.connect(str(tmp_path / "s"))
+    sock, address = listener.accept()
+    stack.enter_context(sock)
+    assert address == str(tmp_path / ";uid=0;")
+    assert sock.connection.key.startswith("@")
+
+
+def test_the_head_is_due_from_its_first_byte(tracker, stack):
+    """A head that dribbles is late; the connection is ACTIVE, and its end an error."""
+    tracker.settings.header_timeout = 0.05
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    client.sendall(b"GET")
+    assert sock.recv(100) == b"GET"
+    with pytest.raises(HeaderTimeoutError, match="too slowly"):
+        sock.recv(100)
+    connection = sock.connection
+    sock.close()
+    assert connection.close_reason is CloseReason.ERROR
+
+
+def test_a_head_that_never_comes(tracker, stack):
+    """Who waits by reading is let go too; then no request came."""
+    tracker.settings.header_timeout = 0.05
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    sock.expect_head()
+    with pytest.raises(HeaderTimeoutError, match="no request came"):
+        sock.recv_into(bytearray(1))
+    connection = sock.connection
+    sock.close()
+    assert connection.close_reason is CloseReason.KEEPALIVE_TIMEOUT
+
+
+def test_no_limit(tracker, stack):
+    """None is no limit."""
+    tracker.settings.header_timeout = None
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    sock.expect_head()
+    client.sendall(b"x")
+    sock.recv(1)
+    assert sock._read_deadline is None
+
+
+def test_a_read_deadline_bounds_the_whole(tracker, stack):
+    """Bytes that dribble in do not extend it."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    connection = sock.connection
+    client.sendall(b"x")
+    sock.recv(1)
+    sock.head_complete()
+    connection.set_deadlines(read=0.1)
+    stop = threading.Event()
+
+    def dribble():
+        while not stop.wait(0.01):
+            client.sendall(b"x")
+
+    dribbler = threading.Thread(target=dribble)
+    dribbler.start()
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match="read deadline"):
+        while True:
+            sock.recv(1)
+    assert time.monotonic() - began < 5
+    stop.set()
+    dribbler.join()
+    connection.set_deadlines(read=None)
+    client.sendall(b"x")
+    assert sock.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("how", ["send", "sendall", "sendfile"])
+def test_a_write_deadline(tracker, stack, tmp_path, how):
+    """Writing to a peer that does not read fails in time, however it is done."""
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    sock.connection.set_deadlines(write=0.1)
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 50_000_000)
+    with path.open("rb") as file, pytest.raises(TimeoutError, match="write deadline"):
+        while True:
+            if how == "sendfile":
+                sock.sendfile(file)
+            else:
+                getattr(sock, how)(b"x" * 100_000)
+
+
+def test_sendfile_before_its_deadline(tracker, stack, tmp_path):
+    """With time enough a file arrives whole, or as much of it as was asked for."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    sock.connection.set_deadlines(write=10)
+    with path.open("rb") as file:
+        assert sock.sendfile(file, 2, 5) == 5
+        assert sock.sendfile(file) == 10
+    sock.connection.set_deadlines(write=None)
+    with path.open("rb") as file:
+        assert sock.sendfile(file) == 10
+    sock.close()
+    data = b""
+    while chunk := client.recv(100):
+        data += chunk
+    assert data == b"23456" + b"0123456789" * 2
+
+
+def test_a_descriptor_that_is_detached(tracker, stack):
+    """Who detaches the descriptor has ended the connection, as far as we can tell."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    connection = sock.connection
+    with socket.socket(fileno=sock.detach()) as taken:
+        assert connection.state is ConnState.CLOSED
+        assert connection.close_reason is CloseReason.APP
+        taken.sendall(b"x")
+        assert client.recv(1) == b"x"
+
+
+def test_a_files_close_does_not_end_it(tracker, stack):
+    """The end comes when the last file made of the socket is closed too."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    connection = sock.connection
+    file = sock.makefile("rb")
+    sock.close()
+    assert connection.state is ConnState.NEW
+    file.close()
+    assert connection.state is ConnState.CLOSED
+    assert client.recv(1) == b""
+
+
+class TestTLS:
+    """The Connection moves to the socket that wraps it."""
+
+    @pytest.fixture
+    def wrap(self, tracker, stack, certificate):
+        """A function that accepts one connection and shakes hands; gives both ends."""
+        listener = tcp_listener(tracker, stack)
+
+        def wrap(**kwargs):
+            client = stack.enter_context(socket.create_connection(listener.getsockname()))
+            client.settimeout(10)
+            sock, _ = listener.accept()
+            stack.enter_context(sock)
+            ends = []
+
+            def serve():
+                ends.append(
+                    track_tls(server_context(certificate)).wrap_socket(
+                        sock, server_side=True, **kwargs
+                    )
+                )
+                if not kwargs.get("do_handshake_on_connect", True):
+                    ends[0].do_handshake()
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            client = stack.enter_context(client_context().wrap_socket(client))
+            thread.join()
+            return client, stack.enter_context(ends[0])
+
+        return wrap
+
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_it_moves(self, wrap, at_once):
+        """It is the same Connection, on the TLS socket; handshake bytes are no request."""
+        client, sock = wrap(do_handshake_on_connect=at_once)
+        assert isinstance(sock, TrackedSSLSocket)
+        connection = sock.connection
+        assert connection.sock is sock
+        assert connection.is_tls
+        assert connection.state is ConnState.NEW
+        client.sendall(b"x")
+        assert sock.recv(1) == b"x"
+        assert connection.state is ConnState.ACTIVE
+        client.settimeout(0)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.unwrap()  # says close_notify, and leaves the connection open
+        assert sock.recv(1) == b""
+        sock.close()
+        assert connection.close_reason is CloseReason.CLIENT
+        assert not connection.is_tls
+
+    def test_a_write_deadline(self, wrap):
+        """Writing TLS to a peer that does not read fails in time."""
+        _, sock = wrap()
+        sock.connection.set_deadlines(write=0.1)
+        with pytest.raises(TimeoutError):
+            while True:
+                sock.sendall(b"x" * 100_000)
+
+    def test_a_read_deadline(self, wrap):
+        """Reading TLS fails in time, too."""
+        client, sock = wrap()
+        client.sendall(b"x")
+        sock.recv(1)
+        sock.head_complete()
+        sock.connection.set_deadlines(read=0.05)
+        with pytest.raises(TimeoutError, match="read deadline"):
+            sock.recv(1)
+        sock.connection.set_deadlines(read=10)
+        client.sendall(b"y")
+        assert sock.recv(1) == b"y"
+
+    def test_a_context_with_sockets_of_its_own(self, certificate):
+        """Sockets of a foreign class could not be tracked; it is said which class."""
+
+        class Special(ssl.SSLSocket):
+            pass
+
+        context = server_context(certificate)
+        context.sslsocket_class = Special
+        with pytest.raises(TypeError, match="Special"):
+            track_tls(context)
+
+    def test_a_context_that_is_used_again(self, certificate):
+        """Tracking a context twice changes it once."""
+        context = track_tls(server_context(certificate))
+        callback = context.sni_callback
+        assert track_tls(context).sni_callback is callback
+
+    def test_a_client_that_is_gone_before_the_handshake(self, tracker, stack, certificate):
+        """It is closed before its descriptor is, though wrapping it fails at once."""
+        listener = tcp_listener(tracker, stack)
+        client, sock = dial(stack, listener)
+        connection = sock.connection
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        wait_for(connection.is_disconnected, "the reset")
+        with pytest.raises((ssl.SSLError, OSError)):
+            track_tls(server_context(certificate)).wrap_socket(sock, server_side=True).recv(1)
+        wait_for(lambda: connection.state is not ConnState.ACTIVE, "no request")
+
+    def test_what_cannot_be_wrapped(self, tracker, stack, certificate):
+        """A socket that the context refuses stays the server's, and is closed as such."""
+        client, sock = dial(stack, tcp_listener(tracker, stack))
+        connection = sock.connection
+        with pytest.raises(ValueError, match="server_hostname"):
+            track_tls(server_context(certificate)).wrap_socket(
+                sock, server_side=True, server_hostname="x"
+            )
+        assert connection.state is ConnState.CLOSED
+        assert client.recv(1) == b""
+
+    def test_a_socket_that_is_nobodys(self, certificate, stack):
+        """A tracking context wraps other sockets as ever."""
+        ours, theirs = socket.socketpair()
+        stack.enter_context(theirs)
+        context = track_tls(server_context(certificate))
+        sock = stack.enter_context(
+            context.wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
+        )
+        assert sock.connection is None
+
+
+def test_nothing_is_read_while_nothing_is_to_be_read(tracker, stack):
+    """Looking at a file's buffer does not read from the socket."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    client.sendall(b"line\nrest")
+    with sock.makefile("rb") as file:
+        assert file.readline() == b"line\n"
+        sock.head_complete()
+        client.sendall(b" in the socket")
+        with sock.reading_nothing():
+            assert file.peek() == b"rest"
+            assert file.read(4) == b"rest"
+            assert file.peek() == b""
+        assert file.read(14) == b" in the socket"
+
+
+def test_an_untracked_tracked_socket():
+    """One that was never adopted is just a socket."""
+    ours, theirs = socket.socketpair()
+    with theirs, TrackedSocket(ours.family, ours.type, ours.proto, ours.detach()) as sock:
+        sock.await_request()
+        sock.request_begun()
+        theirs.sendall(b"x")
+        assert sock.recv(1) == b"x"
