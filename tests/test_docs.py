@@ -11,6 +11,7 @@ server's log has by then.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -263,6 +264,30 @@ def test_a_wrong_answer_fails(page):
     for wrong in ("hell", "hello you", "$ curl http://127.0.0.1:5000/none\nhello", ""):
         with pytest.raises(AssertionError):
             page.console(f"$ curl http://127.0.0.1:5000/\n{wrong}\n")
+
+
+class TestScenarios:
+    """The page that maps Go's scenarios to our tests."""
+
+    TEXT = (ROOT / "docs" / "go-scenarios.md").read_text()
+    NAMED = re.compile(r"`(tests/[\w/]+\.py)::(?:(\w+)::)?(\w+)`")
+
+    def test_every_number(self):
+        """Each scenario has one row, and each row names a test or says why there is none."""
+        rows = re.findall(r"^\| (\d+) \|[^|]*\| (.*) \|$", self.TEXT, re.MULTILINE)
+        assert [int(number) for number, _ in rows] == [*range(1, 17), *range(18, 41)]
+        assert all(text.strip() for _, text in rows)
+        assert self.TEXT.count("tests/") == len(self.NAMED.findall(self.TEXT)) + 1
+
+    @pytest.mark.parametrize("named", sorted(set(NAMED.findall(TEXT))), ids="::".join)
+    def test_every_name(self, named):
+        """A test that the page names exists."""
+        file, group, name = named
+        assert name.startswith("test_")
+        body = ast.parse((ROOT / file).read_text()).body
+        if group:
+            (body,) = (each.body for each in body if getattr(each, "name", None) == group)
+        assert name in {each.name for each in body if isinstance(each, ast.FunctionDef)}
 
 
 class TestStateDrawing:
