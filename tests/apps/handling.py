@@ -4,6 +4,7 @@ A hook waits on connections from 127.0.0.2 to .5, until `/release` is asked for;
 the process record how many connections its map has.
 """
 
+import contextlib
 import gc
 import operator
 import os
@@ -98,6 +99,21 @@ def close_socket():
 def shutdown_socket():
     current_conn.sock.shutdown(socket.SHUT_RDWR)
     return "nobody gets this"
+
+
+@app.get("/async-quiet")
+def async_quiet():
+    """Take over and echo on the event loop; a client that resets is no failure."""
+
+    async def handler(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            writer.write(b"HELLO\n")
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+
+    current_conn.hijack_async(handler)
+    return ""
 
 
 @app.get("/refused")

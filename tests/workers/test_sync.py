@@ -145,7 +145,7 @@ def test_more_connections_than_descriptors(run_server, transport):
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(server.connect()) for _ in range(80)]
             for each in clients:
-                each.get("/async")
+                each.get("/async-quiet")
             wait_for(lambda: "Cannot accept" in server.log.read_text(), "the complaint")
             assert clients[0]._exactly(6) == b"HELLO\n"
             clients[0].send(b"still here")
