@@ -18,7 +18,8 @@ from ._tls_transport import TLSTransport
 
 if TYPE_CHECKING:
     from ._handoff import HijackedSocket
-    from .connection import Connection, StreamHandler
+    from ._owner import StreamHandler
+    from .connection import Connection
 
 __all__ = ["EventLoop"]
 

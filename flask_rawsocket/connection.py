@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from . import sockinfo
 from ._address import AF_UNIX
@@ -21,57 +21,21 @@ from ._state import ConnState
 from .errors import ConnectionClosedError, UnsupportedError
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
     from collections import deque
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import EllipsisType
 
     from ._address import ProxyHeader, RemoteAddr, SocketAddress
     from ._handoff import HijackedSocket
+    from ._owner import Exchange, Owner, StreamHandler
     from ._state import CloseReason
     from .sockinfo import PeerStatus
 
-    StreamHandler: TypeAlias = Callable[
-        [asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]
-    ]
-
-__all__ = ["Connection", "Exchange", "Owner"]
+__all__ = ["Connection"]
 
 _numbers = itertools.count(1)
 """An identity is a number of its own: descriptors, addresses and pointers are all used again."""
-
-
-class Exchange(Protocol):
-    """The request in hand and its response, as the server has them."""
-
-    def force_close(self) -> None:
-        """Have the connection closed after the response, which says so if it still can."""
-
-    def refusal(self) -> Exception | None:
-        """Give the reason why the connection cannot be let go of now, or None."""
-
-    def release(self) -> bytes:
-        """Let go: write and read nothing any more, and give the bytes that were read ahead."""
-
-
-class Owner(Protocol):
-    """Who keeps a Connection's state: the tracker, or for a foreign server its stand-in."""
-
-    def force_close(self, connection: Connection) -> None:
-        """See to it that `connection` is closed once its response has been sent."""
-
-    def hijack(self, connection: Connection) -> HijackedSocket:
-        """Let go of `connection`, and give what its new owner holds."""
-
-    def serve(self, connection: Connection, stream: HijackedSocket, handler: StreamHandler) -> None:
-        """Have `handler` serve `stream`, the one of `connection`, on the event loop."""
-
-    def abort(self, connection: Connection) -> None:
-        """Reset `connection`."""
-
-    def watch(self, connection: Connection, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call `callback` once the peer is gone; give what takes that back."""
 
 
 class Connection(KernelFacts):

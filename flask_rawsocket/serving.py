@@ -11,7 +11,6 @@ not see it in its map.
 from __future__ import annotations
 
 import contextlib
-import errno
 import inspect
 import socket
 import time
@@ -23,8 +22,10 @@ from werkzeug.serving import is_running_from_reloader
 from werkzeug.wsgi import LimitedStream
 
 from . import _environ
-from ._listener import HeaderTimeoutError, Listener, TrackedSocket, track_tls
+from ._listener import CAPACITY_ERRORS, Listener
 from ._state import CloseReason, ConnState
+from ._tracked_socket import HeaderTimeoutError, TrackedSocket
+from ._tracked_tls import track_tls
 from .errors import InvalidStateError
 from .tracker import process_tracker
 
@@ -43,8 +44,6 @@ __all__ = [
     "make_server",
     "run_simple",
 ]
-
-_CAPACITY_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
@@ -290,7 +289,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         try:
             return self._accept()
         except OSError as exc:
-            if exc.errno in _CAPACITY_ERRORS:
+            if exc.errno in CAPACITY_ERRORS:
                 self.log("error", "Cannot accept connections: %s", exc)
                 time.sleep(0.1)  # the connection stays in the backlog, and this would spin
             raise

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ._address import SocketAddress
     from ._hooks import Hooks
-    from .connection import Exchange, StreamHandler
+    from ._owner import Exchange, StreamHandler
 
 __all__ = ["ConnectionTracker", "Settings", "guess_reason", "process_tracker"]
 

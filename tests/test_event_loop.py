@@ -14,7 +14,8 @@ from servers import client_context, wait_for
 
 from flask_rawsocket import ConnState
 from flask_rawsocket._hooks import Hooks
-from flask_rawsocket._listener import Listener, track_tls
+from flask_rawsocket._listener import Listener
+from flask_rawsocket._tracked_tls import track_tls
 from flask_rawsocket.tracker import ConnectionTracker
 
 BIG = bytes(range(250)) * 80_000

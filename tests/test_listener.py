@@ -13,13 +13,9 @@ from servers import client_context, wait_for
 from test_tracker import dial, tcp_listener, unix_listener
 
 from flask_rawsocket import CloseReason, ConnState
-from flask_rawsocket._listener import (
-    HeaderTimeoutError,
-    Listener,
-    TrackedSocket,
-    TrackedSSLSocket,
-    track_tls,
-)
+from flask_rawsocket._listener import Listener
+from flask_rawsocket._tracked_socket import HeaderTimeoutError, TrackedSocket
+from flask_rawsocket._tracked_tls import TrackedSSLSocket, track_tls
 from flask_rawsocket.tracker import ConnectionTracker
 
 

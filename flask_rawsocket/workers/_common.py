@@ -20,8 +20,10 @@ from gunicorn.workers import base
 
 from .. import _environ
 from .._address import ProxyHeader
-from .._listener import HeaderTimeoutError, Listener, track_tls
+from .._listener import CAPACITY_ERRORS, Listener
 from .._state import CloseReason, ConnState
+from .._tracked_socket import HeaderTimeoutError
+from .._tracked_tls import track_tls
 from ..tracker import process_tracker
 from ._exchange import Exchange, HTTP2Exchange
 
@@ -32,16 +34,6 @@ if TYPE_CHECKING:
     from ..tracker import ConnectionTracker
 
 __all__ = ["ACCEPT_PAUSE", "TrackingWorker", "check_seams", "server_done"]
-
-CAPACITY_ERRORS: Final = frozenset(
-    {
-        errno.EMFILE,  # this process is out of descriptors
-        errno.ENFILE,  # the system is
-        errno.ENOBUFS,  # the kernel is out of socket buffers
-        errno.ENOMEM,  # or of memory
-    }
-)
-"""Why accept() may fail while the listener is sound: wait and try again (accept(2))."""
 
 PASSING_ERRORS: Final = frozenset(
     {

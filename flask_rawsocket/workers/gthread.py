@@ -14,111 +14,36 @@ No hook runs on the main thread.
 
 from __future__ import annotations
 
-import contextlib
-import enum
 import errno
 import selectors
 import socket
 import ssl
 import threading
 import time
-from collections import OrderedDict
 from concurrent import futures
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from gunicorn.workers import gthread
 
-from .._listener import DONT_WAIT
 from .._state import CloseReason, ConnState
 from ._common import ACCEPT_PAUSE, TrackingWorker, server_done
 from ._exchange import HTTP2Exchange
+from ._tconn import Next, Queue, TConn, close, drained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["ThreadWorker"]
 
 LINGER_TIMEOUT: Final = 2.0
 """How long a closed connection may still send, in seconds; as gunicorn's ``close_graceful``."""
 
-LINGER_BYTES: Final = 65536
-"""How much it may send; likewise."""
-
 SILENT_TIMEOUT: Final = 5.0
 """What a new connection is given beyond `keepalive` for its first byte: gunicorn's own sum."""
 
 _QUIET: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
 """The peer's going, or the application's close; nothing to log."""
-
-
-class _Next(enum.Enum):
-    """What the main thread is to do with a connection that a pool thread has let go."""
-
-    WAIT = "wait for its first byte"
-    LINGER = "let it finish its closing handshake"
-    FORGET = "nothing: it has been taken over"
-
-
-class _Queue:
-    """What gunicorn does with its deques of connections, with a `remove` that need not search.
-
-    gunicorn removes a connection whenever it becomes readable; beside 5,000 idle ones that was a
-    search through 5,000.
-    """
-
-    def __init__(self) -> None:
-        self._conns: OrderedDict[TConn, None] = OrderedDict()
-
-    def append(self, conn: TConn) -> None:
-        self._conns[conn] = None
-
-    def remove(self, conn: TConn) -> None:
-        del self._conns[conn]
-
-    def popleft(self) -> TConn:
-        return self._conns.popitem(last=False)[0]
-
-    def __getitem__(self, index: int) -> TConn:
-        if index != 0 or not self._conns:
-            raise IndexError(index)  # gunicorn asks for the first one only
-        return next(iter(self._conns))
-
-    def __iter__(self) -> Iterator[TConn]:
-        return iter(self._conns)
-
-    def __contains__(self, conn: object) -> bool:
-        return conn in self._conns
-
-    def __len__(self) -> int:
-        return len(self._conns)
-
-
-class TConn(gthread.TConn):
-    """A connection as gunicorn's ``gthread`` keeps it, with a close that cannot fail."""
-
-    sock: Any
-    parser: Any
-    worker: ThreadWorker
-    """Who closes it: set when it is accepted."""
-    timeout: float
-
-    pipelined = False
-    """Whether the parser holds the beginning of the next request already."""
-
-    def close(self, graceful: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
-        """Close it, called by gunicorn's main thread; hooks run elsewhere.
-
-        gunicorn counts a connection down before it closes it, and once more if that fails.
-        """
-        connection = self.sock.connection
-        if connection is not None and connection._ending is None:
-            idle = connection.state in (ConnState.NEW, ConnState.IDLE)
-            if not self.worker.alive:
-                connection._ending = CloseReason.SHUTDOWN
-            elif idle:
-                connection._ending = CloseReason.KEEPALIVE_TIMEOUT
-        self.worker.close_elsewhere(self.sock)
 
 
 class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
@@ -144,9 +69,9 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.pending_conns: Any = _Queue()
-        self.keepalived_conns: Any = _Queue()
-        self.lingering_conns = _Queue()
+        self.pending_conns: Any = Queue()
+        self.keepalived_conns: Any = Queue()
+        self.lingering_conns = Queue()
         """Closed on our side, and read until the peer closes too; still counted."""
         self._accept_again = 0.0
 
@@ -203,7 +128,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
     def _park(
         self,
         conn: TConn,
-        queue: _Queue,
+        queue: Queue,
         timeout: float,
         readable: Callable[[TConn, socket.socket], object],
     ) -> None:
@@ -223,7 +148,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
     @staticmethod
     def _on_readable(
         conn: TConn,
-        queue: _Queue,
+        queue: Queue,
         readable: Callable[[TConn, socket.socket], object],
         sock: socket.socket,
     ) -> None:
@@ -257,16 +182,16 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         """Take a connection back from the pool: keep it, wait for it, let it linger, or be done."""
         failed = fs.cancelled() or fs.exception() is not None
         result = False if failed else fs.result()
-        if result is _Next.WAIT:
+        if result is Next.WAIT:
             self._await_first(conn)
-        elif result is _Next.LINGER:
+        elif result is Next.LINGER:
             self._linger(conn)
         elif result is True:
             self._keep(conn)
         else:
             self.nr_conns -= 1
             # Still open? Then the thread failed before it could close.
-            if result is not _Next.FORGET and conn.sock.fileno() >= 0:
+            if result is not Next.FORGET and conn.sock.fileno() >= 0:
                 conn.close()
 
     def _keep(self, conn: TConn) -> None:
@@ -281,14 +206,14 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
 
     def _linger(self, conn: TConn) -> None:
         # Most peers have closed by now; if not, the poller tells when they do.
-        if _drained(conn):
+        if drained(conn):
             self.nr_conns -= 1
             self.close_elsewhere(conn.sock)
         else:
             self._park(conn, self.lingering_conns, LINGER_TIMEOUT, self._on_lingering_readable)
 
     def _on_lingering_readable(self, conn: TConn, _sock: socket.socket) -> None:
-        if _drained(conn):
+        if drained(conn):
             self._end_linger(conn)
 
     def _end_linger(self, conn: TConn) -> None:
@@ -303,12 +228,12 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         if connection is None or not (
             connection._calls or self.tracker.has_hooks(ConnState.CLOSED)
         ):
-            _close(sock)
+            close(sock)
             return
         try:
-            self.hook_pool.submit(_close, sock)
+            self.hook_pool.submit(close, sock)
         except RuntimeError:  # the interpreter ends
-            _close(sock)
+            close(sock)
 
     def run(self) -> None:
         """Serve until the worker is to stop; then close what is left."""
@@ -330,7 +255,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
                 return self._finish(conn)
             sock = conn.sock
             if not conn.data_ready:
-                return _Next.WAIT
+                return Next.WAIT
             if sock._read_deadline is None:  # else the clock runs since the handshake began
                 sock.expect_head()
         if conn.pipelined:
@@ -342,7 +267,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             return True
         if connection is not None and connection._state is ConnState.HIJACKED:
             server_done(connection)
-            return _Next.FORGET
+            return Next.FORGET
         return self._finish(conn)
 
     def _shake_hands(self, conn: Any) -> bool:
@@ -416,35 +341,12 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         try:
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
-            _close(conn.sock)
+            close(conn.sock)
             return False
-        return _Next.LINGER
-
-
-def _drained(conn: TConn) -> bool:
-    """Throw away what the peer has sent since we closed; tell whether it has had its time."""
-    total = 0
-    while total < LINGER_BYTES:
-        try:
-            # The base class's: under TLS these are no records any more, and no request either way.
-            data = socket.socket.recv(conn.sock, 8192, DONT_WAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        if not data:
-            return True
-        total += len(data)
-    return True
+        return Next.LINGER
 
 
 def _is_readable(sock: socket.socket) -> bool:
     with selectors.DefaultSelector() as selector:
         selector.register(sock, selectors.EVENT_READ)
         return bool(selector.select(0))
-
-
-def _close(sock: socket.socket) -> None:
-    # A descriptor is released even where close() complains (close(2)).
-    with contextlib.suppress(OSError):
-        sock.close()

@@ -1,0 +1,361 @@
+"""`TrackedSocket`: the server's end of a tracked connection.
+
+A tracked socket is a real ``socket.socket`` (under TLS, in `_tracked_tls`, an ``ssl.SSLSocket``),
+so that whatever a server does with a socket goes on working.  It tells the tracker of two things:
+the first byte of a request, and the end, before the descriptor is closed.  And it keeps deadlines,
+since only who reads and writes can: the one by which a request's head must be there, and those that
+a view has set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import select
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from ._state import CloseReason, ConnState
+from .tracker import guess_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .connection import Connection
+    from .tracker import ConnectionTracker
+
+__all__ = ["DONT_WAIT", "HeaderTimeoutError", "Tracked", "TrackedSocket"]
+
+DONT_WAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
+"""For a call that must not wait whatever the timeout is; 0 where there is no such flag."""
+
+_recv = socket.socket.recv
+_send = socket.socket.send
+_sendall = socket.socket.sendall
+_FILE_CHUNK: Final = 65536
+_LONGEST_WAIT: Final = 3600.0
+"""Seconds that one poll() may take; its argument is a C int of milliseconds."""
+
+
+class HeaderTimeoutError(Exception):
+    """The head of a request did not arrive in time.
+
+    No ``OSError``: servers log those as broken sockets, and this one they are to answer with 408.
+    """
+
+
+class Tracked(socket.socket):
+    """What the plain and the TLS socket share: reports to the tracker, and the head's deadline."""
+
+    # Its fields are declared by its two children: one has slots, the other cannot.
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def give_away(self) -> Tracked:
+            """Give the socket of the connection's new owner; this one is the server's no more."""
+
+        _connection: Connection | None
+        _tracker: ConnectionTracker | None
+        _head_due: bool
+        _in_head: bool
+        _read_deadline: float | None
+        _write_deadline: float | None
+        _resetting: bool
+        _reporting: bool
+        _submit_close: Callable[[Callable[[], object]], object] | None
+
+    @property
+    def connection(self) -> Connection | None:
+        """The Connection that this socket is the server's end of; None once it has moved on."""
+        return self._connection
+
+    def expect_head(self) -> None:
+        """From now on a head is due in time, also where not even its first byte has come.
+
+        For a thread that waits for a request by reading.  Where a selector waits, the clock starts
+        at the first byte by itself.
+        """
+        timeout = self._tracker.settings.header_timeout if self._tracker else None
+        if timeout is not None:
+            self._in_head = True
+            self._read_deadline = time.monotonic() + timeout
+
+    def head_complete(self) -> None:
+        """The head has been read: lift its deadline."""
+        self._in_head = False
+        self._read_deadline = None
+
+    def await_request(self) -> None:
+        """The response is out and the connection is kept: the next byte begins a request."""
+        self._head_due = True
+        if self._tracker is not None and self._connection is not None:
+            self._tracker.responded(self._connection)
+
+    def request_begun(self) -> None:
+        """A byte of a request is there: the connection is ACTIVE, and its head is due in time."""
+        self._head_due = False
+        tracker, connection = self._tracker, self._connection
+        if tracker is None or connection is None:
+            return
+        if self._read_deadline is None:
+            timeout = tracker.settings.header_timeout
+            if timeout is not None:
+                self._in_head = True
+                self._read_deadline = time.monotonic() + timeout
+        tracker.received(connection)
+
+    def shutdown(self, how: int) -> None:
+        """Shut down one or both halves; what is read from here on begins no request.
+
+        Why the connection ends is settled here at the latest: after a lingering close, in which
+        the peer closes too, it would always look like the peer's doing.
+        """
+        self._head_due = False
+        if self._in_head:
+            # No head is awaited any more, and a lingering close has a limit of its own.
+            self.head_complete()
+        connection = self._connection
+        if (
+            connection is not None
+            and connection._ending is None
+            and connection._state is not ConnState.HIJACKED
+        ):
+            connection._ending = guess_reason(connection)
+        if self._resetting:
+            # After a FIN the close could not be a reset any more.
+            raise OSError(errno.ENOTCONN, "the connection is being reset")
+        super().shutdown(how)
+
+    def detach(self) -> int:
+        """Give the descriptor away; as far as the tracker is concerned the connection ends."""
+        self._report_end(CloseReason.APP)
+        return super().detach()
+
+    def set_read_deadline(self, deadline: float | None) -> None:
+        """Let reads fail with ``TimeoutError`` from `deadline` on, of the monotonic clock."""
+        self._read_deadline = deadline
+
+    def set_write_deadline(self, deadline: float | None) -> None:
+        """Let writes fail with ``TimeoutError`` from `deadline` on, of the monotonic clock."""
+        self._write_deadline = deadline
+
+    def request_ended(self) -> None:
+        """The response has ended: lift the deadlines that its view has set."""
+        self._read_deadline = self._write_deadline = None
+
+    @contextlib.contextmanager
+    def reading_nothing(self) -> Iterator[None]:
+        """Inside, a read finds nothing there: for looking at what a file has buffered."""
+        before, self._read_deadline = self._read_deadline, -math.inf
+        try:
+            yield
+        finally:
+            self._read_deadline = before
+
+    def end(self) -> None:
+        """Close the descriptor now, also where files made of the socket are still open."""
+        self.close()
+        if self.fileno() >= 0:
+            self._real_close()
+
+    def close_via(self, submit: Callable[[Callable[[], object]], object]) -> None:
+        """Let a close that has hooks to run be made by `submit`, in another thread."""
+        self._submit_close = submit
+
+    def reset_soon(self) -> None:
+        """Let the server see the end of the stream; the close that follows is a reset."""
+        self._resetting = True
+        with contextlib.suppress(OSError):
+            super().shutdown(socket.SHUT_RD)
+
+    def _time_left(self) -> float:
+        """Give the seconds until the next read is too late."""
+        deadline = self._read_deadline
+        remaining = math.inf if deadline is None else deadline - time.monotonic()
+        if remaining <= 0:
+            raise self._too_late()
+        return remaining
+
+    def _write_left(self) -> float:
+        """Give the seconds until the next write is too late."""
+        deadline = self._write_deadline
+        remaining = math.inf if deadline is None else deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("the write deadline has passed")
+        return remaining
+
+    def _too_late(self) -> Exception:
+        """Give the error for a read past its deadline, be it the head's or the view's."""
+        if self._in_head:
+            return self._head_is_late()
+        if self._read_deadline == -math.inf:
+            return BlockingIOError(errno.EAGAIN, "nothing is to be read now")
+        return TimeoutError("the read deadline has passed")
+
+    def _head_is_late(self) -> HeaderTimeoutError:
+        """Note whose fault it is, and give the error to raise."""
+        connection = self._connection
+        silent = connection is None or connection._state is not ConnState.ACTIVE
+        if connection is not None:
+            connection._ending = CloseReason.KEEPALIVE_TIMEOUT if silent else CloseReason.ERROR
+        self.head_complete()
+        return HeaderTimeoutError("no request came" if silent else "the head came too slowly")
+
+    def _report_end(self, reason: CloseReason | None = None) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None or self._tracker is None:
+            return
+        try:
+            self._tracker.closed(connection, reason)
+        finally:
+            connection._sock = None
+
+    def _real_close(self, *args: Any) -> None:
+        # The one place where the standard library closes a descriptor, after the last makefile()
+        # has been closed too (Lib/socket.py); close() itself would be too early.
+        tracker, connection = self._tracker, self._connection
+        if (
+            self._submit_close is not None
+            and tracker is not None
+            and connection is not None
+            and (connection._calls or tracker.has_hooks(ConnState.CLOSED))
+        ):
+            moved = self.give_away()
+            try:
+                self._submit_close(moved.end)
+            except RuntimeError:  # the interpreter ends
+                moved.end()
+            return
+        if self._reporting:
+            return  # who is at it closes the descriptor, when the hooks have run
+        self._reporting = True
+        try:
+            self._report_end()
+        finally:
+            self._reporting = False
+        super()._real_close(*args)  # type: ignore[misc]
+
+
+class TrackedSocket(Tracked):
+    """A plain socket that reports to the tracker."""
+
+    __slots__ = (
+        "_connection",
+        "_head_due",
+        "_in_head",
+        "_read_deadline",
+        "_reporting",
+        "_resetting",
+        "_submit_close",
+        "_tracker",
+        "_write_deadline",
+    )
+
+    def __init__(
+        self,
+        family: int = -1,
+        type: int = -1,  # noqa: A002  socket.socket's own name for it
+        proto: int = -1,
+        fileno: int | None = None,
+    ) -> None:
+        super().__init__(family, type, proto, fileno)
+        self._connection = None
+        self._tracker = None
+        self._head_due = False
+        self._in_head = False
+        self._read_deadline = None
+        self._write_deadline = None
+        self._resetting = False
+        self._reporting = False
+        self._submit_close = None
+
+    def give_away(self) -> TrackedSocket:
+        """Move the descriptor to a new socket; this one, which the server has, is an empty shell.
+
+        Whatever the server still does with it fails with EBADF, and touches nothing.
+        """
+        connection, self._connection = self._connection, None
+        family, kind, proto = self.family, self.type, self.proto
+        moved = TrackedSocket(family, kind, proto, socket.socket.detach(self))
+        moved._tracker = self._tracker
+        moved._connection = connection
+        moved._resetting = self._resetting
+        if connection is not None:
+            connection._sock = moved
+        return moved
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Read as ``socket.recv`` does, and report the first byte of a request."""
+        if self._read_deadline is not None:
+            self._wait(_READ)
+        data = _recv(self, bufsize, flags)
+        if self._head_due and data:
+            self.request_begun()
+        return data
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """Read as ``socket.recv_into`` does, and report the first byte of a request."""
+        if self._read_deadline is not None:
+            self._wait(_READ)
+        count = socket.socket.recv_into(self, buffer, nbytes, flags)
+        if self._head_due and count:
+            self.request_begun()
+        return count
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """Write as ``socket.send`` does, before the write deadline."""
+        if self._write_deadline is None:
+            return _send(self, data, flags)
+        self._wait(_WRITE)
+        return _send(self, data, flags | DONT_WAIT)
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Write as ``socket.sendall`` does, before the write deadline."""
+        if self._write_deadline is None:
+            return _sendall(self, data, flags)
+        view = memoryview(data).cast("B")
+        while view:
+            with contextlib.suppress(BlockingIOError):
+                view = view[self.send(view, flags) :]
+        return None
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """Write as ``socket.sendfile`` does, before the write deadline."""
+        if self._write_deadline is None:
+            return super().sendfile(file, offset, count)
+        file.seek(offset)
+        sent = 0
+        while count is None or sent < count:
+            data = file.read(_FILE_CHUNK if count is None else min(_FILE_CHUNK, count - sent))
+            if not data:
+                break
+            self.sendall(data)
+            sent += len(data)
+        return sent
+
+    def _wait(self, what: int) -> None:
+        """Wait until there is something to read, or room to write, but not past the deadline.
+
+        By poll() rather than by a timeout of the socket's, which would take a system call to set
+        and another to lift in every request.
+        """
+        while not _ready(self, what, self._time_left() if what == _READ else self._write_left()):
+            pass
+
+
+_READ: Final = getattr(select, "POLLIN", 1)
+_WRITE: Final = getattr(select, "POLLOUT", 4)
+
+
+def _ready(sock: socket.socket, what: int, timeout: float) -> bool:
+    """Tell whether `sock` is ready to read or to write, after at most `timeout` seconds."""
+    if not hasattr(select, "poll"):  # Windows
+        socks = [sock]
+        reading, writing = (socks, []) if what == _READ else ([], socks)
+        return any(select.select(reading, writing, [], min(timeout, _LONGEST_WAIT)))
+    poller = select.poll()
+    poller.register(sock, what)
+    return bool(poller.poll(math.ceil(min(timeout, _LONGEST_WAIT) * 1000)))

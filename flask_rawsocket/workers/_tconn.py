@@ -1,0 +1,117 @@
+"""`TConn`: a connection as the thread worker keeps it, and the queues in which it waits."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import socket
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+from gunicorn.workers import gthread
+
+from .._state import CloseReason, ConnState
+from .._tracked_socket import DONT_WAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .gthread import ThreadWorker
+
+__all__ = ["Next", "Queue", "TConn", "close", "drained"]
+
+LINGER_BYTES: Final = 65536
+"""How much it may send; likewise."""
+
+
+class Next(enum.Enum):
+    """What the main thread is to do with a connection that a pool thread has let go."""
+
+    WAIT = "wait for its first byte"
+    LINGER = "let it finish its closing handshake"
+    FORGET = "nothing: it has been taken over"
+
+
+class Queue:
+    """What gunicorn does with its deques of connections, with a `remove` that need not search.
+
+    gunicorn removes a connection whenever it becomes readable; beside 5,000 idle ones that was a
+    search through 5,000.
+    """
+
+    def __init__(self) -> None:
+        self._conns: OrderedDict[TConn, None] = OrderedDict()
+
+    def append(self, conn: TConn) -> None:
+        self._conns[conn] = None
+
+    def remove(self, conn: TConn) -> None:
+        del self._conns[conn]
+
+    def popleft(self) -> TConn:
+        return self._conns.popitem(last=False)[0]
+
+    def __getitem__(self, index: int) -> TConn:
+        if index != 0 or not self._conns:
+            raise IndexError(index)  # gunicorn asks for the first one only
+        return next(iter(self._conns))
+
+    def __iter__(self) -> Iterator[TConn]:
+        return iter(self._conns)
+
+    def __contains__(self, conn: object) -> bool:
+        return conn in self._conns
+
+    def __len__(self) -> int:
+        return len(self._conns)
+
+
+class TConn(gthread.TConn):
+    """A connection as gunicorn's ``gthread`` keeps it, with a close that cannot fail."""
+
+    sock: Any
+    parser: Any
+    worker: ThreadWorker
+    """Who closes it: set when it is accepted."""
+    timeout: float
+
+    pipelined = False
+    """Whether the parser holds the beginning of the next request already."""
+
+    def close(self, graceful: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        """Close it, called by gunicorn's main thread; hooks run elsewhere.
+
+        gunicorn counts a connection down before it closes it, and once more if that fails.
+        """
+        connection = self.sock.connection
+        if connection is not None and connection._ending is None:
+            idle = connection.state in (ConnState.NEW, ConnState.IDLE)
+            if not self.worker.alive:
+                connection._ending = CloseReason.SHUTDOWN
+            elif idle:
+                connection._ending = CloseReason.KEEPALIVE_TIMEOUT
+        self.worker.close_elsewhere(self.sock)
+
+
+def drained(conn: TConn) -> bool:
+    """Throw away what the peer has sent since we closed; tell whether it has had its time."""
+    total = 0
+    while total < LINGER_BYTES:
+        try:
+            # The base class's: under TLS these are no records any more, and no request either way.
+            data = socket.socket.recv(conn.sock, 8192, DONT_WAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        if not data:
+            return True
+        total += len(data)
+    return True
+
+
+def close(sock: socket.socket) -> None:
+    """Close `sock`, which may be closed already."""
+    # A descriptor is released even where close() complains (close(2)).
+    with contextlib.suppress(OSError):
+        sock.close()
