@@ -34,7 +34,7 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
     def init_process(self) -> None:
         """Run, with a way for the signal handler to wake a thread."""
         self._stop_pipe = os.pipe()
-        os.set_blocking(self._stop_pipe[1], False)
+        util.set_non_blocking(self._stop_pipe[1])
         super().init_process()
 
     def accept(self, listener: Any) -> None:
