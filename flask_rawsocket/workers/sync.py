@@ -12,6 +12,7 @@ import select
 import threading
 from typing import Any
 
+from gunicorn import util
 from gunicorn.workers import sync
 
 from .._state import CloseReason, ConnState
