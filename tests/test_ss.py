@@ -14,7 +14,6 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,15 @@ from flask_rawsocket.cli import rawsocket_command
 from flask_rawsocket.serving import make_server
 
 ROOT = Path(__file__).parent.parent
-COMMAND = [sys.executable, "-m", "flask", "rawsocket", "ss"]
+MAIN = """
+import signal
+from flask.cli import main
+
+# A shell's background job, and what it starts, ignores Ctrl-C unless it is told otherwise.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+COMMAND = [sys.executable, "-c", MAIN, "rawsocket", "ss"]
 HEAD = "STATE KEY RECV-Q SEND-Q RTT CWND RETRANSMITS AGE REQUESTS".split()  # noqa: SIM905
 
 ROWS = [
@@ -585,10 +592,7 @@ class Output:
 
     def until(self, pattern, count=1):
         """Read until `pattern` has come `count` times."""
-        deadline = time.monotonic() + PATIENCE
         while len(re.findall(pattern, self.text)) < count:
-            ready, _, _ = select.select([self.descriptor], [], [], deadline - time.monotonic())
-            assert ready, self.text
             assert self._more(), self.text
 
     def interrupted(self):
@@ -603,6 +607,8 @@ class Output:
         return self.process.wait(PATIENCE)
 
     def _more(self):
+        ready, _, _ = select.select([self.descriptor], [], [], PATIENCE)
+        assert ready, self.text
         try:
             data = os.read(self.descriptor, 65536)
         except OSError:  # a pty whose other end has been closed
