@@ -110,6 +110,17 @@ def kind(request, kinds, transport):
     return kinds(request.param, transport)
 
 
+SLOW = [
+    ("threaded", "tcp"),
+    ("threaded", "unix"),
+    ("threaded", "tls"),
+    ("single", "tcp"),
+    ("single", "tls"),
+    ("forking", "tcp"),
+]
+"""For tests that take the header timeout: not every kind over every transport."""
+
+
 def states(server):
     """Give, for each connection since the test began, its states as letters.
 
@@ -197,6 +208,7 @@ class TestKinds:
         expected = answer["key"] if kind.transport == "unix" else "127.0.0.1"
         assert answer["remote_addr"] == expected
 
+    @pytest.mark.parametrize(("kind", "transport"), SLOW, indirect=["kind"])
     def test_dribbled_head(self, kind):
         """A head that does not come to its end is answered with 408, and others are served."""
         with kind.connect() as client:
@@ -213,6 +225,7 @@ class TestKinds:
         wait_states(kind, "NAC", "NAC")
         assert reasons(kind) == ["AFTER_RESPONSE", "ERROR"]
 
+    @pytest.mark.parametrize(("kind", "transport"), SLOW, indirect=["kind"])
     def test_silent_client(self, kind):
         """It is let go of, unanswered, and others are served meanwhile or afterwards."""
         with Client(kind.raw()) as silent:
@@ -252,8 +265,8 @@ class TestKinds:
             with kind.connect() as client:
                 client.get(path)
                 assert client.at_eof()
+        wait_states(kind, "NAC", "NAC")
         assert ask(kind).json["alive"] == 1
-        wait_states(kind, "NAC", "NAC", "NAC")
 
 
 class TestThreaded:

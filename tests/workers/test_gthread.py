@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 
+import gunicorn
 import pytest
 from servers import Client, client_context, wait_for
 
@@ -90,7 +91,7 @@ class TestThreads:
                 stack.enter_context(server.connect())
             assert seconds_to_answer(server) < 3
 
-    @pytest.mark.parametrize("transport", ["tcp", "tls"])
+    @pytest.mark.parametrize("transport", ["tls"])
     def test_dribblers_on_every_thread(self, servers_of_our_own, transport):
         """Where slow heads hold every thread, the others wait for the header timeout, no longer."""
         server = servers_of_our_own("hurried", transport)
@@ -118,7 +119,7 @@ class TestThreads:
         reasons = [each["reason"] for each in server.closed()]
         assert sorted(reasons) == ["AFTER_RESPONSE"] + ["ERROR"] * THREADS
 
-    @pytest.mark.parametrize("transport", ["tcp", "tls"])
+    @pytest.mark.parametrize("transport", ["tls"])
     def test_lingering_clients(self, rough):
         """Clients that keep their end open behind `Connection: close` delay nobody."""
         with contextlib.ExitStack() as stack:
@@ -149,7 +150,10 @@ class TestThreads:
 class TestHooks:
     """Where hooks run, and whom they keep waiting."""
 
-    @pytest.mark.parametrize("what", ["rough", "brief"])
+    @pytest.mark.parametrize(
+        ("transport", "what"),
+        [("tcp", "rough"), ("unix", "rough"), ("tls", "rough"), ("tls", "brief")],
+    )
     def test_never_on_the_main_thread(self, servers_of_our_own, transport, what):
         """Whatever ends a connection, and whoever does it, the hooks run in the pool."""
         server = servers_of_our_own(what, transport)
@@ -464,17 +468,22 @@ class TestDescriptors:
 class TestStopping:
     """A graceful stop."""
 
+    @pytest.mark.xfail(
+        gunicorn.version_info < (26,),
+        reason="gunicorn 25's loop waits for events as long as its grace, and for no timeout",
+    )
     def test_beside_silent_connections(self, run_server):
         """Connections on which nothing has come are not waited for, TLS set up or not."""
-        with run_server("gthread", "tls") as server:
-            clients = [Client(server.raw()), server.connect()]
+        with run_server("gthread", "tls") as server, contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(Client(server.raw()))]
+            clients += [stack.enter_context(server.connect()) for _ in range(2)]
+            assert clients[-1].request().status == 200
             wait_for(lambda: server.sequences().count("N") == 2, "both to be NEW")
             began = time.monotonic()
             assert server.stop() == 0
             assert time.monotonic() - began < 4
             for each in clients:
                 assert each.at_eof()
-                each.close()
             assert {each["reason"] for each in server.closed()} == {"AFTER_RESPONSE", "SHUTDOWN"}
             assert "Traceback" not in server.log.read_text()
 

@@ -50,6 +50,7 @@ def test_hooks_on_the_main_thread(impatient, transport):
     assert {each["main"] for each in events} == {True}
 
 
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
 def test_a_silent_client(impatient, transport):
     """It is let go of after the header timeout, unanswered, and the next one is served."""
     server = impatient(transport)
@@ -76,12 +77,13 @@ def test_silent_after_the_handshake(impatient):
     assert {each["reason"] for each in server.closed()} == {"AFTER_RESPONSE", "KEEPALIVE_TIMEOUT"}
 
 
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
 def test_on_shutdown_while_a_request_goes_on(run_server, transport):
     """What `on_shutdown` was given is called at once; the request is answered all the same."""
     with run_server("sync", transport) as server:
         server.mark()
         with server.connect() as client:
-            client.get("/slow?seconds=2")
+            client.get("/slow?seconds=1.5")
             wait_for(lambda: server.sequences() == ["NA"], "ACTIVE")
             server.process.send_signal(signal.SIGTERM)
             wait_for(lambda: any("shutdown" in each for each in server.events()), "on_shutdown")
@@ -102,6 +104,7 @@ def test_on_shutdown_with_nobody_there(run_server):
         assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.parametrize("transport", ["tls"])
 def test_a_silent_client_and_a_stop(run_server, transport):
     """A client on which nothing comes does not keep the worker beyond its grace."""
     options = "--graceful-timeout", "2"
