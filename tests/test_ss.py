@@ -22,6 +22,7 @@ from flask import Flask, Response, abort, redirect, request
 from servers import PATIENCE, Client, free_port, wait_for
 
 from flask_rawsocket import ConnState, RawSocket, _ss
+from flask_rawsocket._ss import _endpoint
 from flask_rawsocket.cli import rawsocket_command
 from flask_rawsocket.serving import make_server
 
@@ -529,14 +530,14 @@ def test_cut_off():
 
 def test_silence(monkeypatch):
     """A server that does not answer is given up."""
-    monkeypatch.setattr(_ss, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(_endpoint, "_TIMEOUT", 0.2)
     with answering(b"") as url:
         assert failure(url) == f"Cannot read {url}: timed out."
 
 
 def test_no_unix_sockets(monkeypatch):
     """Where the system has no UNIX sockets, the option says so."""
-    monkeypatch.setattr(_ss, "AF_UNIX", -1)
+    monkeypatch.setattr(_endpoint, "AF_UNIX", -1)
     assert failure("--unix-socket", "/s").endswith("this system has no UNIX sockets.")
 
 

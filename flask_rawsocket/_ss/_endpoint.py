@@ -1,0 +1,159 @@
+"""Where the rows are to be had: HTTP on a port or a UNIX socket, with TLS or without."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+import click
+
+from .._address import AF_UNIX
+from ._table import Page, printable
+
+__all__ = ["DEFAULT_URL", "Endpoint", "EndpointError"]
+
+DEFAULT_URL = "http://127.0.0.1:8000/api/connections"
+_TIMEOUT = 10.0
+"""Seconds that the application may be silent."""
+
+
+class EndpointError(click.ClickException):
+    """The rows are not to be had; the text is one sentence that says why."""
+
+
+class Endpoint:
+    """Where the rows are to be had.
+
+    Args:
+        url: the URL; one without a path gets the default's.
+        unix_socket: the path of a UNIX socket to connect to instead of the URL's host.
+        insecure: take any certificate.
+
+    Raises:
+        EndpointError: that is no such URL.
+    """
+
+    def __init__(
+        self, url: str = DEFAULT_URL, *, unix_socket: str | None = None, insecure: bool = False
+    ) -> None:
+        self._unix_socket = unix_socket
+        self._insecure = insecure
+        self._parts = _split(url)
+
+    def __str__(self) -> str:
+        # Without the password.
+        url = self._parts._replace(netloc=self._parts.netloc.rpartition("@")[2]).geturl()
+        return url if self._unix_socket is None else f"{url} by way of {self._unix_socket}"
+
+    def fetch(self) -> Page:
+        """Ask for the rows.
+
+        Raises:
+            EndpointError: they are not to be had.
+        """
+        return self._page(self._body())
+
+    def _body(self) -> bytes:
+        try:
+            with contextlib.closing(self._connection()) as connection:
+                connection.request("GET", self._target(), headers=self._headers())
+                response = connection.getresponse()
+                body = response.read()
+        except ssl.SSLCertVerificationError as exc:
+            raise EndpointError(
+                f"{self} has a certificate that cannot be verified ({exc.verify_message}): "
+                "--insecure takes any."
+            ) from exc
+        # UnicodeError: a host that is no name.
+        except (OSError, http.client.HTTPException, UnicodeError) as exc:
+            reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+            raise EndpointError(f"Cannot read {self}: {printable(reason)}.") from exc
+        if response.status != http.client.OK:
+            status = f"{response.status} {response.reason}".strip()
+            raise EndpointError(f"{self} answers {printable(status)}.")
+        return body
+
+    def _connection(self) -> http.client.HTTPConnection:
+        host, port = self._parts.hostname or "", self._parts.port
+        connection: http.client.HTTPConnection
+        if self._parts.scheme == "http":
+            kind = http.client.HTTPConnection if self._unix_socket is None else _UnixConnection
+            connection = kind(host, port, timeout=_TIMEOUT)
+        else:
+            tls = http.client.HTTPSConnection if self._unix_socket is None else _UnixTLSConnection
+            connection = tls(host, port, timeout=_TIMEOUT, context=_context(self._insecure))
+        if isinstance(connection, _UnixConnection):
+            connection.path = self._unix_socket or ""
+        return connection
+
+    def _target(self) -> str:
+        path = self._parts.path or urlsplit(DEFAULT_URL).path
+        query = f"?{self._parts.query}" if self._parts.query else ""
+        return quote(path + query, safe="/%?&=+:@,;~!$'()*")
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Accept": "application/json", "Connection": "close"}
+        if self._parts.username is not None:
+            user = f"{unquote(self._parts.username)}:{unquote(self._parts.password or '')}"
+            headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
+        return headers
+
+    def _page(self, body: bytes) -> Page:
+        """Take the rows out of an answer: a list of them, or an object whose field has it."""
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError) as exc:
+            raise EndpointError(f"What {self} answers is not JSON.") from exc
+        rows, pid = answer, None
+        if isinstance(answer, dict):
+            rows, pid = answer.get("connections"), answer.get("pid")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise EndpointError(f"What {self} answers is no list of connections.")
+        return Page(rows, pid if isinstance(pid, int) else None)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a UNIX socket."""
+
+    path: str
+
+    def connect(self) -> None:
+        """Connect to `path`."""
+        if AF_UNIX < 0:
+            raise OSError("this system has no UNIX sockets")
+        self.sock = socket.socket(AF_UNIX)
+        self.sock.settimeout(_TIMEOUT)
+        self.sock.connect(self.path)
+
+
+class _UnixTLSConnection(http.client.HTTPSConnection, _UnixConnection):
+    """HTTPS over a UNIX socket: the first base shakes hands on what the second has connected."""
+
+
+def _split(url: str) -> SplitResult:
+    """Take `url` apart.
+
+    Raises:
+        EndpointError: it is not one of HTTP.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # an impossible port or IPv6 address
+        usable = False
+    if not usable:
+        raise EndpointError(f"{url} is no URL that begins with http:// or https:// and a host.")
+    return parts
+
+
+def _context(insecure: bool) -> ssl.SSLContext:  # noqa: FBT001
+    context = ssl.create_default_context()
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
