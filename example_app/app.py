@@ -1,17 +1,23 @@
-"""A page that shows the connection under it, and the other live ones.
+"""A page that shows the connection under it, the other live ones, a chat and a slow view.
 
 ``make demo`` runs it, on a TCP port and on a UNIX socket.
 """
 
 import os
 from collections import deque
+from dataclasses import asdict
 
 from flask import Flask, render_template
 
-from flask_rawsocket import ConnState, RawSocket, RemoteAddr
+from example_app.chat import chat, members
+from example_app.extension import rawsocket
+from example_app.slow import counts, slow
+from flask_rawsocket import ConnState, RawSocketError, RemoteAddr
 
 app = Flask(__name__)
-rawsocket = RawSocket(app)
+rawsocket.init_app(app)
+app.register_blueprint(chat)
+app.register_blueprint(slow)
 
 closed = deque(maxlen=20)
 """The connections that ended last, the latest first."""
@@ -31,7 +37,22 @@ def describe(conn):
         "opened_at": conn.opened_at.isoformat(timespec="milliseconds"),
         "age": round(conn.age, 3),
         "managed": conn.managed,
+        "queues": known(lambda: asdict(conn.queues())),
+        "tcp": known(lambda: tcp_facts(conn.tcp_info())),
     }
+
+
+def tcp_facts(info):
+    """Give what `flask rawsocket ss` shows of a TCP connection."""
+    return {name: getattr(info, name) for name in ("rtt", "snd_cwnd", "total_retrans")}
+
+
+def known(ask):
+    """Give what the kernel answers; None where it has no answer, as for TCP over a UNIX socket."""
+    try:
+        return ask()
+    except RawSocketError:
+        return None
 
 
 @rawsocket.on_state_change(ConnState.CLOSED)
@@ -46,6 +67,8 @@ def overview():
         "connections": [describe(conn) for conn in rawsocket.connections.values()],
         "closed": list(closed),
         "pid": os.getpid(),
+        "members": len(members),
+        "work": dict(counts),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import re
 import runpy
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from servers import Client, free_port, wait_for
+from wsproto import ConnectionType, WSConnection, events
 
 ROOT = Path(__file__).parent.parent
 
@@ -122,6 +124,167 @@ def test_page_needs_nobody_else(example):
                 assert answer.body
 
 
+class ChatMember:
+    """A WebSocket client of the chat."""
+
+    def __init__(self, example, *, origin=None):
+        self.client = example.connect()
+        self.protocol = WSConnection(ConnectionType.CLIENT)
+        self.heard = []
+        headers = [("Origin", origin)] if origin else []
+        self.send(events.Request(host="test", target="/chat", extra_headers=headers))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.client.close()
+
+    def send(self, event):
+        self.client.send(self.protocol.send(event))
+
+    def say(self, text):
+        self.send(events.TextMessage(text))
+
+    def event(self):
+        """Wait for the next event."""
+        while not self.heard:
+            self.protocol.receive_data(self.client.sock.recv(65536) or None)
+            self.heard += self.protocol.events()
+        return self.heard.pop(0)
+
+    def message(self):
+        """Wait for the next message."""
+        while isinstance(event := self.event(), events.AcceptConnection):
+            pass
+        return json.loads(event.data)
+
+    def hears(self, kind):
+        """Wait for a message of this kind."""
+        while (message := self.message())["kind"] != kind:
+            pass
+        return message
+
+
+class TestChat:
+    """The chat."""
+
+    def test_two_members(self, example):
+        """What one says all hear, in order; who comes and goes is told, by the connection's key."""
+        with ChatMember(example) as bob:
+            alone = bob.hears("joined")["members"]
+            with ChatMember(example) as alice:
+                assert alice.hears("joined") == (came := bob.hears("joined"))
+                assert came["members"] == alone + 1
+                if example.transport != "unix":
+                    assert came["who"] == alice.client.key
+                alice.say("hello")
+                alice.say("h\u00e9llo " + "x" * 900)
+                for member in (alice, bob):
+                    said = member.hears("said")
+                    assert (said["who"], said["text"]) == (came["who"], "hello")
+                    assert member.hears("said")["text"].startswith("h\u00e9llo")
+            left = bob.hears("left")
+            assert (left["who"], left["members"]) == (came["who"], alone)
+            with example.connect() as client:
+                live, current = listed(client)
+                assert "HIJACKED" in {each["state"] for each in live.values()}
+                assert current["state"] == "ACTIVE"
+
+    def test_goodbye(self, example):
+        """A goodbye is answered with the same, and the connection ends."""
+        with ChatMember(example) as member:
+            member.hears("joined")
+            member.send(events.CloseConnection(code=1000, reason="enough"))
+            answer = member.event()
+            assert (type(answer), answer.code) == (events.CloseConnection, 1000)
+            assert member.client.at_eof()
+
+    def test_ping(self, example):
+        """A ping is answered with its payload."""
+        with ChatMember(example) as member:
+            member.hears("joined")
+            member.send(events.Ping(b"are you there?"))
+            answer = member.event()
+            assert (type(answer), answer.payload) == (events.Pong, b"are you there?")
+
+    @pytest.mark.parametrize(
+        ("event", "code"),
+        [(events.TextMessage("x" * 1001), 1009), (events.BytesMessage(b"x"), 1003)],
+        ids=["too long", "binary"],
+    )
+    def test_what_it_does_not_take(self, example, event, code):
+        """A message that is too long, or binary, ends the connection with a code that says so."""
+        with ChatMember(example) as member:
+            member.hears("joined")
+            member.send(event)
+            answer = member.event()
+            assert (type(answer), answer.code) == (events.CloseConnection, code)
+            assert member.client.at_eof()
+
+    def test_another_page(self, example):
+        """A browser that shows another site's page is refused; its own page's is not."""
+        scheme = "https" if example.transport == "tls" else "http"
+        with ChatMember(example, origin="http://elsewhere.example") as member:
+            answer = member.event()
+            assert (type(answer), answer.status_code) == (events.RejectConnection, 403)
+        with ChatMember(example, origin=f"{scheme}://test") as member:
+            assert member.hears("joined")
+
+    def test_another_version(self, example):
+        """A version of the protocol that nobody speaks here is refused."""
+        headers = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 7"]
+        with example.connect() as client:
+            assert client.request("/chat", *headers).status == 400
+
+    @pytest.mark.parametrize("example", ["unix"], indirect=True)  # TCP's buffers take too much
+    def test_a_member_who_does_not_read(self, example):
+        """Who does not read is let go, and the others go on."""
+        with ChatMember(example) as sleeper, ChatMember(example) as talker:
+            sleeper.hears("joined")
+            talker.hears("joined")
+            for number in range(2000):
+                talker.say(f"{number} " + "x" * 900)
+                while (kind := talker.message()["kind"]) != "said":
+                    if kind == "left":
+                        return
+        raise AssertionError("nobody was let go")
+
+    def test_stop(self, run_server):
+        """Members are told of a graceful stop, and the worker does not wait out its grace."""
+        options = {"app": "example_app.app:app", "env": {"PYTHONPATH": str(ROOT)}}
+        with run_server("gthread", "tcp", "--graceful-timeout", "20", **options) as server:
+            with ChatMember(server) as member:
+                member.hears("joined")
+                server.process.terminate()
+                answer = member.event()
+                assert (type(answer), answer.code) == (events.CloseConnection, 1001)
+                member.send(answer.response())
+                assert server.process.wait(15) == 0
+            assert "Traceback" not in server.log.read_text()
+
+
+class TestSlowView:
+    """The view that stops when its client leaves."""
+
+    def test_it_stops(self, example):
+        """The counter of stopped ones goes up soon after a client has left."""
+        with example.connect() as client:
+
+            def counts():
+                return client.request("/api/connections").json["work"]
+
+            before = counts()
+            with example.connect() as leaving:
+                leaving.get("/slow")
+                wait_for(lambda: counts()["working"] == before["working"] + 1, "work")
+            wait_for(lambda: counts()["stopped"] == before["stopped"] + 1, "the stop", timeout=10)
+            after = counts()
+            assert (after["working"], after["finished"]) == (before["working"], 0)
+            page = client.request("/").body.decode()
+            assert f'data-value="stopped">{after["stopped"]}<' in page
+
+
 def test_demo(tmp_path):
     """`make demo`'s own configuration listens on both, and says how to reach it when it can be."""
     port, path = free_port(), tmp_path / "demo.sock"
@@ -150,7 +313,11 @@ def test_demo(tmp_path):
             assert client.request("/api/connection").json["is_unix"] is True
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0, log.read_text()
+        try:
+            assert process.wait(20) == 0, log.read_text()
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_demo_defaults(monkeypatch):

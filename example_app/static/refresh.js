@@ -19,6 +19,7 @@ function badge(state) {
 }
 
 const transport = (conn) => (conn.is_unix ? "UNIX" : "TCP") + (conn.is_tls ? " + TLS" : "");
+const rtt = (conn) => (conn.tcp ? `${(1000 * conn.tcp.rtt).toFixed(3)} ms` : "-");
 const seconds = (age) => `${age.toFixed(1)} s`;
 
 function row(...cells) {
@@ -31,7 +32,7 @@ function liveRow(conn, current) {
   const tr = row(
     cell(conn.id, "number"), cell(conn.key, "mono"), cell(badge(conn.state)),
     cell(transport(conn)), cell(conn.local_address, "mono"),
-    cell(conn.requests, "number"), cell(seconds(conn.age), "number"),
+    cell(conn.requests, "number"), cell(rtt(conn), "number"), cell(seconds(conn.age), "number"),
   );
   if (conn.id === current.id) tr.className = "current";
   return tr;
@@ -44,10 +45,12 @@ function closedRow(conn) {
   );
 }
 
-function show({ current, connections, closed, pid }) {
+function show({ current, connections, closed, pid, members, work }) {
   const values = {
     ...current,
+    ...work,
     pid,
+    members,
     age: seconds(current.age),
     count: connections.length,
     opened: `${current.opened_at.slice(0, 19).replace("T", " ")} UTC`,
