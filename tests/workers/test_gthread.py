@@ -469,8 +469,9 @@ class TestStopping:
     """A graceful stop."""
 
     @pytest.mark.xfail(
-        gunicorn.version_info < (26,),
-        reason="gunicorn 25's loop waits for events as long as its grace, and for no timeout",
+        gunicorn.version_info < (27,),
+        reason="before gunicorn 27 a stopping worker waits for events as long as its grace, and "
+        "for no connection's timeout",
     )
     def test_beside_silent_connections(self, run_server):
         """Connections on which nothing has come are not waited for, TLS set up or not."""
