@@ -96,6 +96,25 @@ def test_closed_connections(example):
         assert found["requests"] == 1
 
 
+def test_ss(example):
+    """`flask rawsocket ss` understands what `/api/connections` says."""
+    command = [sys.executable, "-m", "flask", "rawsocket", "ss"]
+    with example.connect() as client:
+        key = client.request("/api/connection").json["key"]
+        if example.transport == "unix":
+            command += ["--unix-socket", example.address]
+        else:
+            scheme = "https" if example.transport == "tls" else "http"
+            url = "{}://{}:{}/api/connections".format(scheme, *example.address)
+            command += [url, "--insecure"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    head, *rows = done.stdout.splitlines()
+    assert head.split()[:2] == ["STATE", "KEY"]
+    (row,) = (each.split() for each in rows if key in each)
+    assert row[0] == "IDLE"
+    assert ("-" in row) is (example.transport == "unix")
+
+
 def test_page(example):
     """The page shows this connection's key, state and request number, and the live ones."""
     with example.connect() as client:
