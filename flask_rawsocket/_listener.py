@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._address import SocketAddress
     from .tracker import ConnectionTracker
 
-__all__ = ["CAPACITY_ERRORS", "Listener"]
+__all__ = ["CAPACITY_ERRORS", "COMPLAINT_PAUSE", "Listener"]
 
 CAPACITY_ERRORS: Final = frozenset(
     {
@@ -27,6 +27,9 @@ CAPACITY_ERRORS: Final = frozenset(
     }
 )
 """Why accept() may fail while the listener is sound: wait and try again (accept(2))."""
+
+COMPLAINT_PAUSE: Final = 10.0
+"""Seconds between two lines in the log that say so."""
 
 _WILDCARDS: Final = ("0.0.0.0", "::")
 

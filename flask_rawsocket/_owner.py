@@ -5,17 +5,20 @@ Types only.  The tracker is an Owner; each server has an Exchange of its own.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
     from ._handoff import HijackedSocket
     from .connection import Connection
 
 __all__ = ["Exchange", "Owner", "StreamHandler"]
 
-StreamHandler: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
+StreamHandler: TypeAlias = (
+    "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]"
+)
 """What serves a connection on the event loop."""
 
 

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .tracker import ConnectionTracker
 
-__all__ = ["DONT_WAIT", "HeaderTimeoutError", "Tracked", "TrackedSocket"]
+__all__ = [
+    "DONT_WAIT",
+    "READ",
+    "WRITE",
+    "HeaderTimeoutError",
+    "Tracked",
+    "TrackedSocket",
+    "ready",
+]
 
 DONT_WAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 """For a call that must not wait whatever the timeout is; 0 where there is no such flag."""
@@ -63,7 +71,7 @@ class Tracked(socket.socket):
         _in_head: bool
         _read_deadline: float | None
         _write_deadline: float | None
-        _resetting: bool
+        _closes_at_once: bool
         _reporting: bool
         _submit_close: Callable[[Callable[[], object]], object] | None
 
@@ -124,9 +132,9 @@ class Tracked(socket.socket):
             and connection._state is not ConnState.HIJACKED
         ):
             connection._ending = guess_reason(connection)
-        if self._resetting:
-            # After a FIN the close could not be a reset any more.
-            raise OSError(errno.ENOTCONN, "the connection is being reset")
+        if self._closes_at_once:
+            # Nobody waits for this peer; and after a FIN a close could not be a reset any more.
+            raise OSError(errno.ENOTCONN, "the connection is to be closed at once")
         super().shutdown(how)
 
     def detach(self) -> int:
@@ -167,7 +175,7 @@ class Tracked(socket.socket):
 
     def reset_soon(self) -> None:
         """Let the server see the end of the stream; the close that follows is a reset."""
-        self._resetting = True
+        self._closes_at_once = True
         with contextlib.suppress(OSError):
             super().shutdown(socket.SHUT_RD)
 
@@ -201,6 +209,8 @@ class Tracked(socket.socket):
         silent = connection is None or connection._state is not ConnState.ACTIVE
         if connection is not None:
             connection._ending = CloseReason.KEEPALIVE_TIMEOUT if silent else CloseReason.ERROR
+        # Who has said nothing was told nothing, and needs no lingering close.
+        self._closes_at_once = silent
         self.head_complete()
         return HeaderTimeoutError("no request came" if silent else "the head came too slowly")
 
@@ -243,12 +253,12 @@ class TrackedSocket(Tracked):
     """A plain socket that reports to the tracker."""
 
     __slots__ = (
+        "_closes_at_once",
         "_connection",
         "_head_due",
         "_in_head",
         "_read_deadline",
         "_reporting",
-        "_resetting",
         "_submit_close",
         "_tracker",
         "_write_deadline",
@@ -268,7 +278,7 @@ class TrackedSocket(Tracked):
         self._in_head = False
         self._read_deadline = None
         self._write_deadline = None
-        self._resetting = False
+        self._closes_at_once = False
         self._reporting = False
         self._submit_close = None
 
@@ -279,18 +289,20 @@ class TrackedSocket(Tracked):
         """
         connection, self._connection = self._connection, None
         family, kind, proto = self.family, self.type, self.proto
-        moved = TrackedSocket(family, kind, proto, socket.socket.detach(self))
+        # Who asks the Connection meanwhile is answered by one or the other: never by neither.
+        moved = TrackedSocket(family, kind, proto, self.fileno())
         moved._tracker = self._tracker
         moved._connection = connection
-        moved._resetting = self._resetting
+        moved._closes_at_once = self._closes_at_once
         if connection is not None:
             connection._sock = moved
+        socket.socket.detach(self)
         return moved
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Read as ``socket.recv`` does, and report the first byte of a request."""
         if self._read_deadline is not None:
-            self._wait(_READ)
+            self._wait(READ)
         data = _recv(self, bufsize, flags)
         if self._head_due and data:
             self.request_begun()
@@ -299,7 +311,7 @@ class TrackedSocket(Tracked):
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read as ``socket.recv_into`` does, and report the first byte of a request."""
         if self._read_deadline is not None:
-            self._wait(_READ)
+            self._wait(READ)
         count = socket.socket.recv_into(self, buffer, nbytes, flags)
         if self._head_due and count:
             self.request_begun()
@@ -309,7 +321,7 @@ class TrackedSocket(Tracked):
         """Write as ``socket.send`` does, before the write deadline."""
         if self._write_deadline is None:
             return _send(self, data, flags)
-        self._wait(_WRITE)
+        self._wait(WRITE)
         return _send(self, data, flags | DONT_WAIT)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
@@ -342,19 +354,19 @@ class TrackedSocket(Tracked):
         By poll() rather than by a timeout of the socket's, which would take a system call to set
         and another to lift in every request.
         """
-        while not _ready(self, what, self._time_left() if what == _READ else self._write_left()):
+        while not ready(self, what, self._time_left() if what == READ else self._write_left()):
             pass
 
 
-_READ: Final = getattr(select, "POLLIN", 1)
-_WRITE: Final = getattr(select, "POLLOUT", 4)
+READ: Final = getattr(select, "POLLIN", 1)
+WRITE: Final = getattr(select, "POLLOUT", 4)
 
 
-def _ready(sock: socket.socket, what: int, timeout: float) -> bool:
+def ready(sock: socket.socket, what: int, timeout: float) -> bool:
     """Tell whether `sock` is ready to read or to write, after at most `timeout` seconds."""
     if not hasattr(select, "poll"):  # Windows
         socks = [sock]
-        reading, writing = (socks, []) if what == _READ else ([], socks)
+        reading, writing = (socks, []) if what == READ else ([], socks)
         return any(select.select(reading, writing, [], min(timeout, _LONGEST_WAIT)))
     poller = select.poll()
     poller.register(sock, what)

@@ -48,7 +48,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
     _in_head: bool = False
     _read_deadline: float | None = None
     _write_deadline: float | None = None
-    _resetting: bool = False
+    _closes_at_once: bool = False
     _reporting: bool = False
     _submit_close: Callable[[Callable[[], object]], object] | None = None
     _server_thread: int | None = None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import globals as _globals
 from ._hooks import Hooks
+from ._ss import snapshot
 from ._state import ConnState
 from .disconnect import StopWhenDisconnected, UntilDisconnected, checkpoint
 from .peer import RequirePeer
@@ -100,6 +101,17 @@ class RawSocket:
     def connections(self) -> ConnectionMap:
         """The live connections of this process, by key.  Only those of this package's servers."""
         return process_tracker.connections
+
+    def snapshot(self) -> dict[str, Any]:
+        """Give the live connections of this process, ready for JSON.
+
+        It is what a view answers for ``flask rawsocket ss``.  Guard that view: it tells who is
+        connected.
+
+        Returns:
+            ``pid``, and ``connections`` with a dict for each; times are in seconds.
+        """
+        return snapshot(self.connections)
 
     @overload
     def on_state_change(self, hook: _Hook, /) -> _Hook: ...

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import werkzeug.serving
 from werkzeug.sansio.utils import get_content_length
 from werkzeug.serving import is_running_from_reloader
-from werkzeug.wsgi import LimitedStream
 
 from . import _environ
-from ._listener import CAPACITY_ERRORS, Listener
+from ._listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from ._state import CloseReason, ConnState
 from ._tracked_socket import HeaderTimeoutError, TrackedSocket
 from ._tracked_tls import track_tls
+from ._wsgi_body import RequestBody, RequestFile, WatchedBody
 from .errors import InvalidStateError
 from .tracker import process_tracker
 
@@ -90,7 +90,7 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         # Werkzeug would answer it at once; http.server has asked us about it before.
         self._waits_for_body |= self.headers.get("Expect", "").strip().lower() == "100-continue"
         del self.headers["Expect"]
-        self.rfile: Any = _RequestFile(self)
+        self.rfile: Any = RequestFile(self)
         try:
             super().run_wsgi()
         finally:
@@ -113,7 +113,7 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
                 length = get_content_length(
                     environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")
                 )
-                environ["wsgi.input"] = _RequestBody(self.rfile, length or 0)
+                environ["wsgi.input"] = RequestBody(self.rfile, length or 0)
                 environ["wsgi.input_terminated"] = True
         if self._waits_for_body:
             environ["HTTP_EXPECT"] = "100-continue"
@@ -141,7 +141,7 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
             self.log_error("A view failed that had taken its connection over: %r", exc)
             body = ()
         if not self.taken:
-            return _WatchedBody(body, connection)
+            return WatchedBody(body, connection)
         close = getattr(body, "close", None)
         if close is not None:
             close()
@@ -181,58 +181,6 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         return leading
 
 
-class _RequestFile:
-    """The file that the request's body is read from.
-
-    It answers ``100 Continue`` before it is read for the first time, and refuses to be read once
-    the connection has been taken over.
-    """
-
-    def __init__(self, handler: WSGIRequestHandler) -> None:
-        self._handler = handler
-        self.file = handler.rfile
-
-    def __getattr__(self, name: str) -> Any:
-        handler = self._handler
-        if name in {"close", "closed"}:
-            return getattr(self.file, name)
-        if handler.taken:
-            raise InvalidStateError("the connection has been taken over: read from its stream")
-        if handler._waits_for_body:
-            handler._waits_for_body = False
-            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return getattr(self.file, name)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readline, b"")
-
-
-class _RequestBody(LimitedStream):
-    """A request's body of known length, in which a deadline is not taken for a disconnect."""
-
-    def on_disconnect(self, error: Exception | None = None) -> Any:
-        if isinstance(error, TimeoutError):
-            raise error
-        return super().on_disconnect(error)
-
-
-class _WatchedBody:
-    """A response's body, which notes when it has been given out whole."""
-
-    def __init__(self, body: Iterable[bytes], connection: Connection) -> None:
-        self._body = body
-        self._connection = connection
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._body
-        self._connection._ending = CloseReason.AFTER_RESPONSE
-
-    def close(self) -> None:
-        close = getattr(self._body, "close", None)
-        if close is not None:
-            close()
-
-
 def _tracking(
     handler: type[werkzeug.serving.WSGIRequestHandler] | None,
 ) -> type[werkzeug.serving.WSGIRequestHandler]:
@@ -267,22 +215,28 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
 
     tracker = process_tracker
 
+    _next_complaint = 0.0
+
     _served = False
     """Whether it has: the parent of a reloader makes a server, and only closes it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  Werkzeug's signature
         self,
         host: str,
         port: int,
         app: WSGIApplication,
         handler: type[werkzeug.serving.WSGIRequestHandler] | None = None,
-        *args: Any,
-        **kwargs: Any,
+        passthrough_errors: bool = False,  # noqa: FBT001, FBT002
+        ssl_context: Any = None,
+        fd: int | None = None,
     ) -> None:
-        super().__init__(host, port, _Watched(app), _tracking(handler), *args, **kwargs)
+        rest = (_tracking(handler), passthrough_errors, ssl_context, fd)
+        super().__init__(host, port, _Watched(app), *rest)
         if self.ssl_context is not None:
             track_tls(self.ssl_context)
         self._listener = Listener(self.socket, self.tracker)
+        if self.tracker.settings.save_syn:
+            self._listener.save_syn()
 
     def get_request(self) -> tuple[Any, Any]:
         """Accept a connection, tracked; its TLS handshake comes later."""
@@ -290,7 +244,9 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             return self._accept()
         except OSError as exc:
             if exc.errno in CAPACITY_ERRORS:
-                self.log("error", "Cannot accept connections: %s", exc)
+                if time.monotonic() >= self._next_complaint:
+                    self._next_complaint = time.monotonic() + COMPLAINT_PAUSE
+                    self.log("error", "Cannot accept connections: %s", exc)
                 time.sleep(0.1)  # the connection stays in the backlog, and this would spin
             raise
 
@@ -352,6 +308,8 @@ class ForkingWSGIServer(werkzeug.serving.ForkingWSGIServer, BaseWSGIServer):
             super().finish_request(sock, address)
         finally:
             self.shutdown_request(sock)
+            # The process ends when this returns, and with it whatever thread owns the connection.
+            self.tracker.wait_hijacked(None)
 
 
 def make_server(  # noqa: PLR0913, PLR0917

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from . import sockinfo
 from ._address import AF_UNIX, RemoteAddr
-from ._event_loop import EventLoop
 from ._handoff import HijackedSocket
 from ._hooks import call
 from ._map import ConnectionMap
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._address import SocketAddress
+    from ._event_loop import EventLoop
     from ._hooks import Hooks
     from ._owner import Exchange, StreamHandler
 
@@ -76,7 +76,7 @@ class ConnectionTracker:
         """Told of every connection that ends."""
         self._pid = os.getpid()
         self._watcher = Watcher()
-        self._event_loop = EventLoop()
+        self._event_loop: EventLoop | None = None
 
     def add_hooks(self, hooks: Hooks) -> None:
         """Let `hooks` hear of every connection of this process for as long as they exist."""
@@ -181,7 +181,12 @@ class ConnectionTracker:
 
     def serve(self, connection: Connection, stream: HijackedSocket, handler: StreamHandler) -> None:
         """Have `handler` serve `stream`, the one of `connection`, on the event loop."""
-        self._event_loop.serve(connection, stream, handler)
+        # Here: asyncio takes a while to import, and most processes never need it.
+        from ._event_loop import EventLoop  # noqa: PLC0415
+
+        with self._lock:
+            loop = self._event_loop = self._event_loop or EventLoop()
+        loop.serve(connection, stream, handler)
 
     def abort(self, connection: Connection) -> None:
         """Reset `connection`: at once in its request, else when its server next touches it."""
@@ -255,7 +260,7 @@ class ConnectionTracker:
             for function in hooks.shutdown if hooks is not None else ():
                 call(function)
 
-    def wait_hijacked(self, timeout: float) -> bool:
+    def wait_hijacked(self, timeout: float | None) -> bool:
         """Wait until no connection is HIJACKED; tell whether that is so."""
         with self._lock:
             return self._ended.wait_for(
@@ -264,7 +269,7 @@ class ConnectionTracker:
 
     def stop_handlers(self, timeout: float) -> bool:
         """Cancel the handlers of `hijack_async`; tell whether all have ended in `timeout`."""
-        return self._event_loop.stop(timeout)
+        return self._event_loop is None or self._event_loop.stop(timeout)
 
     def force_close(self, connection: Connection) -> None:
         """Have `connection` closed after the response in hand, or after its next one."""
@@ -306,7 +311,7 @@ class ConnectionTracker:
         self._ended = threading.Condition(self._lock)
         self._pid = os.getpid()
         self._watcher = Watcher()
-        self._event_loop = EventLoop()
+        self._event_loop = None
         self.connections._clear()
 
 

@@ -294,9 +294,6 @@ def ask_everything(conns, failures):
 
 def test_asked_while_they_end(request, place):
     """Whoever asks while connections end gets an answer or a typed refusal, at any moment."""
-    if place.name in {"tcp6", "mapped"}:
-        reason = "original_destination lets getsockname() say EBADF on IPv6"
-        request.applymarker(pytest.mark.xfail(strict=False, reason=reason))
     conns, failures = [], []
     done = threading.Event()
 
@@ -317,7 +314,6 @@ def test_asked_while_they_end(request, place):
     assert failures == []
 
 
-@pytest.mark.xfail(strict=False, reason="sockinfo asks a descriptor that may be another's by then")
 def test_never_another_connections_answer(unix):
     """A descriptor that is used again while its connection is asked gives no foreign answer."""
     found = []
@@ -663,7 +659,6 @@ def test_saved_syn_without_the_setting(tcp):
         assert conn.saved_syn() is None
 
 
-@pytest.mark.xfail(strict=False, reason="flask_rawsocket.serving does not heed RAWSOCKET_SAVE_SYN")
 @pytest.mark.parametrize("name", PLACES[1:])
 def test_saved_syn(tmp_path, certificate, monkeypatch, name):
     """With the setting the Werkzeug server's connections give their SYN, once."""

@@ -143,21 +143,10 @@ def reasons(server):
     )
 
 
-STAR_ARGS = pytest.mark.xfail(reason="BaseWSGIServer takes *args and **kwargs")
-
-
 class TestNames:
     """What stands in for `werkzeug.serving` looks like it."""
 
-    @pytest.mark.parametrize(
-        "name",
-        [
-            pytest.param(each, marks=STAR_ARGS)
-            if each in {"BaseWSGIServer", "ThreadedWSGIServer"}
-            else each
-            for each in serving.__all__
-        ],
-    )
+    @pytest.mark.parametrize("name", serving.__all__)
     def test_signatures(self, name):
         """Every name is one of werkzeug.serving's, and takes the same arguments."""
 
@@ -340,7 +329,6 @@ class TestForking:
         assert server.process.pid not in pids
         assert [each["alive"] for each in answers] == [1, 1, 1]
 
-    @pytest.mark.xfail(reason="the child ends when its view returns, and the connection with it")
     @pytest.mark.parametrize("path", ["/echo-thread", "/async"])
     def test_left_to_a_thread(self, kinds, path):
         """A connection that was taken over outlives its view, and is seen to be closed."""
@@ -555,7 +543,6 @@ class TestDescriptors:
             wait_for(lambda: ask(server).json["alive"] == 1, "all to be gone")
             assert "Traceback" not in server.log.read_text()
 
-    @pytest.mark.xfail(reason="it complains ten times a second")
     def test_it_complains_once(self, tmp_path):
         """While it lasts there is one line about it, not ten a second."""
         with serve(tmp_path, "tcp", threaded=True) as server:

@@ -20,8 +20,9 @@ from flask_rawsocket.errors import (
 if TYPE_CHECKING:
     import socket
     from collections.abc import Collection
+    from types import TracebackType
 
-__all__ = ["fail", "not_connected", "open_fd", "require_family", "unsupported"]
+__all__ = ["OpenFd", "fail", "not_connected", "open_fd", "require_family", "unsupported"]
 
 #: Our descriptor is gone. ENOTSOCK: Windows says so for a closed socket, and elsewhere it means
 #: that the number was closed behind our back and now belongs to a file.
@@ -102,6 +103,33 @@ def open_fd(sock: socket.socket, operation: str) -> int:
     if fd < 0:
         raise ConnectionClosedError(f"{operation}: the socket is closed")
     return fd
+
+
+class OpenFd:
+    """The descriptor of a socket, for system calls that take the number; as a context.
+
+    Another thread may close the socket meanwhile, and the number be given out again: then what the
+    calls found is another socket's, and is not to be told.
+    """
+
+    __slots__ = ("_fd", "_operation", "_sock")
+
+    def __init__(self, sock: socket.socket, operation: str) -> None:
+        self._sock = sock
+        self._operation = operation
+
+    def __enter__(self) -> int:
+        self._fd = open_fd(self._sock, self._operation)
+        return self._fd
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._sock.fileno() != self._fd:
+            raise ConnectionClosedError(f"{self._operation}: the socket is closed") from exc
 
 
 def require_family(sock: socket.socket, families: Collection[int], operation: str) -> int:

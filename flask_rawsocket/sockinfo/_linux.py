@@ -20,7 +20,7 @@ from flask_rawsocket.errors import ConnectionClosedError
 from flask_rawsocket.sockinfo import _linux_peer
 from flask_rawsocket.sockinfo._congestion import decode_congestion
 from flask_rawsocket.sockinfo._enums import PeerStatus
-from flask_rawsocket.sockinfo._errno import fail, open_fd, require_family
+from flask_rawsocket.sockinfo._errno import OpenFd, fail, require_family
 from flask_rawsocket.sockinfo._layout_linux import layout_of
 from flask_rawsocket.sockinfo._linux_numbers import NUMBERS
 from flask_rawsocket.sockinfo._options import Place, milliseconds
@@ -180,11 +180,11 @@ def queues(sock: socket.socket) -> Queues:
         UnsupportedError: a listening socket has no such queues.
         ConnectionClosedError: the socket has been closed.
     """
-    fd = open_fd(sock, "queues")
-    receive = _ioctl_int(fd, termios.FIONREAD)
-    if sock.family == socket.AF_UNIX:
-        return Queues(receive, None, None)
-    return Queues(receive, _ioctl_int(fd, termios.TIOCOUTQ), _ioctl_int(fd, _SIOCOUTQNSD))
+    with OpenFd(sock, "queues") as fd:
+        receive = _ioctl_int(fd, termios.FIONREAD)
+        if sock.family == socket.AF_UNIX:
+            return Queues(receive, None, None)
+        return Queues(receive, _ioctl_int(fd, termios.TIOCOUTQ), _ioctl_int(fd, _SIOCOUTQNSD))
 
 
 def _ioctl_int(fd: int, request: int) -> int:
@@ -260,11 +260,11 @@ def original_destination(sock: socket.socket) -> tuple[str, int]:
     """
     require_family(sock, (socket.AF_INET, socket.AF_INET6), "original_destination")
     level, layout = socket.IPPROTO_IP, _SOCKADDR_IN
-    # The kernel keeps a v4-mapped connection as IPv4. Our own address is asked, not the peer's:
-    # that one is gone after a reset.
-    if sock.family == socket.AF_INET6 and not _is_mapped(sock.getsockname()[0]):
-        level, layout = socket.IPPROTO_IPV6, _SOCKADDR_IN6
     try:
+        # The kernel keeps a v4-mapped connection as IPv4. Our own address is asked, not the peer's:
+        # that one is gone after a reset.
+        if sock.family == socket.AF_INET6 and not _is_mapped(sock.getsockname()[0]):
+            level, layout = socket.IPPROTO_IPV6, _SOCKADDR_IN6
         raw = sock.getsockopt(level, _SO_ORIGINAL_DST, layout.size)
     except OSError as exc:
         fail(exc, "original_destination", also_unsupported={errno.ENOENT, errno.EINVAL})
@@ -323,11 +323,11 @@ def peer_status(sock: socket.socket) -> PeerStatus:
     Raises:
         ConnectionClosedError: the socket has been closed.
     """
-    fd = open_fd(sock, "peer_status")
-    # A fresh object: one poll object must not be used by two threads at once.
-    poller = pristine.poll()
-    poller.register(fd, pristine.POLLRDHUP)
-    events = sum(event for _, event in poller.poll(0))
+    with OpenFd(sock, "peer_status") as fd:
+        # A fresh object: one poll object must not be used by two threads at once.
+        poller = pristine.poll()
+        poller.register(fd, pristine.POLLRDHUP)
+        events = sum(event for _, event in poller.poll(0))
     if events & pristine.POLLNVAL:
         raise ConnectionClosedError("peer_status: the socket is closed")
     if events & pristine.POLLHUP:

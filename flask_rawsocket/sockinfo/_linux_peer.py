@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from flask_rawsocket.sockinfo._errno import fail, not_connected, require_family
+from flask_rawsocket.sockinfo._errno import OpenFd, fail, not_connected, require_family
 from flask_rawsocket.sockinfo._linux_numbers import NUMBERS
 from flask_rawsocket.sockinfo._values import PeerCredentials
 
@@ -107,7 +107,8 @@ def _peer_groups(sock: socket.socket) -> tuple[int, ...] | None:
             return None
         if exc.errno != errno.ERANGE:
             fail(exc, "peer_credentials")
-        raw = _long_answer(sock.fileno(), NUMBERS["SO_PEERGROUPS"])
+        with OpenFd(sock, "peer_credentials") as fd:
+            raw = _long_answer(fd, NUMBERS["SO_PEERGROUPS"])
     return tuple(group for (group,) in Struct("=I").iter_unpack(raw))
 
 

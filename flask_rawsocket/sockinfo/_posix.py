@@ -6,7 +6,7 @@ from importlib import import_module
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from flask_rawsocket.sockinfo._errno import fail, open_fd
+from flask_rawsocket.sockinfo._errno import OpenFd, fail
 
 if TYPE_CHECKING:
     import socket
@@ -27,13 +27,13 @@ def ioctl_int(sock: socket.socket, request: int, operation: str) -> int:
         ConnectionClosedError: the socket has been closed.
         UnsupportedError: this socket has no such ioctl.
     """
-    fd = open_fd(sock, operation)
     # By name: Windows has no fcntl, and this file is imported and type-checked there too.
     ioctl = import_module("fcntl").ioctl
-    try:
-        raw: bytes = ioctl(fd, request, bytes(_INT.size))
-    except OSError as exc:
-        fail(exc, operation)
+    with OpenFd(sock, operation) as fd:
+        try:
+            raw: bytes = ioctl(fd, request, bytes(_INT.size))
+        except OSError as exc:
+            fail(exc, operation)
     number: int = _INT.unpack(raw)[0]
     return number
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 import ssl
 import threading
@@ -20,7 +21,7 @@ from gunicorn.workers import base
 
 from .. import _environ
 from .._address import ProxyHeader
-from .._listener import CAPACITY_ERRORS, Listener
+from .._listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from .._state import CloseReason, ConnState
 from .._tracked_socket import HeaderTimeoutError
 from .._tracked_tls import track_tls
@@ -120,6 +121,8 @@ class TrackingWorker(base.Worker):
 
     def _track_tls(self) -> None:
         make = self.cfg.ssl_context
+        if make is self.cfg.settings["ssl_context"].default:
+            make = _UntilFilesChange(make)
 
         def ssl_context(conf: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
             return track_tls(make(conf, default))
@@ -276,11 +279,35 @@ class TrackingWorker(base.Worker):
             raise exc
         now = time.monotonic()
         if now >= self._next_complaint:
-            self._next_complaint = now + 10.0
+            self._next_complaint = now + COMPLAINT_PAUSE
             self.log.error("Cannot accept connections: %s", exc)
         return True
 
     _next_complaint = 0.0
+
+
+class _UntilFilesChange:
+    """Makes a TLS context, and another when the certificate's files have changed.
+
+    gunicorn makes one for each connection: it reads the files each time, takes a descriptor for
+    that which there may not be, and no session can be resumed.
+    """
+
+    def __init__(self, make: Callable[..., ssl.SSLContext]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        """Guards the two below."""
+        self._seen: list[tuple[int, int, int]] | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def __call__(self, conf: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        files = [each for each in (conf.certfile, conf.keyfile, conf.ca_certs) if each]
+        seen = [(each.st_ino, each.st_mtime_ns, each.st_size) for each in map(os.stat, files)]
+        with self._lock:
+            if self._context is None or seen != self._seen:
+                self._context = self._make(conf, default)
+                self._seen = seen
+            return self._context
 
 
 def server_done(connection: Connection) -> None:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from gunicorn.workers import gthread
 
 from .._state import CloseReason, ConnState
+from .._tracked_socket import READ, HeaderTimeoutError, ready
 from ._common import ACCEPT_PAUSE, TrackingWorker, server_done
 from ._exchange import HTTP2Exchange
 from ._tconn import Next, Queue, TConn, close, drained
@@ -171,8 +172,14 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
 
     def wait_for_and_dispatch_events(self, timeout: Any) -> None:
         """Wait and dispatch as gunicorn does, then end the lingering that has lasted too long."""
-        if self.lingering_conns:
-            timeout = max(0.0, min(timeout, self.lingering_conns[0].timeout - time.monotonic()))
+        queues = [self.lingering_conns]
+        if not self.alive:
+            # gunicorn before 27.0 waits for the whole of its grace here, whoever times out earlier.
+            queues += [self.pending_conns, self.keepalived_conns]
+        now = time.monotonic()
+        for queue in queues:
+            if queue:
+                timeout = max(0.0, min(timeout, queue[0].timeout - now))
         super().wait_for_and_dispatch_events(timeout)
         now = time.monotonic()
         while self.lingering_conns and self.lingering_conns[0].timeout <= now:
@@ -277,14 +284,15 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as exc:
             self.log.debug("TLS handshake broken off: %s", exc)
             return False
-        except OSError as exc:
-            if isinstance(exc, ssl.SSLError) or exc.errno not in _QUIET:
-                self.handle_error(None, conn.sock, conn.client, exc)
-            return False
-        except Exception as exc:  # noqa: BLE001  reported as gunicorn reports it
+        except (ssl.SSLError, HeaderTimeoutError) as exc:
             self.handle_error(None, conn.sock, conn.client, exc)
             return False
-        conn.data_ready = bool(conn.sock.pending()) or _is_readable(conn.sock)
+        except OSError as exc:
+            # There is no TLS to answer in, and in the clear no client would understand it.
+            if exc.errno not in _QUIET:
+                self.log.error("TLS could not be set up: %s", exc)  # noqa: TRY400
+            return False
+        conn.data_ready = bool(conn.sock.pending()) or ready(conn.sock, READ, 0)
         if not conn.data_ready:
             conn.sock.head_complete()
         return True
@@ -344,9 +352,3 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             close(conn.sock)
             return False
         return Next.LINGER
-
-
-def _is_readable(sock: socket.socket) -> bool:
-    with selectors.DefaultSelector() as selector:
-        selector.register(sock, selectors.EVENT_READ)
-        return bool(selector.select(0))

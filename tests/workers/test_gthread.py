@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 
-import gunicorn
 import pytest
 from servers import Client, client_context, wait_for
 
@@ -413,21 +412,13 @@ class TestFromOutside:
         wait_for(lambda: is_quiet(rough), "the count to be right")
 
 
-LOADS_THE_CERTIFICATE = pytest.mark.xfail(
-    reason="gunicorn opens the certificate's file anew for every connection, and what that raises "
-    "is logged with a traceback and answered in the clear"
-)
-
-
 class TestDescriptors:
     """A worker that runs out of them."""
 
     LIMIT = 60
 
-    def test_more_connections_than_descriptors(self, run_server, transport, request):
+    def test_more_connections_than_descriptors(self, run_server, transport):
         """It says so in one line, serves those that it has, and later all again."""
-        if transport == "tls":
-            request.applymarker(LOADS_THE_CERTIFICATE)
         with run_server("gthread", transport) as server:
             pid = ask(server).json["pid"]
             before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -445,7 +436,6 @@ class TestDescriptors:
             assert log.count("Cannot accept") == 1
             assert "Traceback" not in log
 
-    @LOADS_THE_CERTIFICATE
     def test_tls_handshakes_without_any_left(self, run_server):
         """A handshake on a connection that was accepted before takes no descriptor more."""
         with run_server("gthread", "tls") as server:
@@ -468,11 +458,6 @@ class TestDescriptors:
 class TestStopping:
     """A graceful stop."""
 
-    @pytest.mark.xfail(
-        gunicorn.version_info < (27,),
-        reason="before gunicorn 27 a stopping worker waits for events as long as its grace, and "
-        "for no connection's timeout",
-    )
     def test_beside_silent_connections(self, run_server):
         """Connections on which nothing has come are not waited for, TLS set up or not."""
         with run_server("gthread", "tls") as server, contextlib.ExitStack() as stack:
