@@ -58,7 +58,7 @@ def run_server(tmp_path_factory, certificate):
 
 
 @pytest.fixture(scope="session")
-def _shared_servers(run_server):
+def shared_servers(run_server):
     """The servers that tests share, started when first asked for."""
     with contextlib.ExitStack() as stack:
         started = {}
@@ -80,16 +80,16 @@ def transport(request):
 
 
 @pytest.fixture(params=SERVERS)
-def server(request, transport, _shared_servers):
+def server(request, transport, shared_servers):
     """Each of our servers over each transport, with nothing recorded as far as the test sees."""
-    found = _shared_servers(request.param, transport)
+    found = shared_servers(request.param, transport)
     found.mark()
     return found
 
 
 @pytest.fixture
-def gthread(transport, _shared_servers):
+def gthread(transport, shared_servers):
     """The thread worker over each transport, likewise."""
-    found = _shared_servers("gthread", transport)
+    found = shared_servers("gthread", transport)
     found.mark()
     return found

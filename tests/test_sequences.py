@@ -212,9 +212,9 @@ class TestTLS:
         server.wait_sequences("NC")
         assert one_closed(server)["reason"] == "CLIENT"
 
-    def test_tls_to_plain(self, _shared_servers):
+    def test_tls_to_plain(self, shared_servers):
         """A ClientHello on a plain port is garbage."""
-        server = _shared_servers("gthread", "tcp")
+        server = shared_servers("gthread", "tcp")
         server.mark()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False

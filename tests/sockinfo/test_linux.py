@@ -171,9 +171,9 @@ def test_set_congestion(pair):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a privilege up")
 def test_set_congestion_without_privilege(pair):
     """An algorithm that is not allowed to all is a PermissionError."""
-    with open("/proc/sys/net/ipv4/tcp_available_congestion_control") as file:  # noqa: PTH123
+    with open("/proc/sys/net/ipv4/tcp_available_congestion_control") as file:
         available = set(file.read().split())
-    with open("/proc/sys/net/ipv4/tcp_allowed_congestion_control") as file:  # noqa: PTH123
+    with open("/proc/sys/net/ipv4/tcp_allowed_congestion_control") as file:
         forbidden = available - set(file.read().split())
     if not forbidden:
         pytest.skip("every available algorithm is allowed to all")
