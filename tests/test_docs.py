@@ -6,7 +6,8 @@ comment is written to that file, a client for a ``console`` block to run.  In a 
 line after ``$`` is a command: one that starts a server leaves it running for those that follow, and
 what stands under any other is its output.  A ``console`` block without commands is what the
 server's log has by then.
-``...`` in an expected text stands for anything, and ports and process ids are what they are.
+``...`` in an expected text stands for anything; ports, process ids and the width of columns are what
+they are.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ UNSTABLE = (
     (re.compile(r"(\d+\.\d+\.\d+\.\d+):\d+"), r"\1:PORT"),
     (re.compile(r'\["(\d+\.\d+\.\d+\.\d+)",\d+\]'), r'["\1",PORT]'),
     (re.compile(r"@\d+\."), "@PID."),
+    (re.compile(r" {2,}"), "  "),
 )
 
 
@@ -126,6 +128,8 @@ class Page:
                 self.start(words)
             case ["curl", *arguments]:
                 self.shows(["curl", "--silent", "--show-error", *arguments], expected)
+            case ["flask", "rawsocket", "ss", *_]:
+                self.shows(words, expected)
             case ["python", *script]:
                 self.shows([sys.executable, "-W", "error", *script], expected)
             case ["kill", "$(cat", "app.pid)"]:

@@ -178,6 +178,12 @@ class ChatMember:
             pass
         return json.loads(event.data)
 
+    def answer(self):
+        """Wait for the next event that is no message: others of the chat come and go."""
+        while isinstance(event := self.event(), events.TextMessage):
+            pass
+        return event
+
     def hears(self, kind):
         """Wait for a message of this kind."""
         while (message := self.message())["kind"] != kind:
@@ -215,7 +221,7 @@ class TestChat:
         with ChatMember(example) as member:
             member.hears("joined")
             member.send(events.CloseConnection(code=1000, reason="enough"))
-            answer = member.event()
+            answer = member.answer()
             assert (type(answer), answer.code) == (events.CloseConnection, 1000)
             assert member.client.at_eof()
 
@@ -224,7 +230,7 @@ class TestChat:
         with ChatMember(example) as member:
             member.hears("joined")
             member.send(events.Ping(b"are you there?"))
-            answer = member.event()
+            answer = member.answer()
             assert (type(answer), answer.payload) == (events.Pong, b"are you there?")
 
     @pytest.mark.parametrize(
@@ -237,7 +243,7 @@ class TestChat:
         with ChatMember(example) as member:
             member.hears("joined")
             member.send(event)
-            answer = member.event()
+            answer = member.answer()
             assert (type(answer), answer.code) == (events.CloseConnection, code)
             assert member.client.at_eof()
 
@@ -245,7 +251,7 @@ class TestChat:
         """A browser that shows another site's page is refused; its own page's is not."""
         scheme = "https" if example.transport == "tls" else "http"
         with ChatMember(example, origin="http://elsewhere.example") as member:
-            answer = member.event()
+            answer = member.answer()
             assert (type(answer), answer.status_code) == (events.RejectConnection, 403)
         with ChatMember(example, origin=f"{scheme}://test") as member:
             assert member.hears("joined")
@@ -276,7 +282,7 @@ class TestChat:
             with ChatMember(server) as member:
                 member.hears("joined")
                 server.process.terminate()
-                answer = member.event()
+                answer = member.answer()
                 assert (type(answer), answer.code) == (events.CloseConnection, 1001)
                 member.send(answer.response())
                 assert server.process.wait(15) == 0

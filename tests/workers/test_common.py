@@ -459,8 +459,8 @@ class TestUnixPeers:
     """What a UNIX peer is called, in views, in logs and where requests fail."""
 
     @pytest.fixture
-    def unix(self, worker, _shared_servers):
-        found = _shared_servers(worker, "unix")
+    def unix(self, worker, shared_servers):
+        found = shared_servers(worker, "unix")
         found.mark()
         return found
 
