@@ -6,7 +6,7 @@ comment is written to that file, a client for a ``console`` block to run.  In a 
 line after ``$`` is a command: one that starts a server leaves it running for those that follow, and
 what stands under any other is its output.  A ``console`` block without commands is what the
 server's log has by then.
-``...`` in an expected text stands for anything; ports, process ids and the width of columns are what
+``...`` in an expected text stands for anything; ports, process ids and widths of columns are what
 they are.
 """
 
