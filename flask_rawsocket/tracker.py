@@ -325,7 +325,11 @@ def guess_reason(connection: Connection) -> CloseReason:
     ours = CloseReason.APP if connection._state is ConnState.HIJACKED else CloseReason.ERROR
     if sock is None or sock.fileno() < 0:
         return ours
-    return ours if sockinfo.peer_status(sock) is sockinfo.PeerStatus.OPEN else CloseReason.CLIENT
+    try:
+        status = sockinfo.peer_status(sock)
+    except ConnectionClosedError:  # by another thread, since we looked
+        return ours
+    return ours if status is sockinfo.PeerStatus.OPEN else CloseReason.CLIENT
 
 
 process_tracker = ConnectionTracker()
