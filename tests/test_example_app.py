@@ -323,6 +323,7 @@ def test_demo(tmp_path):
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            start_new_session=True,
         )
     try:
         wait_for(lambda: "Control-C" in log.read_text(), "the demo to say that it is ready")
@@ -340,9 +341,10 @@ def test_demo(tmp_path):
         process.send_signal(signal.SIGINT)
         try:
             assert process.wait(20) == 0, log.read_text()
-        finally:
-            process.kill()
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # its worker too
             process.wait()
+            raise
 
 
 def test_demo_defaults(monkeypatch):
