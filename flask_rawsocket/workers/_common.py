@@ -99,6 +99,9 @@ class TrackingWorker(base.Worker):
     is_tls = False
     """Whether the listeners speak TLS; the setting itself takes a microsecond to ask for."""
 
+    quitting: tuple[Any, Any] | None = None
+    """The signal and frame of a QUIT that is to be obeyed at the next safe moment."""
+
     _stopping_told = False
 
     @classmethod
@@ -248,7 +251,9 @@ class TrackingWorker(base.Worker):
 
     def await_owners(self) -> None:
         """Wait for the owners of connections that were taken over, as long as grace lasts."""
-        while time.monotonic() < self._grace_ends and not self.tracker.wait_hijacked(0.5):
+        while time.monotonic() < self._grace_ends and self.quitting is None:
+            if self.tracker.wait_hijacked(0.5):
+                break
             self.notify()
         self.tracker.stop_handlers(_GRACE_MARGIN / 2)
 

@@ -86,6 +86,18 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
 
     # On the main thread
 
+    def handle_quit(self, sig: Any, frame: Any) -> None:
+        """Stop at once; that is, at the main loop's next turn.
+
+        gunicorn raises SystemExit here, amid whatever the main thread is doing.  Where that was the
+        start of a pool's thread, the interpreter waited for that thread when it ended.
+        """
+        if not self.booted:
+            super().handle_quit(sig, frame)
+        self.alive = False
+        self.quitting = (sig, frame)
+        self.method_queue.defer(lambda: None)
+
     def set_accept_enabled(self, enabled: bool | None) -> None:  # noqa: FBT001
         """Accept or stop accepting; not yet again while the machine is out of descriptors."""
         if enabled and time.monotonic() < self._accept_again:
@@ -172,6 +184,8 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
 
     def wait_for_and_dispatch_events(self, timeout: Any) -> None:
         """Wait and dispatch as gunicorn does, then end the lingering that has lasted too long."""
+        if self.quitting is not None:
+            super().handle_quit(*self.quitting)
         queues = [self.lingering_conns]
         if not self.alive:
             # gunicorn before 27.0 waits for the whole of its grace here, whoever times out earlier.
