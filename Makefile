@@ -48,6 +48,8 @@ test-min: .venv-min/.test
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+	$(BIN)/python benchmarks/tcp_info.py
+	$(BIN)/python benchmarks/websockets.py
 
 docs: .venv/.dev
 	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
