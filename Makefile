@@ -18,7 +18,9 @@ demo: .venv/.demo
 	DEMO_BIND=$(DEMO_BIND) DEMO_SOCKET=$(DEMO_SOCKET) \
 		$(BIN)/gunicorn -c example_app/gunicorn.conf.py example_app.app:app
 
-test: lint types arch cov test-min
+# The two runs at once: most of their time is waiting for servers, not computing.
+test: lint types arch
+	$(MAKE) --jobs=2 --output-sync=target cov test-min
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

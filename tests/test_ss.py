@@ -598,7 +598,12 @@ class Output:
             assert self._more(), self.text
 
     def interrupted(self):
-        """Press Ctrl-C; give the exit code."""
+        """Press Ctrl-C between two frames; give the exit code.
+
+        Amid one it may hit coverage's own locks, and the process would hang for that.
+        """
+        while select.select([self.descriptor], [], [], 0.05)[0]:
+            self._more()
         self.process.send_signal(signal.SIGINT)
         return self.end()
 

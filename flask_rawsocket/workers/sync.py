@@ -6,6 +6,7 @@ hooks run there.  It always closes after a response, so IDLE does not exist here
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -76,7 +77,8 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         """Begin to stop; a request may go on, so another thread tells applications."""
         super().handle_exit(sig, frame)
         # A signal handler may not start a thread: it may have interrupted one's start.
-        os.write(self._stop_pipe[1], b"x")
+        with contextlib.suppress(BlockingIOError):  # told often enough
+            os.write(self._stop_pipe[1], b"x")
 
     def _wait_for_stop(self) -> None:
         os.read(self._stop_pipe[0], 1)
