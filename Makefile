@@ -48,7 +48,7 @@ MIN_TESTS = $(wildcard tests/workers tests/test_sequences.py tests/test_serving*
 test-min: .venv-min/.test
 	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(PYTEST_ARGS)
 
-bench: .venv/.dev
+bench: .venv/.bench
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/tcp_info.py
 	$(BIN)/python benchmarks/websockets.py
@@ -80,6 +80,10 @@ clean:
 .venv/.dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch .venv/.demo $@
+
+.venv/.bench: .venv/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
 
 .venv-min/.test: pyproject.toml Makefile | .venv-min/bin/python
 	$(MIN_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]' $(OLDEST)
