@@ -74,13 +74,18 @@ class Page:
         for path, name in zip(certificate, ("cert.pem", "key.pem"), strict=True):
             shutil.copy(path, folder / name)
         (folder / "half-a-head").write_text("GET / HT")
+        # gunicorn listens before its worker has loaded the application, whose settings may concern
+        # the listener; this is said when it has.
+        self.ready = folder / "ready.conf.py"
+        self.ready.write_text("def post_worker_init(worker):\n    worker.log.info('is ready')\n")
 
     @property
     def environ(self):
         return os.environ | {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONUNBUFFERED": "1",
-            "GUNICORN_CMD_ARGS": f"--no-control-socket -b 127.0.0.1:{self.port('8000')}",
+            "GUNICORN_CMD_ARGS": f"--no-control-socket -b 127.0.0.1:{self.port('8000')} "
+            f"--config {self.ready}",
             "FLASK_RUN_PORT": self.port("5000"),
         }
 
@@ -167,7 +172,7 @@ class Page:
         """Tell whether the server listens, by its log: a connection would be counted."""
         text = self.log.read_text()
         assert self.server.poll() is None, text
-        return "Booting worker" in text or "CTRL+C" in text
+        return "is ready" in text or "CTRL+C" in text
 
     def with_ports(self, word):
         return ADDRESS.sub(lambda found: found[1] + self.port(found[2]), word)
