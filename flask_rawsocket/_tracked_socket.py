@@ -15,7 +15,7 @@ import math
 import select
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ._state import CloseReason, ConnState
 from .tracker import guess_reason
@@ -36,10 +36,13 @@ __all__ = [
     "ready",
 ]
 
+_T = TypeVar("_T")
+
 DONT_WAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 """For a call that must not wait whatever the timeout is; 0 where there is no such flag."""
 
 _recv = socket.socket.recv
+_recv_into = socket.socket.recv_into
 _send = socket.socket.send
 _sendall = socket.socket.sendall
 _FILE_CHUNK: Final = 65536
@@ -301,18 +304,20 @@ class TrackedSocket(Tracked):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Read as ``socket.recv`` does, and report the first byte of a request."""
-        if self._read_deadline is not None:
-            self._wait(READ)
-        data = _recv(self, bufsize, flags)
+        if self._read_deadline is None:
+            data = _recv(self, bufsize, flags)
+        else:
+            data = self._in_time(_recv, bufsize, flags)
         if self._head_due and data:
             self.request_begun()
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read as ``socket.recv_into`` does, and report the first byte of a request."""
-        if self._read_deadline is not None:
-            self._wait(READ)
-        count = socket.socket.recv_into(self, buffer, nbytes, flags)
+        if self._read_deadline is None:
+            count = _recv_into(self, buffer, nbytes, flags)
+        else:
+            count = self._in_time(_recv_into, buffer, nbytes, flags)
         if self._head_due and count:
             self.request_begun()
         return count
@@ -347,6 +352,16 @@ class TrackedSocket(Tracked):
             self.sendall(data)
             sent += len(data)
         return sent
+
+    def _in_time(self, read: Callable[..., _T], first: Any, *rest: int) -> _T:
+        """Read before the deadline: at once if there is something, else when there is."""
+        self._time_left()
+        *numbers, flags = rest
+        if DONT_WAIT:
+            with contextlib.suppress(BlockingIOError):
+                return read(self, first, *numbers, flags | DONT_WAIT)
+        self._wait(READ)
+        return read(self, first, *numbers, flags)
 
     def _wait(self, what: int) -> None:
         """Wait until there is something to read, or room to write, but not past the deadline.
