@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from servers import running
 
+from flask_rawsocket.tracker import ConnectionTracker
+
 SERVERS = ["werkzeug", "sync", "gthread"]
 TRANSPORTS = ["tcp", "unix", "tls"]
 
@@ -93,3 +95,16 @@ def gthread(transport, shared_servers):
     found = shared_servers("gthread", transport)
     found.mark()
     return found
+
+
+@pytest.fixture
+def tracker():
+    """A tracker of the test's own."""
+    return ConnectionTracker()
+
+
+@pytest.fixture
+def stack():
+    """What is entered here is left when the test ends."""
+    with contextlib.ExitStack() as stack:
+        yield stack

@@ -16,18 +16,6 @@ from flask_rawsocket import CloseReason, ConnState
 from flask_rawsocket._listener import Listener
 from flask_rawsocket._tracked_socket import HeaderTimeoutError, TrackedSocket
 from flask_rawsocket._tracked_tls import TrackedSSLSocket, track_tls
-from flask_rawsocket.tracker import ConnectionTracker
-
-
-@pytest.fixture
-def tracker():
-    return ConnectionTracker()
-
-
-@pytest.fixture
-def stack():
-    with contextlib.ExitStack() as stack:
-        yield stack
 
 
 def server_context(certificate):

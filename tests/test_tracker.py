@@ -14,18 +14,7 @@ import pytest
 from flask_rawsocket import CloseReason, ConnectionClosedError, ConnState
 from flask_rawsocket._hooks import Hooks
 from flask_rawsocket._listener import Listener
-from flask_rawsocket.tracker import ConnectionTracker, process_tracker
-
-
-@pytest.fixture
-def tracker():
-    return ConnectionTracker()
-
-
-@pytest.fixture
-def stack():
-    with contextlib.ExitStack() as stack:
-        yield stack
+from flask_rawsocket.tracker import process_tracker
 
 
 def unix_listener(tracker, stack, path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 import time
@@ -12,18 +11,6 @@ from servers import wait_for
 from test_tracker import dial, tcp_listener, unix_listener
 
 from flask_rawsocket import ConnectionClosedError
-from flask_rawsocket.tracker import ConnectionTracker
-
-
-@pytest.fixture
-def tracker():
-    return ConnectionTracker()
-
-
-@pytest.fixture
-def stack():
-    with contextlib.ExitStack() as stack:
-        yield stack
 
 
 def test_it_is_told_once(tracker, stack):

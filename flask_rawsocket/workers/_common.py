@@ -233,6 +233,16 @@ class TrackingWorker(base.Worker):
             addr = (addr.decode(errors="replace") if isinstance(addr, bytes) else str(addr), -1)
         super().handle_error(req, client, addr, exc)
 
+    def run(self) -> None:
+        """Serve until the worker is to stop; then say so, wait for owners, close what is left."""
+        try:
+            super().run()
+            self.tell_stopping()
+            self.await_owners()
+        finally:
+            self.tell_stopping(wait=False)
+            self.close_connections()
+
     def tell_stopping(self, *, wait: bool = True) -> None:
         """Call what applications gave to ``RawSocket.on_shutdown``, once.
 

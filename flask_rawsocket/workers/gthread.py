@@ -256,16 +256,6 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         except RuntimeError:  # the interpreter ends
             close(sock)
 
-    def run(self) -> None:
-        """Serve until the worker is to stop; then close what is left."""
-        try:
-            super().run()
-            self.tell_stopping()
-            self.await_owners()
-        finally:
-            self.tell_stopping(wait=False)
-            self.close_connections()
-
     # In a pool thread
 
     def handle(self, conn: Any) -> Any:

@@ -85,12 +85,6 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         self.tell_stopping()
 
     def run(self) -> None:
-        """Serve until the worker is to stop, then say so and close what is left."""
+        """Serve, with a thread that tells applications of a stop while a request goes on."""
         threading.Thread(target=self._wait_for_stop, name="rawsocket-stop", daemon=True).start()
-        try:
-            super().run()
-            self.tell_stopping()
-            self.await_owners()
-        finally:
-            self.tell_stopping(wait=False)
-            self.close_connections()
+        super().run()
