@@ -72,8 +72,10 @@ class ConnectionTracker:
         """Weak, so that an application that is gone takes its hooks with it."""
         self._lock = threading.Lock()
         """Guards the map, every connection's state and its queue of hook calls."""
-        self._ended = threading.Condition(self._lock)
-        """Told of every connection that ends."""
+        self._taken: set[Connection] = set()
+        """Those taken over whose end has not been seen by every hook."""
+        self._taken_ended = threading.Condition(self._lock)
+        """Told when there is one less."""
         self._pid = os.getpid()
         self._watcher = Watcher()
         self._event_loop: EventLoop | None = None
@@ -156,11 +158,19 @@ class ConnectionTracker:
             connection.close_reason = reason
             self.connections._remove(connection)
             due = self._change(connection, ConnState.CLOSED)
-            self._ended.notify_all()
-        if connection._watched:
-            self._unwatch(connection)
-        if due:
-            self.run_hooks(connection)
+        try:
+            if connection._watched:
+                self._unwatch(connection)
+            if due:
+                self.run_hooks(connection)
+        finally:
+            if connection in self._taken:
+                self._forget_taken(connection)
+
+    def _forget_taken(self, connection: Connection) -> None:
+        with self._lock:
+            self._taken.discard(connection)
+            self._taken_ended.notify_all()
 
     def hijack(self, connection: Connection) -> HijackedSocket:
         """Have the server let go of `connection`, and give what its new owner holds.
@@ -172,6 +182,7 @@ class ConnectionTracker:
         connection._ending = None
         with self._lock:
             due = self._change(connection, ConnState.HIJACKED)
+            self._taken.add(connection)
         leading_bytes = exchange.release()
         sock: Any = connection._sock
         stream = HijackedSocket(sock.give_away(), leading_bytes)
@@ -261,11 +272,12 @@ class ConnectionTracker:
                 call(function)
 
     def wait_hijacked(self, timeout: float | None) -> bool:
-        """Wait until no connection is HIJACKED; tell whether that is so."""
+        """Wait until whatever was taken over has ended, hooks included; tell whether it has.
+
+        The process may end after this, so to be CLOSED is not enough.
+        """
         with self._lock:
-            return self._ended.wait_for(
-                lambda: not self.connections.in_state(ConnState.HIJACKED), timeout
-            )
+            return self._taken_ended.wait_for(lambda: not self._taken, timeout)
 
     def stop_handlers(self, timeout: float) -> bool:
         """Cancel the handlers of `hijack_async`; tell whether all have ended in `timeout`."""
@@ -308,7 +320,8 @@ class ConnectionTracker:
     def _after_fork(self) -> None:
         """Start anew in a child: its parent's connections are not its own."""
         self._lock = threading.Lock()
-        self._ended = threading.Condition(self._lock)
+        self._taken.clear()
+        self._taken_ended = threading.Condition(self._lock)
         self._pid = os.getpid()
         self._watcher = Watcher()
         self._event_loop = None

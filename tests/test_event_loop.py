@@ -230,6 +230,29 @@ def test_closed_hooks_do_not_run_on_the_loop(pair, tracker):
     assert seen == [("rawsocket-closed", True)]
 
 
+def test_waiting_for_those_taken_over_includes_their_hooks(pair, tracker):
+    """A process that ends after `wait_hijacked` has not cut a CLOSED hook off."""
+    _, connection = pair
+    hooks, leave, seen = Hooks(), threading.Event(), []
+
+    def closed(conn, old, new):
+        leave.wait(10)
+        seen.append(new)
+
+    hooks.add([ConnState.CLOSED], closed)
+    tracker.add_hooks(hooks)
+
+    async def handler(reader, writer):
+        writer.write(b"done")
+
+    connection.hijack_async(handler)
+    wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
+    assert not tracker.wait_hijacked(0.05)
+    leave.set()
+    assert tracker.wait_hijacked(10)
+    assert seen == [ConnState.CLOSED]
+
+
 def test_a_handler_that_does_not_stop(tracker, pair):
     """Stopping gives up on a handler that does not listen, in time."""
     _, connection = pair
