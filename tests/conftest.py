@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import signal
 
 import pytest
 from cryptography import x509
@@ -13,6 +14,9 @@ from cryptography.x509.oid import NameOID
 from servers import running
 
 from flask_rawsocket.tracker import ConnectionTracker
+
+# A shell's background jobs ignore it, and so would the servers that are started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SERVERS = ["werkzeug", "sync", "gthread"]
 TRANSPORTS = ["tcp", "unix", "tls"]

@@ -1,8 +1,8 @@
 """What FreeBSD, NetBSD and OpenBSD know of a socket; same signatures as in each system's file.
 
-**Never run on a BSD.** Structures are from their headers, some numbers from memory; the decoders
-are tested with bytes built from the structures. Numbers are literals, so that the file loads, and
-its decoders run, on every system. What differs among the three is in one ``_Numbers`` for each.
+**Never run on a BSD.** Structures and numbers are from their headers; the decoders are tested with
+bytes built from the structures. Numbers are literals, so that the file loads, and its decoders run,
+on every system. What differs among the three is in one ``_Numbers`` for each.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import platform
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from flask_rawsocket.sockinfo._dead_peer import give_up_after
 from flask_rawsocket.sockinfo._errno import fail, require_family, unsupported
 from flask_rawsocket.sockinfo._fallback import (
     congestion_info,
@@ -22,7 +23,7 @@ from flask_rawsocket.sockinfo._fallback import (
 )
 from flask_rawsocket.sockinfo._kqueue import peer_status
 from flask_rawsocket.sockinfo._layout_bsd import layout_of
-from flask_rawsocket.sockinfo._options import Place, milliseconds
+from flask_rawsocket.sockinfo._options import Place
 from flask_rawsocket.sockinfo._posix import abort, ioctl_int
 from flask_rawsocket.sockinfo._values import PeerCredentials, Queues
 
@@ -72,7 +73,6 @@ class _Numbers(NamedTuple):
 
     tcp_info: int
     congestion: int | None
-    user_timeout: int | None
     fionwrite: int | None
     credentials: tuple[int, int, int]
     """Level, option and length of the peer's credentials."""
@@ -88,7 +88,6 @@ _COMMON = {
 _FREEBSD = _Numbers(
     tcp_info=32,
     congestion=64,
-    user_timeout=68,  # TCP_MAXUNACKTIME, FreeBSD 14, seconds
     fionwrite=0x40046677,
     credentials=(_SOL_LOCAL, 1, _XUCRED.size),
     options=_COMMON
@@ -97,6 +96,7 @@ _FREEBSD = _Numbers(
         "keepalive_idle": Place(_TCP, 256),
         "keepalive_interval": Place(_TCP, 512),
         "keepalive_count": Place(_TCP, 1024),
+        # TCP_MAXUNACKTIME, FreeBSD 14, seconds
         "user_timeout": Place(_TCP, 68, code="I", none=0),
         "pacing_rate": Place(_SOL, 0x1018, code="I", none=-1),
     },
@@ -104,7 +104,6 @@ _FREEBSD = _Numbers(
 _NETBSD = _Numbers(
     tcp_info=9,
     congestion=0x20,
-    user_timeout=None,
     fionwrite=0x40046679,
     credentials=(_SOL_LOCAL, 3, _UNPCBID.size),
     options=_COMMON
@@ -117,7 +116,6 @@ _NETBSD = _Numbers(
 _OPENBSD = _Numbers(
     tcp_info=9,
     congestion=None,
-    user_timeout=None,
     fionwrite=None,
     credentials=(_SOL, 0x1022, _SOCKPEERCRED.size),
     options=_COMMON | {"cork": Place(_TCP, 16)},
@@ -251,15 +249,4 @@ def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
             FreeBSD before 14, or not a TCP socket.
         ConnectionClosedError: the socket has been closed.
     """
-    if _HERE.user_timeout is None:
-        raise unsupported("set_dead_peer_timeout", SYSTEM)
-    whole = 0 if seconds is None else -(-milliseconds(seconds, "set_dead_peer_timeout") // 1000)
-    try:
-        sock.setsockopt(_TCP, _HERE.user_timeout, whole)
-        if whole:
-            sock.setsockopt(_TCP, OPTIONS["keepalive_idle"].number, max(1, whole // 2))
-            sock.setsockopt(_TCP, OPTIONS["keepalive_interval"].number, max(1, whole // 4))
-            sock.setsockopt(_TCP, OPTIONS["keepalive_count"].number, 2)
-        sock.setsockopt(_SOL, OPTIONS["keepalive"].number, int(whole > 0))
-    except OSError as exc:
-        fail(exc, "set_dead_peer_timeout")
+    give_up_after(sock, seconds, _HERE.options, SYSTEM)

@@ -15,11 +15,11 @@ _VEGAS = Struct("=4I")
 _DCTCP = Struct("=2H3I")
 _BBR = Struct("=5I")
 
-#: The algorithms that answer with Vegas' structure. The last three from memory of their sources.
-_LIKE_VEGAS = frozenset({"vegas", "illinois", "yeah", "westwood"})
+#: The algorithms that answer with Vegas' structure, by the sources in ``net/ipv4``.
+_LIKE_VEGAS = frozenset({"vegas", "illinois", "yeah", "westwood", "nv"})
 
-_NO_SAMPLE = 0xFFFFFFFF
-_VEGAS_NO_SAMPLE = 0x7FFFFFFF
+#: What a round-trip time is before it was measured: BBR's and NV's, and that of the others.
+_NO_SAMPLE = (0xFFFFFFFF, 0x7FFFFFFF)
 _MICRO = 1_000_000
 _BBR_UNIT = 256  # the kernel's gains are fixed-point with eight fractional bits
 
@@ -40,16 +40,18 @@ class BBRInfo:
 
 @dataclass(frozen=True, slots=True)
 class VegasInfo:
-    """The measurements of TCP Vegas, and of Illinois, YeAH and Westwood in the same structure."""
+    """The measurements of TCP Vegas; of Illinois, NV, Westwood and YeAH in the same structure."""
 
     enabled: bool
     """The algorithm is at work now."""
     rttcnt: int
     """How many round trips were measured in the current one."""
-    rtt: float
-    """The round-trip time, in seconds."""
+    rtt: float | None
+    """The round-trip time that the algorithm reckons with, in seconds; None without a sample.
+
+    With Vegas and YeAH that is the smallest of the whole connection."""
     minrtt: float | None
-    """The smallest one, in seconds; None without a sample."""
+    """The smallest one, of late with some of them, in seconds; None without a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +84,18 @@ def decode_congestion(name: str, raw: bytes) -> BBRInfo | VegasInfo | DCTCPInfo 
         low, high, min_rtt, pacing, cwnd = _BBR.unpack_from(raw)
         return BBRInfo(
             bw=high << 32 | low,
-            min_rtt=None if min_rtt == _NO_SAMPLE else min_rtt / _MICRO,
+            min_rtt=_seconds(min_rtt),
             pacing_gain=pacing / _BBR_UNIT,
             cwnd_gain=cwnd / _BBR_UNIT,
         )
     if name in _LIKE_VEGAS and len(raw) >= _VEGAS.size:
         enabled, rttcnt, rtt, minrtt = _VEGAS.unpack_from(raw)
-        smallest = None if minrtt == _VEGAS_NO_SAMPLE else minrtt / _MICRO
-        return VegasInfo(bool(enabled), rttcnt, rtt / _MICRO, smallest)
+        return VegasInfo(bool(enabled), rttcnt, _seconds(rtt), _seconds(minrtt))
     if name == "dctcp" and len(raw) >= _DCTCP.size:
         enabled, ce_state, alpha, ab_ecn, ab_tot = _DCTCP.unpack_from(raw)
         return DCTCPInfo(bool(enabled), ce_state, alpha, ab_ecn, ab_tot)
     return None
+
+
+def _seconds(microseconds: int) -> float | None:
+    return None if microseconds in _NO_SAMPLE else microseconds / _MICRO

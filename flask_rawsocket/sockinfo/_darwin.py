@@ -10,6 +10,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from flask_rawsocket.sockinfo._dead_peer import give_up_after
 from flask_rawsocket.sockinfo._errno import fail, require_family
 from flask_rawsocket.sockinfo._fallback import (
     congestion,
@@ -23,7 +24,7 @@ from flask_rawsocket.sockinfo._fallback import (
 )
 from flask_rawsocket.sockinfo._kqueue import peer_status
 from flask_rawsocket.sockinfo._layout_darwin import DARWIN
-from flask_rawsocket.sockinfo._options import Place, milliseconds
+from flask_rawsocket.sockinfo._options import Place
 from flask_rawsocket.sockinfo._posix import abort, ioctl_int
 from flask_rawsocket.sockinfo._values import PeerCredentials, Queues
 
@@ -161,13 +162,4 @@ def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
         UnsupportedError: the socket is not a TCP socket.
         ConnectionClosedError: the socket has been closed.
     """
-    whole = 0 if seconds is None else -(-milliseconds(seconds, "set_dead_peer_timeout") // 1000)
-    try:
-        sock.setsockopt(_TCP, _TCP_RXT_CONNDROPTIME, whole)
-        if whole:
-            sock.setsockopt(_TCP, _TCP_KEEPALIVE, max(1, whole // 2))
-            sock.setsockopt(_TCP, _TCP_KEEPINTVL, max(1, whole // 4))
-            sock.setsockopt(_TCP, _TCP_KEEPCNT, 2)
-        sock.setsockopt(_SOL, _SO_KEEPALIVE, int(whole > 0))
-    except OSError as exc:
-        fail(exc, "set_dead_peer_timeout")
+    give_up_after(sock, seconds, OPTIONS, SYSTEM)

@@ -13,7 +13,7 @@ from flask_rawsocket.sockinfo._layout import MICRO, Item, Layout, bits, none_if
 
 __all__ = ["FREEBSD", "FREEBSD_14", "NETBSD", "OPENBSD", "layout_of"]
 
-#: ``TCPS_*`` of ``netinet/tcp_fsm.h``, from memory.
+#: ``TCPS_*`` of ``netinet/tcp_fsm.h``.
 _STATES = {
     0: TCPState.CLOSE,
     1: TCPState.LISTEN,

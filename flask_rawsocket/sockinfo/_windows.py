@@ -13,6 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from flask_rawsocket.errors import ConnectionBrokenError
+from flask_rawsocket.sockinfo._dead_peer import give_up_after
 from flask_rawsocket.sockinfo._enums import PeerStatus, TCPState
 from flask_rawsocket.sockinfo._errno import fail, open_fd, require_family
 from flask_rawsocket.sockinfo._fallback import (
@@ -26,7 +27,7 @@ from flask_rawsocket.sockinfo._fallback import (
     set_congestion,
 )
 from flask_rawsocket.sockinfo._layout_windows import WINDOWS
-from flask_rawsocket.sockinfo._options import Place, milliseconds
+from flask_rawsocket.sockinfo._options import Place
 from flask_rawsocket.sockinfo._values import PeerCredentials, Queues
 
 if TYPE_CHECKING:
@@ -191,16 +192,7 @@ def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
         UnsupportedError: the socket is not a TCP socket.
         ConnectionClosedError: the socket has been closed.
     """
-    whole = 0 if seconds is None else -(-milliseconds(seconds, "set_dead_peer_timeout") // 1000)
-    try:
-        sock.setsockopt(_TCP, _TCP_MAXRT, whole)
-        if whole:
-            sock.setsockopt(_TCP, _TCP_KEEPIDLE, max(1, whole // 2))
-            sock.setsockopt(_TCP, _TCP_KEEPINTVL, max(1, whole // 4))
-            sock.setsockopt(_TCP, _TCP_KEEPCNT, 2)
-        sock.setsockopt(_SOL, _SO_KEEPALIVE, int(whole > 0))
-    except OSError as exc:
-        fail(exc, "set_dead_peer_timeout")
+    give_up_after(sock, seconds, OPTIONS, SYSTEM)
 
 
 def peer_status(sock: socket.socket) -> PeerStatus:

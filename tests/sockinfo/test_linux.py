@@ -200,6 +200,11 @@ DCTCP = struct.pack("=2H3I", 1, 0, 1024, 10, 20)
         ("bbr", BBR[:-1], None),
         ("vegas", VEGAS, VegasInfo(enabled=True, rttcnt=3, rtt=0.002, minrtt=None)),
         ("yeah", struct.pack("=4I", 0, 0, 5, 4), VegasInfo(False, 0, 5e-06, 4e-06)),  # noqa: FBT003
+        (
+            "nv",
+            struct.pack("=4I", 1, 0, 0x7FFFFFFF, 0xFFFFFFFF),
+            VegasInfo(enabled=True, rttcnt=0, rtt=None, minrtt=None),
+        ),
         ("vegas", b"", None),
         ("dctcp", DCTCP, DCTCPInfo(enabled=True, ce_state=0, alpha=1024, ab_ecn=10, ab_tot=20)),
         ("dctcp", b"", None),
