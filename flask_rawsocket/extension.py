@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import globals as _globals
 from ._hooks import Hooks
-from ._ss import snapshot
+from ._ss import describe, snapshot
 from ._state import ConnState
 from .disconnect import StopWhenDisconnected, UntilDisconnected, checkpoint
 from .peer import RequirePeer
@@ -109,9 +109,23 @@ class RawSocket:
         connected.
 
         Returns:
-            ``pid``, and ``connections`` with a dict for each; times are in seconds.
+            ``pid``, and ``connections`` with what `describe` gives of each.
         """
         return snapshot(self.connections)
+
+    @staticmethod
+    def describe(connection: Connection) -> dict[str, Any]:
+        """Give what there is to say of a connection, ready for JSON.
+
+        Args:
+            connection: any one, also after its end.
+
+        Returns:
+            Its identity, state and age; what lies in its ``queues`` (``receive``, ``send`` and
+            ``unsent``, in bytes) and some fields of its `TCPInfo` as ``tcp``, each None where the
+            kernel has no answer.  Times are in seconds.
+        """
+        return describe(connection)
 
     @overload
     def on_state_change(self, hook: _Hook, /) -> _Hook: ...

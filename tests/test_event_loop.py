@@ -10,11 +10,11 @@ import ssl
 import threading
 
 import pytest
+from accepting import dial, tcp_listener
 from servers import client_context, wait_for
 
 from flask_rawsocket import ConnState
 from flask_rawsocket._hooks import Hooks
-from flask_rawsocket._listener import Listener
 from flask_rawsocket._tracked_tls import track_tls
 from flask_rawsocket.tracker import ConnectionTracker
 
@@ -46,10 +46,8 @@ def tracker():
 def pair(request, tracker, certificate):
     """A client's socket, and the Connection that was accepted from it with a request in hand."""
     with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        client = stack.enter_context(socket.create_connection(listening.getsockname()))
+        client, sock = dial(stack, tcp_listener(tracker, stack))
         client.settimeout(10)
-        sock, _ = Listener(listening, tracker).accept()
         if request.param == "tls":
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)

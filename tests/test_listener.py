@@ -9,8 +9,8 @@ import threading
 import time
 
 import pytest
+from accepting import dial, tcp_listener, unix_listener
 from servers import client_context, wait_for
-from test_tracker import dial, tcp_listener, unix_listener
 
 from flask_rawsocket import CloseReason, ConnState
 from flask_rawsocket._listener import Listener

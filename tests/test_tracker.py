@@ -10,37 +10,11 @@ import socket
 import threading
 
 import pytest
+from accepting import dial, tcp_listener, unix_listener
 
 from flask_rawsocket import CloseReason, ConnectionClosedError, ConnState
 from flask_rawsocket._hooks import Hooks
-from flask_rawsocket._listener import Listener
 from flask_rawsocket.tracker import process_tracker
-
-
-def unix_listener(tracker, stack, path):
-    sock = stack.enter_context(socket.socket(socket.AF_UNIX))
-    sock.bind(str(path))
-    sock.listen(1024)
-    return Listener(sock, tracker)
-
-
-def tcp_listener(tracker, stack):
-    sock = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-    return Listener(sock, tracker)
-
-
-def dial(stack, listener, source=None):
-    """Connect to `listener`; give the client's socket and the accepted one."""
-    name = listener.getsockname()
-    client = stack.enter_context(
-        socket.socket(socket.AF_UNIX if isinstance(name, str) else socket.AF_INET)
-    )
-    if not isinstance(name, str):
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        client.bind(source or ("127.0.0.1", 0))
-    client.connect(name)
-    sock, _ = listener.accept()
-    return client, stack.enter_context(sock)
 
 
 def watch(tracker, *states):

@@ -7,8 +7,8 @@ import threading
 import time
 
 import pytest
+from accepting import dial, tcp_listener, unix_listener
 from servers import wait_for
-from test_tracker import dial, tcp_listener, unix_listener
 
 from flask_rawsocket import ConnectionClosedError
 

@@ -49,12 +49,7 @@ def snapshot(connections: ConnectionMap) -> dict[str, Any]:
 
 
 def describe(connection: Connection) -> dict[str, Any]:
-    """Give a row for one connection, ready for JSON; at any time, also after its end.
-
-    Times are in seconds.  ``queues`` (``receive``, ``send`` and ``unsent``, in bytes) and ``tcp``
-    (some fields of `TCPInfo`) are None where the kernel has no answer: for a connection that has
-    been closed, and the latter over UNIX.
-    """
+    """Give a row for one connection: `RawSocket.describe`."""
     reason = connection.close_reason
     return {
         "id": connection.id,

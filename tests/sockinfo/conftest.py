@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import socket
 import ssl
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 
 def _eventually(condition, seconds=10.0):
@@ -76,41 +71,17 @@ def pair():
 
 
 @pytest.fixture(scope="session")
-def tls_certificate(tmp_path_factory):
-    """Return the path of a certificate for ``localhost`` with its key, and its DER bytes."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path, made.public_bytes(serialization.Encoding.DER)
+def certificate_der(certificate):
+    """The bytes of the certificate."""
+    return ssl.PEM_cert_to_DER_cert(Path(certificate[0]).read_text())
 
 
 @pytest.fixture
-def contexts(tls_certificate):
+def contexts(certificate):
     """Return the two contexts of a TLS connection: the server's, and a client's that trusts it."""
-    path, _ = tls_certificate
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(path)
-    client = ssl.create_default_context(cafile=path)
+    server.load_cert_chain(*certificate)
+    client = ssl.create_default_context(cafile=certificate[0])
     return server, client
 
 

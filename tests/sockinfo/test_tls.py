@@ -19,7 +19,7 @@ def test_plain(pair, kind):
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
-def test_what_was_negotiated(tls, contexts, version, tls_certificate):
+def test_what_was_negotiated(tls, contexts, version, certificate_der):
     """Version, cipher, protocol and certificate are those of the handshake, at both ends."""
     for context in contexts:
         context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
@@ -34,7 +34,7 @@ def test_what_was_negotiated(tls, contexts, version, tls_certificate):
         assert ours.peer_certificate is None
         assert ours.peer_certificate_der is None
         assert theirs.peer_certificate["subject"] == ((("commonName", "localhost"),),)
-        assert theirs.peer_certificate_der == tls_certificate[1]
+        assert theirs.peer_certificate_der == certificate_der
         assert theirs.server_name == "localhost"
         assert ours == tls_info(server)
         assert hash(theirs) == hash(tls_info(client))
@@ -59,25 +59,25 @@ def test_no_tls_unique_in_tls_1_3(tls):
         assert tls_info(server).channel_binding() is None
 
 
-def test_a_client_certificate(tls, contexts, tls_certificate):
+def test_a_client_certificate(tls, contexts, certificate, certificate_der):
     """A certificate that the client sent is there as a dictionary and as DER."""
     contexts[0].verify_mode = ssl.CERT_REQUIRED
-    contexts[0].load_verify_locations(tls_certificate[0])
-    contexts[1].load_cert_chain(tls_certificate[0])
+    contexts[0].load_verify_locations(certificate[0])
+    contexts[1].load_cert_chain(*certificate)
     contexts[1].maximum_version = ssl.TLSVersion.TLSv1_2  # the server has it when it returns
     with tls() as (server, _):
         info = tls_info(server)
         assert info.peer_certificate["subject"] == ((("commonName", "localhost"),),)
-        assert info.peer_certificate_der == tls_certificate[1]
+        assert info.peer_certificate_der == certificate_der
 
 
-def test_an_unverified_certificate(tls, contexts, tls_certificate):
+def test_an_unverified_certificate(tls, contexts, certificate_der):
     """A certificate that the context did not verify is an empty dictionary, and DER."""
     contexts[1].check_hostname = False
     contexts[1].verify_mode = ssl.CERT_NONE
     with tls() as (_, client):
         assert tls_info(client).peer_certificate == {}
-        assert tls_info(client).peer_certificate_der == tls_certificate[1]
+        assert tls_info(client).peer_certificate_der == certificate_der
 
 
 def test_a_resumed_session(tls, contexts):
