@@ -5,25 +5,10 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-
-
-def _eventually(condition, seconds=10.0):
-    """Return the first true answer of ``condition``, asked until the deadline."""
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        threading.Event().wait(0.005)
-    return answer
-
-
-@pytest.fixture(scope="session")
-def eventually():
-    return _eventually
 
 
 def _listener(kind):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from servers import wait_for
 
 from flask_rawsocket import sockinfo
 from flask_rawsocket.errors import (
@@ -90,12 +91,12 @@ def test_every_tcp_family(pair, kind):
     assert saved_syn(server) is None
 
 
-def test_tls_connections_answer_too(tls, eventually):
+def test_tls_connections_answer_too(tls):
     """An ``SSLSocket`` is asked like any socket."""
     with tls() as (server, _):
         assert tcp_info(server).state == "ESTABLISHED"
         assert cookie(server) > 0
-        eventually(lambda: queues(server).send == 0)  # its session tickets were acknowledged
+        wait_for(lambda: queues(server).send == 0)  # its session tickets were acknowledged
 
 
 def test_a_detached_descriptor_lives_on(pair):
@@ -150,12 +151,12 @@ def test_all_bytes_are_accounted_for(pair):
     assert queues(client).receive > 0
 
 
-def test_tcp_info_after_a_reset(pair, eventually):
+def test_tcp_info_after_a_reset(pair):
     """A connection that was reset still answers, in state CLOSE."""
     server, client = pair("tcp4")
     sockinfo.abort(client)
     client.close()
-    eventually(lambda: tcp_info(server).state == "CLOSE")
+    wait_for(lambda: tcp_info(server).state == "CLOSE")
 
 
 def test_set_congestion(pair):

@@ -13,6 +13,7 @@ import subprocess
 from contextlib import suppress
 
 import pytest
+from servers import wait_for
 
 from flask_rawsocket.errors import UnsupportedError
 from flask_rawsocket.sockinfo import (
@@ -221,11 +222,11 @@ def test_bbr_agrees_with_ss(pair):
     assert before.cwnd_gain == pytest.approx(float(cwnd), rel=1e-5)
 
 
-def test_a_listener_shows_its_backlog(pair, eventually):
+def test_a_listener_shows_its_backlog(pair):
     """Of a listener ``unacked`` is the accept queue and ``sacked`` its backlog, as in ss."""
     listener = pair.listener("tcp4")
     with socket.create_connection(listener.getsockname()):
-        eventually(lambda: tcp_info(listener).unacked == 1)
+        wait_for(lambda: tcp_info(listener).unacked == 1)
         info = tcp_info(listener)
         command = ["ss", "-tlnH", "sport", "=", f":{listener.getsockname()[1]}"]
         line = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

@@ -10,6 +10,7 @@ import sys
 import textwrap
 
 import pytest
+from servers import wait_for
 
 from flask_rawsocket.errors import ConnectionClosedError
 from flask_rawsocket.sockinfo import PeerStatus, abort, peer_status, tcp_info
@@ -30,12 +31,12 @@ def test_alive(pair, kind, data):
 @pytest.mark.parametrize("kind", TCP)
 @pytest.mark.parametrize("data", [b"", b"unread"])
 @pytest.mark.parametrize("how", ["half", "close"])
-def test_tcp_fin(pair, eventually, kind, data, how):
+def test_tcp_fin(pair, kind, data, how):
     """Over TCP a close and a half-close look alike, and unread data hides neither."""
     server, client = pair(kind)
     client.sendall(data)
     client.shutdown(socket.SHUT_WR) if how == "half" else client.close()
-    eventually(lambda: peer_status(server) is PeerStatus.FIN_RECEIVED)
+    wait_for(lambda: peer_status(server) is PeerStatus.FIN_RECEIVED)
     assert server.recv(100) == data
 
 
@@ -61,13 +62,13 @@ def test_unix_peer_that_left_our_data_unread(pair):
 
 @pytest.mark.parametrize("kind", TCP)
 @pytest.mark.parametrize("data", [b"", b"unread"])
-def test_tcp_reset(pair, eventually, kind, data):
+def test_tcp_reset(pair, kind, data):
     """``abort`` and close send RST; the peer sees RESET as often as it looks."""
     server, client = pair(kind)
     client.sendall(data)
     abort(client)
     client.close()
-    eventually(lambda: peer_status(server) is PeerStatus.RESET)
+    wait_for(lambda: peer_status(server) is PeerStatus.RESET)
     assert peer_status(server) is PeerStatus.RESET
     assert tcp_info(server).state == "CLOSE"
     if data:  # the kernel still hands out what had arrived before
@@ -78,13 +79,13 @@ def test_tcp_reset(pair, eventually, kind, data):
     assert peer_status(server) is PeerStatus.CLOSED  # told once, and forgotten by the kernel
 
 
-def test_both_directions_over(pair, eventually):
+def test_both_directions_over(pair):
     """When we have shut down our direction too, nothing is left: CLOSED."""
     server, client = pair("tcp4")
     client.shutdown(socket.SHUT_WR)
-    eventually(lambda: peer_status(server) is PeerStatus.FIN_RECEIVED)
+    wait_for(lambda: peer_status(server) is PeerStatus.FIN_RECEIVED)
     server.shutdown(socket.SHUT_WR)
-    eventually(lambda: peer_status(server) is PeerStatus.CLOSED)
+    wait_for(lambda: peer_status(server) is PeerStatus.CLOSED)
 
 
 def test_our_own_half_close_is_not_the_peers(pair):
@@ -107,7 +108,7 @@ def test_an_abort_waits_for_the_last_duplicate(pair):
     abort(left)
 
 
-def test_tls_close_notify_is_data_to_the_kernel(tls, eventually):
+def test_tls_close_notify_is_data_to_the_kernel(tls):
     """A TLS goodbye without a FIN leaves OPEN; the FIN behind it is seen with it unread."""
     with tls() as (server, client):
         client.settimeout(0)
@@ -115,7 +116,7 @@ def test_tls_close_notify_is_data_to_the_kernel(tls, eventually):
             client.unwrap()
         assert peer_status(server) is PeerStatus.OPEN
         client.shutdown(socket.SHUT_WR)
-        eventually(lambda: peer_status(server) is PeerStatus.FIN_RECEIVED)
+        wait_for(lambda: peer_status(server) is PeerStatus.FIN_RECEIVED)
 
 
 def test_a_descriptor_closed_behind_our_back(pair):

@@ -6,6 +6,7 @@ import socket
 import ssl
 
 import pytest
+from servers import wait_for
 
 from flask_rawsocket.errors import ConnectionClosedError
 from flask_rawsocket.sockinfo import TLSInfo, peer_status, queues, remember_server_name, tls_info
@@ -169,12 +170,12 @@ def test_after_unwrap_and_close(tls):
             tls_info(server)
 
 
-def test_the_kernel_sees_ciphertext(tls, eventually):
+def test_the_kernel_sees_ciphertext(tls):
     """The queues of a TLS connection count records, not the application's bytes."""
     with tls() as (server, client):
         base = queues(server).receive
         client.sendall(b"x" * 1000)
-        eventually(lambda: queues(server).receive > base + 1000)
+        wait_for(lambda: queues(server).receive > base + 1000)
         assert peer_status(server) == "OPEN"
 
 
