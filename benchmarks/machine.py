@@ -17,6 +17,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_SETTLE_DEADLINE = 10.0
+_SETTLE_INTERVAL = 0.1
+_SETTLE_READINGS = 5
+_PAGE_NOISE = 16 * 1024
 _PACKAGES = ("gunicorn", "flask", "werkzeug", "flask-rawsocket")
 
 
@@ -97,6 +101,19 @@ class Memory:
             for name, _, value in (line.partition(":") for line in text.splitlines()[1:])
         }
         return cls(rss=kib["Rss"] * 1024, pss=kib["Pss"] * 1024)
+
+    @classmethod
+    def settled(cls, pid: int) -> Memory:
+        """Read it until it stands still, or until the deadline."""
+        deadline = time.monotonic() + _SETTLE_DEADLINE
+        readings = [cls.of(pid)]
+        while time.monotonic() < deadline:
+            time.sleep(_SETTLE_INTERVAL)
+            readings.append(cls.of(pid))
+            last = [reading.pss for reading in readings[-_SETTLE_READINGS:]]
+            if len(last) == _SETTLE_READINGS and max(last) - min(last) <= _PAGE_NOISE:
+                break
+        return readings[-1]
 
 
 def cpu_seconds(pid: int) -> float | None:

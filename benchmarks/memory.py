@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import select
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,10 +27,6 @@ _KEEPALIVE = 600
 _SPARE_CONNECTIONS = 200
 _SPARE_DESCRIPTORS = 300
 _TIMEOUT = 10.0
-_SETTLE_DEADLINE = 10.0
-_SETTLE_INTERVAL = 0.1
-_SETTLE_READINGS = 5
-_PAGE_NOISE = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -86,9 +81,9 @@ def _run(setup: Setup, bench: Bench, count: int) -> MemorySample:
     with running(setup, bench.directory, bench.cores) as server, contextlib.ExitStack() as stack:
         warm_up(server.endpoint, bench.effort.warm_up_requests)
         pid = server.worker_pid()
-        before = _settled(pid)
+        before = machine.Memory.settled(pid)
         idle = [_idle_connection(server.endpoint, stack) for _ in range(count)]
-        after = _settled(pid)
+        after = machine.Memory.settled(pid)
         errors = _errors(server, idle)
     return MemorySample(
         connections=count,
@@ -104,19 +99,6 @@ def _idle_connection(endpoint: Endpoint, stack: contextlib.ExitStack) -> socket.
     if b"\r\nconnection: close" in head.lower():
         raise BadAnswerError("the server closes the connections that should stay idle")
     return sock
-
-
-def _settled(pid: int) -> machine.Memory:
-    """Read the memory until it stands still, or until the deadline."""
-    deadline = time.monotonic() + _SETTLE_DEADLINE
-    readings = [machine.Memory.of(pid)]
-    while time.monotonic() < deadline:
-        time.sleep(_SETTLE_INTERVAL)
-        readings.append(machine.Memory.of(pid))
-        last = [reading.pss for reading in readings[-_SETTLE_READINGS:]]
-        if len(last) == _SETTLE_READINGS and max(last) - min(last) <= _PAGE_NOISE:
-            break
-    return readings[-1]
 
 
 def _errors(server: Server, idle: list[socket.socket]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app import FACTORIES
 from servers import OURS, PLAIN, Setup
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class Bench:
     def setups(self, kind: str, **options: bool | int) -> dict[str, Setup]:
         """Return the two sides' servers, in the order in which they are run."""
         second = PLAIN if self.plain_twice else OURS
+        app = f"app:{FACTORIES[self.app].__name__}()"
         return {
-            "plain": Setup(worker=PLAIN[kind], app=self.app, **options),
-            "ours": Setup(worker=second[kind], app=self.app, **options),
+            "plain": Setup(worker=PLAIN[kind], app=app, **options),
+            "ours": Setup(worker=second[kind], app=app, **options),
         }

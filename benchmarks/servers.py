@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import app as apps
 import machine
 from client import BadAnswerError, Endpoint, get_once
 
@@ -45,10 +44,12 @@ class Setup:
 
     worker: str
     app: str
+    """What gunicorn is given: a module here, and a factory in it."""
     unix: bool = False
     tls: bool = False
     keepalive: int = 10
     connections: int = 1000
+    threads: int = THREADS
 
 
 class Server:
@@ -180,17 +181,16 @@ def _free_port() -> int:
 
 
 def _command(setup: Setup, endpoint: Endpoint) -> list[str]:
-    factory = apps.FACTORIES[setup.app].__name__
     command = [sys.executable, "-m", "gunicorn", "--config", os.devnull, "--no-control-socket"]
     command += ["--bind", endpoint.bind, "--workers", "1", "--worker-class", setup.worker]
     command += ["--worker-connections", str(setup.connections)]
     command += ["--keep-alive", str(setup.keepalive), "--graceful-timeout", "1"]
     command += ["--pythonpath", str(Path(__file__).parent)]
     if setup.worker not in (PLAIN["sync"], OURS["sync"]):
-        command += ["--threads", str(THREADS)]  # more than one would turn sync into gthread
+        command += ["--threads", str(setup.threads)]  # more than one would turn sync into gthread
     if endpoint.certificate:
         command += ["--certfile", str(endpoint.certificate), "--keyfile", str(endpoint.certificate)]
-    return [*command, f"app:{factory}()"]
+    return [*command, setup.app]
 
 
 def _environment() -> dict[str, str]:

@@ -18,37 +18,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import importlib.metadata
 import importlib.util
-import math
-import multiprocessing
 import signal
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import machine
-from client import BadAnswerError, get_once, warm_up
-from memory import _settled
-from report import table
-from servers import OURS, PLAIN, THREADS, Server, ServerFailedError, Setup
-from servers import _command as command_of
-from servers import _endpoint as endpoint_of
-from servers import _environment as environment
+from client import BadAnswerError, warm_up
+from probe import Probe
+from servers import OURS, PLAIN, THREADS, Server, ServerFailedError, Setup, running
 from websocket_app import FACTORIES, PATH
 from websocket_client import Crowd
+from websocket_report import Result, Side, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from multiprocessing.connection import Connection
-
-    from client import Endpoint
+    from collections.abc import Callable
 
 CONNECTIONS = 5000
 QUICK_CONNECTIONS = 500
@@ -63,135 +51,8 @@ _UPGRADE_THAT_MAY_FAIL = 10.0
 _ECHO = 10.0
 _CLOSE = 10.0
 _QUIET = 1.0
-_GET_TIMEOUT = 3.0
-_GET_PAUSE = 0.002
 _WARM_UP = 100
 _SPARE = 300  # descriptors and connections beside those of the crowd
-
-HEAD = (
-    "server",
-    "threads",
-    "connections",
-    "upgraded",
-    "echoed in rounds 1, 2, 3",
-    "open after",
-    "a round takes",
-    "memory for each",
-    "after the rounds",
-)
-LATENCY_HEAD = ("server", "meanwhile", "GETs", "median", "99 %", "worst", "unanswered")
-
-
-@dataclass(frozen=True)
-class Side:
-    """A server, and how many connections it is given."""
-
-    title: str
-    worker: str
-    factory: str
-    threads: int
-    connections: int
-    serves_all: bool
-    """Whether a connection that is not upgraded is an error, or the result."""
-
-
-@dataclass
-class Result:
-    """What one side did."""
-
-    side: Side
-    upgraded: int = 0
-    echoed: list[int] = field(default_factory=list)
-    open_seconds: float = 0.0
-    round_seconds: list[float] = field(default_factory=list)
-    memory: list[float] = field(default_factory=list)
-    gets: dict[str, list[float]] = field(default_factory=dict)
-    """Seconds of each GET, by what went on when it began; infinite without an answer."""
-    errors: list[str] = field(default_factory=list)
-
-
-class Probe:
-    """Plain GETs from a process of their own, until told to stop."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_probe, args=(endpoint, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._ours.recv()
-        self._phases: list[tuple[float, str]] = []
-
-    def phase(self, name: str) -> None:
-        """Say what goes on from now."""
-        self._phases.append((time.monotonic(), name))
-
-    def stop(self) -> dict[str, list[float]]:
-        """End it, and return what the GETs took, by phase.
-
-        Raises:
-            ServerFailedError: the process is gone.
-
-        """
-        self.phase("")
-        try:
-            self._ours.send(None)
-            taken: list[tuple[float, float]] = self._ours.recv()
-        except (EOFError, OSError) as exc:
-            raise ServerFailedError("the process with the GETs is gone") from exc
-        ends = [begun for begun, _ in self._phases[1:]]
-        found: dict[str, list[float]] = {}
-        for (begun, name), end in zip(self._phases, ends, strict=False):
-            found.setdefault(name, []).extend(
-                seconds for moment, seconds in taken if begun <= moment < end
-            )
-        return found
-
-    def close(self) -> None:
-        """End its process, if it has not been stopped."""
-        self._ours.close()
-        self._process.join()
-
-
-def _probe(endpoint: Endpoint, pipe: Connection) -> None:
-    """Make GETs until something comes through ``pipe``, or its other end is gone."""
-    taken: list[tuple[float, float]] = []
-    pipe.send(None)
-    while not pipe.poll(_GET_PAUSE):
-        begun = time.monotonic()
-        try:
-            get_once(endpoint, _GET_TIMEOUT)
-        except (OSError, BadAnswerError):
-            taken.append((begun, math.inf))
-        else:
-            taken.append((begun, time.monotonic() - begun))
-    with contextlib.suppress(OSError):
-        pipe.send(taken)
-
-
-@contextlib.contextmanager
-def _running(side: Side, directory: Path, cores: machine.Cores) -> Iterator[Server]:
-    """Start a side's server for the block, as ``servers.running`` does with its applications."""
-    setup = Setup(worker=side.worker, app="flask", connections=side.connections + _SPARE)
-    endpoint = endpoint_of(setup, directory)
-    options = command_of(setup, endpoint)[:-1]
-    log = directory / f"gunicorn-{time.monotonic_ns()}.log"
-    factory = FACTORIES[side.factory].__name__
-    with log.open("wb") as output, machine.pinned(cores.server):
-        process = subprocess.Popen(
-            [*options, "--threads", str(side.threads), f"websocket_app:{factory}()"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment(),
-            start_new_session=True,
-        )
-    server = Server(process, endpoint, log)
-    try:
-        server.wait_ready()
-        yield server
-    finally:
-        server.stop()
 
 
 async def measure(side: Side, server: Server, say: Callable[[str], None]) -> Result:
@@ -200,7 +61,7 @@ async def measure(side: Side, server: Server, say: Callable[[str], None]) -> Res
     await _prepare(server)
     pid = server.worker_pid()
     descriptors = _descriptors(pid)
-    before = _settled(pid).pss
+    before = machine.Memory.settled(pid).pss
     probe = Probe(server.endpoint)
     crowd = Crowd(server.endpoint, PATH)
     try:
@@ -208,11 +69,11 @@ async def measure(side: Side, server: Server, say: Callable[[str], None]) -> Res
         await asyncio.sleep(_QUIET)
         await _open(crowd, probe, result)
         say(f"{result.upgraded} of {side.connections} upgraded")
-        result.memory.append((_settled(pid).pss - before) / side.connections)
+        result.memory.append((machine.Memory.settled(pid).pss - before) / side.connections)
         await _echo(crowd, probe, result)
         say(f"echoed {result.echoed}")
         result.gets = probe.stop()
-        result.memory.append((_settled(pid).pss - before) / side.connections)
+        result.memory.append((machine.Memory.settled(pid).pss - before) / side.connections)
         result.errors += [f"gunicorn: {line}" for line in server.complaints()]
         if side.serves_all:
             await _close(crowd, result)
@@ -296,47 +157,6 @@ def _sides(connections: int, *, flask_sock: bool) -> list[Side]:
     ]
 
 
-def _row(result: Result) -> list[str]:
-    side = result.side
-    rounds = result.round_seconds
-    memory = [f"{each:.0f} B" for each in result.memory]
-    if not side.serves_all:
-        memory = ["-"] * len(memory)  # most of them have not been accepted, or only just
-    seconds = (
-        f"{result.open_seconds:.1f} s"
-        if side.serves_all
-        else f"(waited {result.open_seconds:.0f} s)"
-    )
-    return [
-        side.title,
-        str(side.threads),
-        str(side.connections),
-        str(result.upgraded),
-        ", ".join(map(str, result.echoed)),
-        seconds,
-        f"{statistics.median(rounds):.2f} s" if rounds else "-",
-        *memory,
-    ]
-
-
-def _latency_rows(result: Result) -> list[list[str]]:
-    rows = []
-    for phase, taken in result.gets.items():
-        if not taken:  # none began: one from before was still waiting
-            continue
-        answered = sorted(seconds for seconds in taken if seconds < math.inf)
-        cells = [_quantile(answered, share) for share in (0.5, 0.99, 1.0)]
-        title = f"{result.side.title}, {result.side.threads} threads"
-        rows.append([title, phase, str(len(taken)), *cells, str(len(taken) - len(answered))])
-    return rows
-
-
-def _quantile(ordered: list[float], share: float) -> str:
-    if not ordered:
-        return "-"
-    return f"{ordered[math.ceil(share * len(ordered)) - 1] * 1000:.1f} ms"
-
-
 def _allowed(wanted: int) -> int:
     """Raise the descriptor limit, and say so when it stays too low."""
     allowed = machine.raise_descriptor_limit(wanted + _SPARE) - _SPARE
@@ -390,9 +210,7 @@ def main() -> int:
     if not has_flask_sock:
         print("Flask-Sock is not installed: not measured.")
     results, errors = _measure_all(_sides(count, flask_sock=has_flask_sock), cores)
-    print("\n" + table(HEAD, map(_row, results)))
-    rows = [row for result in results for row in _latency_rows(result)]
-    print("\nPlain GETs\n\n" + table(LATENCY_HEAD, rows))
+    print("\n" + tables(results))
     print(f"\nErrors: {len(errors) or 'none'}")
     for error in errors:
         print(f"- {error}")
@@ -412,8 +230,14 @@ def _measure_all(sides: list[Side], cores: machine.Cores) -> tuple[list[Result],
             def say(what: str, name: str = name) -> None:
                 print(f"[{time.strftime('%H:%M:%S')}] {name}: {what}", file=sys.stderr, flush=True)
 
+            setup = Setup(
+                worker=side.worker,
+                app=f"websocket_app:{FACTORIES[side.factory].__name__}()",
+                connections=side.connections + _SPARE,
+                threads=side.threads,
+            )
             try:
-                with _running(side, Path(directory), cores) as server:
+                with running(setup, Path(directory), cores) as server:
                     result = asyncio.run(measure(side, server, say))
             except (ServerFailedError, BadAnswerError, OSError) as exc:
                 errors.append(f"{name}, could not be measured: {exc}")
