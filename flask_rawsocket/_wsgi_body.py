@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wsgi import LimitedStream
 
+from ._lazy_body import close
 from ._state import CloseReason
 from .errors import InvalidStateError
 
@@ -65,6 +66,4 @@ class WatchedBody:
         self._connection._ending = CloseReason.AFTER_RESPONSE
 
     def close(self) -> None:
-        close = getattr(self._body, "close", None)
-        if close is not None:
-            close()
+        close(self._body)

@@ -21,6 +21,7 @@ from werkzeug.sansio.utils import get_content_length
 from werkzeug.serving import is_running_from_reloader
 
 from . import _environ
+from ._lazy_body import begin, close
 from ._listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from ._state import CloseReason, ConnState
 from ._tracked_socket import HeaderTimeoutError, TrackedSocket
@@ -135,6 +136,8 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         connection: Any = _environ.get(environ)
         try:
             body = app(environ, starting)
+            if not (self._started or self.taken):
+                body = begin(body)
         except Exception as exc:
             if not self.taken:
                 raise
@@ -142,9 +145,7 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
             body = ()
         if not self.taken:
             return WatchedBody(body, connection)
-        close = getattr(body, "close", None)
-        if close is not None:
-            close()
+        close(body)
         raise ConnectionAbortedError("the connection was taken over")
 
     def connection_dropped(

@@ -209,6 +209,25 @@ class TestServing:
             assert answer["pid"] != server.process.pid, "the reloader's child serves"
             assert "Debugger is active!" in server.log.read_text()
 
+    def test_hijack_under_the_debugger(self, tmp_path, port, certificate):
+        """The debugger calls views late; the connection is its owner's all the same."""
+        options = "--port", str(port), "--debug", "--no-reload"
+        tls = "--cert", certificate[0], "--key", certificate[1]
+        for transport, more in (("tcp", ()), ("tls", tls)):
+            folder = tmp_path / transport
+            folder.mkdir()
+            with running(
+                folder, ("127.0.0.1", port), *options, *more, app="taking:app", transport=transport
+            ) as server:
+                with server.connect() as client:
+                    client.get("/echo-thread")
+                    assert client._exactly(6) == b"HELLO\n"
+                    wait_for(lambda: "GET /echo-thread HTTP" in server.tail(), "the view's end")
+                    client.send(b"ping")
+                    assert client._exactly(4) == b"ping"
+                server.wait_sequences("NAHC")
+                assert "Traceback" not in server.tail()
+
     def test_flask_run_is_left_as_it_is(self, run_server):
         """Beside it, `flask run` is Werkzeug's own server."""
         with run_server("plain-werkzeug") as server, server.connect() as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 
 import pytest
@@ -34,6 +35,31 @@ def test_take_over(server, path):
     (event,) = server.closed()
     assert event["usable"]
     assert event["reason"] == "CLIENT"
+
+
+@pytest.mark.parametrize("path", ["/echo", "/echo-thread", "/async"])
+def test_under_a_lazy_middleware(server, path):
+    """A middleware that is a generator calls the view late: the server still writes nothing."""
+    logged = len(server.log.read_text())
+    with server.connect() as client:
+        assert begin(client, f"{path}?lazily") == b"HELLO"
+        client.send(b"ping")
+        assert client._exactly(4) == b"ping"
+        if path != "/echo":
+            wait_for(lambda: {"middleware": path} in server.events(), "its body to be closed")
+            client.send(b"pong")
+            assert client._exactly(4) == b"pong"
+    server.wait_sequences("NAHC")
+    log = server.log.read_text()[logged:]
+    assert not re.search(r"Error on request|rror (handling|processing) request", log)
+
+
+def test_a_lazy_middleware_that_takes_nothing(server):
+    """Nothing else changes for it: the response arrives as the application gives it."""
+    with server.connect() as client:
+        assert client.request("/?lazily").json["requests"] == 1
+    with server.connect() as client:
+        assert client.request("/fail?lazily").status == 500
 
 
 def test_the_server_writes_nothing(server):

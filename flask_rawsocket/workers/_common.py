@@ -21,6 +21,7 @@ from gunicorn.workers import base
 
 from .. import _environ
 from .._address import ProxyHeader
+from .._lazy_body import begin
 from .._listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from .._state import CloseReason, ConnState
 from .._tracked_socket import HeaderTimeoutError
@@ -142,12 +143,12 @@ class TrackingWorker(base.Worker):
             if connection is None:
                 return app(environ, start_response)
             _environ.put(environ, connection)
-            exchange = connection._exchange
-            if exchange is None:  # the first stream of an HTTP/2 upgrade in the clear
-                exchange = connection._exchange = HTTP2Exchange()
+            exchange = connection._exchange or _http2_exchange(connection)
             exchange.start_response = start_response
             try:
                 body = app(environ, start_response)
+                if not exchange.begun:
+                    body = begin(body)
             except Exception as exc:  # noqa: BLE001  raised again, but for what nobody can hear of
                 body = self._view_failed(connection, exc)
             if exchange.waits_for_body:
@@ -330,6 +331,12 @@ def server_done(connection: Connection) -> None:
     done = getattr(connection._sock, "server_done", None)
     if done is not None:
         done()
+
+
+def _http2_exchange(connection: Connection) -> Any:
+    """Give the exchange of the first stream of an HTTP/2 upgrade in the clear."""
+    connection._exchange = HTTP2Exchange()
+    return connection._exchange
 
 
 def _write_timeout(client: Any) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from gunicorn.http.body import ChunkedReader
 
+from .._lazy_body import close
 from ..errors import InvalidStateError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class Exchange:
             req._expected_100_continue = False
             req.body.reader = _ContinueFirst(self, req.body, sock)
 
+    @property
+    def begun(self) -> bool:
+        """Whether the application has begun its response, or has taken the connection instead."""
+        return self.taken or self.start_response.__self__.status is not None
+
     def force_close(self) -> None:
         """Have the response say ``Connection: close``, and the connection closed after it."""
         self._req.force_close()
@@ -52,8 +58,7 @@ class Exchange:
         """Give the reason why the connection cannot be let go of now, or None."""
         if self.taken:
             return InvalidStateError("the connection has been taken from the server already")
-        response = getattr(self.start_response, "__self__", None)
-        if response is None or response.status is not None:
+        if self.start_response is None or self.begun:
             return InvalidStateError("the response has begun: hijack the connection before")
         reader = getattr(self._req.body, "reader", None)
         if _is_amid(reader):
@@ -79,9 +84,7 @@ class Exchange:
 
         Its access log says 101, whatever the new owner has said on the wire.
         """
-        close = getattr(body, "close", None)
-        if close is not None:
-            close()
+        close(body)
         response = self.start_response.__self__
         response.status = "101 Switching Protocols"
         response.headers_sent = True
@@ -98,6 +101,7 @@ class HTTP2Exchange:
     taken = False
     waits_for_body = False
     start_response: Any = None
+    begun = True  # as far as a hijack is concerned
 
     def force_close(self) -> None:
         """Refuse: HTTP/2 has no ``Connection`` header (RFC 9113, section 8.2.2)."""

@@ -10,6 +10,29 @@ from flask import Response, request, stream_with_context
 from flask_rawsocket import RawSocketError, current_conn
 
 
+class Lazily:
+    """A middleware that is a generator, as Werkzeug's debugger: the view runs amid the body."""
+
+    def __init__(self, wsgi_app):
+        self.wsgi_app = wsgi_app
+
+    def __call__(self, environ, start_response):
+        if "lazily" not in environ["QUERY_STRING"]:
+            return self.wsgi_app(environ, start_response)
+        return self.generate(environ, start_response)
+
+    def generate(self, environ, start_response):
+        try:
+            body = self.wsgi_app(environ, start_response)
+            yield from body
+            body.close()
+        finally:
+            record(middleware=environ["PATH_INFO"])
+
+
+app.wsgi_app = Lazily(app.wsgi_app)
+
+
 def error(exc):
     return {"error": type(exc).__name__, "text": str(exc)}
 
