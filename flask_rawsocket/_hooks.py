@@ -7,6 +7,7 @@ next hook runs.
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, TypeAlias
 
 from ._state import ConnState
@@ -54,6 +55,8 @@ def call(function: Callable[..., object], *args: object) -> None:
     """Call `function`; log what it raises, with its arguments, and go on."""
     try:
         function(*args)
-    except Exception:
+    except BaseException as exc:
+        if not isinstance(exc, Exception) and threading.current_thread() is threading.main_thread():
+            raise  # a signal's handler may have raised it, for the server to stop
         name = getattr(function, "__qualname__", repr(function))
         log.exception("The hook %s failed on %s", name, ", ".join(map(str, args)) or "shutdown")

@@ -105,5 +105,5 @@ class Listener:
         sock._connection = connection
         sock._head_due = True
         if self._family == AF_UNIX and tracker.settings.unix_remote_addr:
-            return sock, connection.key
+            return sock, str(connection.key)  # PEP 3333: a native string, and no subclass
         return sock, address

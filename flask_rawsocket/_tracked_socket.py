@@ -14,10 +14,14 @@ import errno
 import math
 import select
 import socket
+import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from . import sockinfo
 from ._state import CloseReason, ConnState
+from .errors import RawSocketError
 from .tracker import guess_reason
 
 if TYPE_CHECKING:
@@ -46,6 +50,8 @@ _recv_into = socket.socket.recv_into
 _send = socket.socket.send
 _sendall = socket.socket.sendall
 _FILE_CHUNK: Final = 65536
+_ABORTED: Final = -math.inf
+"""The write deadline of a connection that has been aborted: before any time."""
 _LONGEST_WAIT: Final = 3600.0
 """Seconds that one poll() may take; its argument is a C int of milliseconds."""
 
@@ -76,6 +82,7 @@ class Tracked(socket.socket):
         _write_deadline: float | None
         _closes_at_once: bool
         _reporting: bool
+        _ended: bool
         _submit_close: Callable[[Callable[[], object]], object] | None
 
     @property
@@ -89,10 +96,8 @@ class Tracked(socket.socket):
         For a thread that waits for a request by reading.  Where a selector waits, the clock starts
         at the first byte by itself.
         """
-        timeout = self._tracker.settings.header_timeout if self._tracker else None
-        if timeout is not None:
-            self._in_head = True
-            self._read_deadline = time.monotonic() + timeout
+        if self._tracker is not None:
+            self._start_clock(self._tracker)
 
     def head_complete(self) -> None:
         """The head has been read: lift its deadline."""
@@ -106,17 +111,27 @@ class Tracked(socket.socket):
             self._tracker.responded(self._connection)
 
     def request_begun(self) -> None:
-        """A byte of a request is there: the connection is ACTIVE, and its head is due in time."""
+        """A byte of a request is there: the connection is ACTIVE, and its head is due in time.
+
+        Raises:
+            ConnectionResetError: the application has aborted the connection, and wants none.
+        """
         self._head_due = False
         tracker, connection = self._tracker, self._connection
         if tracker is None or connection is None:
             return
-        if self._read_deadline is None:
-            timeout = tracker.settings.header_timeout
-            if timeout is not None:
-                self._in_head = True
-                self._read_deadline = time.monotonic() + timeout
+        if self._closes_at_once:
+            raise ConnectionResetError(errno.ECONNRESET, "the connection has been aborted")
         tracker.received(connection)
+        # From here: what a hook takes is not the client's doing.
+        if self._read_deadline is None or connection._calls is not None:
+            self._start_clock(tracker)
+
+    def _start_clock(self, tracker: ConnectionTracker) -> None:
+        timeout = tracker.settings.header_timeout
+        if timeout is not None:
+            self._in_head = True
+            self._read_deadline = time.monotonic() + timeout
 
     def shutdown(self, how: int) -> None:
         """Shut down one or both halves; what is read from here on begins no request.
@@ -151,11 +166,17 @@ class Tracked(socket.socket):
 
     def set_write_deadline(self, deadline: float | None) -> None:
         """Let writes fail with ``TimeoutError`` from `deadline` on, of the monotonic clock."""
-        self._write_deadline = deadline
+        if not self._is_aborted:
+            self._write_deadline = deadline
 
     def request_ended(self) -> None:
         """The response has ended: lift the deadlines that its view has set."""
-        self._read_deadline = self._write_deadline = None
+        self._read_deadline = None
+        self.set_write_deadline(None)
+
+    @property
+    def _is_aborted(self) -> bool:
+        return self._write_deadline == _ABORTED
 
     @contextlib.contextmanager
     def reading_nothing(self) -> Iterator[None]:
@@ -167,7 +188,11 @@ class Tracked(socket.socket):
             self._read_deadline = before
 
     def end(self) -> None:
-        """Close the descriptor now, also where files made of the socket are still open."""
+        """Close the descriptor now, also where files made of the socket are still open.
+
+        A thread that is reading or writing, or waits to, finds the end.
+        """
+        self._ended = True
         self.close()
         if self.fileno() >= 0:
             self._real_close()
@@ -176,11 +201,28 @@ class Tracked(socket.socket):
         """Let a close that has hooks to run be made by `submit`, in another thread."""
         self._submit_close = submit
 
-    def reset_soon(self) -> None:
-        """Let the server see the end of the stream; the close that follows is a reset."""
+    def abort(self) -> None:
+        """Write nothing any more; the server sees the end of the stream, and its close is a reset.
+
+        ``SO_LINGER`` has been set to that effect.
+        """
         self._closes_at_once = True
+        self._write_deadline = _ABORTED
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let a thread that waits in a read or a write of this socket find the end.
+
+        The base class's shutdown: that of an ``SSLSocket`` drops its session, and what is written
+        after it goes out in the clear.
+        """
+        how = socket.SHUT_RDWR
+        with contextlib.suppress(OSError, RawSocketError):
+            if self._is_aborted and not sockinfo.queues(self).send:
+                # Nobody waits to write; and a FIN would make what was sent look complete.
+                how = socket.SHUT_RD
         with contextlib.suppress(OSError):
-            super().shutdown(socket.SHUT_RD)
+            socket.socket.shutdown(self, how)
 
     def _time_left(self) -> float:
         """Give the seconds until the next read is too late."""
@@ -193,6 +235,8 @@ class Tracked(socket.socket):
     def _write_left(self) -> float:
         """Give the seconds until the next write is too late."""
         deadline = self._write_deadline
+        if deadline == _ABORTED:
+            raise BrokenPipeError(errno.EPIPE, "the connection has been aborted")
         remaining = math.inf if deadline is None else deadline - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("the write deadline has passed")
@@ -221,6 +265,8 @@ class Tracked(socket.socket):
         connection, self._connection = self._connection, None
         if connection is None or self._tracker is None:
             return
+        if self._is_aborted:
+            reason = CloseReason.APP
         try:
             self._tracker.closed(connection, reason)
         finally:
@@ -249,7 +295,25 @@ class Tracked(socket.socket):
             self._report_end()
         finally:
             self._reporting = False
+            if self._ended:
+                self._wake()
+            self._close_descriptor(*args)
+
+    def _close_descriptor(self, *args: Any) -> None:
         super()._real_close(*args)  # type: ignore[misc]
+
+    def __del__(self) -> None:
+        """End a connection that was taken over, and whose owner has forgotten it.
+
+        In another thread: this may run amid anything, with any lock held.
+        """
+        connection, tracker = getattr(self, "_connection", None), getattr(self, "_tracker", None)
+        if connection is None or tracker is None or not tracker.is_taken(connection):
+            return
+        text = f"{connection!r} was taken over and not closed"
+        warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+        with contextlib.suppress(RuntimeError):  # the interpreter ends
+            threading.Thread(target=self.end, name="rawsocket-forgotten").start()
 
 
 class TrackedSocket(Tracked):
@@ -258,6 +322,7 @@ class TrackedSocket(Tracked):
     __slots__ = (
         "_closes_at_once",
         "_connection",
+        "_ended",
         "_head_due",
         "_in_head",
         "_read_deadline",
@@ -283,6 +348,7 @@ class TrackedSocket(Tracked):
         self._write_deadline = None
         self._closes_at_once = False
         self._reporting = False
+        self._ended = False
         self._submit_close = None
 
     def give_away(self) -> TrackedSocket:
@@ -297,6 +363,9 @@ class TrackedSocket(Tracked):
         moved._tracker = self._tracker
         moved._connection = connection
         moved._closes_at_once = self._closes_at_once
+        if self._is_aborted:
+            moved._write_deadline = _ABORTED
+        moved.settimeout(self.gettimeout())  # not socket.setdefaulttimeout's
         if connection is not None:
             connection._sock = moved
         socket.socket.detach(self)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import ssl
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from . import sockinfo
@@ -54,9 +55,12 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
     _write_deadline: float | None = None
     _closes_at_once: bool = False
     _reporting: bool = False
+    _ended: bool = False
     _submit_close: Callable[[Callable[[], object]], object] | None = None
     _server_thread: int | None = None
     """The thread whose calls do nothing: a server's, that has let go and does not know it."""
+    _use: _Use | None = None
+    """The owner's calls in progress, once there is an owner."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> TrackedSSLSocket:  # noqa: PYI034
         """Take over the connection of the socket that this thread is wrapping.
@@ -68,6 +72,9 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         if plain is not None:
             self._connection, self._tracker = connection, plain._tracker
             self._in_head, self._read_deadline = plain._in_head, plain._read_deadline
+            # It may have been aborted before its handshake.
+            self._closes_at_once = plain._closes_at_once
+            self._write_deadline = plain._write_deadline
             connection._sock = self
         return self
 
@@ -123,6 +130,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         self._head_due = False
         self.head_complete()
         self.request_ended()
+        self._use = self._use or _Use()
         return self
 
     def ignore_server(self) -> None:
@@ -136,6 +144,9 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
     def server_done(self) -> None:
         """Let this thread's calls through again: the server has forgotten the socket."""
         self._server_thread = None
+        if self._closed and self._io_refs <= 0 and self.fileno() >= 0:  # type: ignore[attr-defined]
+            # Its owner has closed it, and the server the last file, whose call was ignored.
+            self._real_close()
 
     def _is_ignored(self) -> bool:
         return self._server_thread == threading.get_ident()
@@ -153,25 +164,34 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Write as ``SSLSocket.send`` does, before the write deadline."""
-        if self._server_thread is not None and self._is_ignored():
-            raise OSError(errno.EPIPE, "the connection has been taken over")
-        if self._write_deadline is None:
-            return _send(self, data, flags)
-        self.settimeout(self._write_left())
+        use = self._use
+        if use is not None:
+            if self._is_ignored():
+                raise OSError(errno.EPIPE, "the connection has been taken over")
+            use.begin()
         try:
-            return _send(self, data, flags)
+            if self._write_deadline is None:
+                return _send(self, data, flags)
+            return self._within(self._write_left(), _send, self, data, flags)
         finally:
-            if self.fileno() >= 0:
-                self.settimeout(None)
+            if use is not None:
+                use.done()
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002
         """Read as ``SSLSocket.read`` does, and report the first byte of a request."""
-        if self._server_thread is not None and self._is_ignored():
-            raise OSError(errno.EBADF, "the connection has been taken over")
-        if self._read_deadline is None:
-            got = _read(self, len, buffer)
-        else:
-            got = self._in_time(_read, self, len, buffer)
+        use = self._use
+        if use is not None:
+            if self._is_ignored():
+                raise OSError(errno.EBADF, "the connection has been taken over")
+            use.begin()
+        try:
+            if self._read_deadline is None:
+                got = _read(self, len, buffer)
+            else:
+                got = self._in_time(_read, self, len, buffer)
+        finally:
+            if use is not None:
+                use.done()
         if got:
             if self._head_due:
                 self.request_begun()
@@ -185,14 +205,67 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
 
         By a timeout of the socket's: a record, let alone a handshake, takes several reads.
         """
-        self.settimeout(self._time_left())
         try:
-            return read(*args)
+            return self._within(self._time_left(), read, *args)
         except TimeoutError:
             raise self._too_late() from None
+
+    def _within(self, seconds: float, call: Callable[..., _T], /, *args: Any) -> _T:
+        before = self.gettimeout()
+        self.settimeout(seconds)
+        try:
+            return call(*args)
         finally:
             if self.fileno() >= 0:
-                self.settimeout(None)
+                self.settimeout(before)
+
+    def _close_descriptor(self, *args: Any) -> None:
+        if self._use is None:
+            super()._close_descriptor(*args)
+        else:
+            self._use.end(partial(super()._close_descriptor, *args))
+
+
+class _Use:
+    """The calls into OpenSSL in progress; the last one out closes the descriptor.
+
+    OpenSSL has the descriptor's number, and reads from it again and again.  Were it closed amid a
+    call, the number could be another connection's by then, and so could the bytes.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        """Guards the two below."""
+        self._calls = 0
+        self._close: Callable[[], object] | None = None
+
+    def begin(self) -> None:
+        """A call begins.
+
+        Raises:
+            OSError: EBADF, the socket has been closed.
+        """
+        with self._lock:
+            ended = self._close is not None
+            self._calls += not ended
+        if ended:
+            raise OSError(errno.EBADF, "the connection has been closed")
+
+    def done(self) -> None:
+        """A call has ended."""
+        with self._lock:
+            self._calls -= 1
+            close = None if self._calls else self._close
+        if close is not None:
+            close()
+
+    def end(self, close: Callable[[], object]) -> None:
+        """Call `close` when no call is in progress, and let no other begin."""
+        with self._lock:
+            self._close = close
+            busy = self._calls > 0
+        if not busy:
+            close()
 
 
 def track_tls(context: ssl.SSLContext) -> ssl.SSLContext:

@@ -10,6 +10,7 @@ import itertools
 import ssl
 import threading
 import time
+import weakref
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ class Connection(KernelFacts):
         "_opened",
         "_opened_monotonic",
         "_owner",
-        "_sock",
+        "_ref",
         "_state",
         "_watched",
         "close_reason",
@@ -98,7 +99,7 @@ class Connection(KernelFacts):
         self.requests = 0
         self.close_reason: CloseReason | None = None
         self.proxy: ProxyHeader | None = None
-        self._sock: socket.socket | None = sock
+        self._sock = sock
         self._owner = owner
         self._state: ConnState | None = None
         """Written by the tracker only."""
@@ -120,6 +121,21 @@ class Connection(KernelFacts):
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} {self.key} {self.state.name}>"
+
+    @property
+    def _sock(self) -> socket.socket | None:
+        """The socket; None once it is closed."""
+        ref = self._ref
+        return ref() if isinstance(ref, weakref.ref) else ref
+
+    @_sock.setter
+    def _sock(self, sock: socket.socket | None) -> None:
+        self._ref: socket.socket | weakref.ref[socket.socket] | None = sock
+
+    def _lend(self) -> None:
+        """Do not keep the socket alive any more: it is its new owner's, to keep or to forget."""
+        sock = self._sock
+        self._ref = sock and weakref.ref(sock)
 
     @property
     def state(self) -> ConnState:

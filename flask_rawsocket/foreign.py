@@ -27,13 +27,13 @@ _KEYS: Final = ("gunicorn.socket", "werkzeug.socket", "gunicorn.sock")
 """Where servers put it; the last is what gunicorn's ``gevent_pywsgi`` worker uses."""
 
 _connections: weakref.WeakKeyDictionary[socket.socket, Connection] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
-"""Guards `_connections`."""
+_lock = threading.RLock()
+"""Guards `_connections`; re-entrant, as the tracker's."""
 
 
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -69,17 +69,9 @@ _owner: Final = _Foreign()
 
 
 class _ForeignConnection(Connection):
-    """A Connection that does not keep the server's socket alive: the server does, or nobody."""
+    """A Connection of a server of which nothing is heard."""
 
-    __slots__ = ("_ref",)
-
-    @property
-    def _sock(self) -> socket.socket | None:
-        return self._ref()
-
-    @_sock.setter
-    def _sock(self, sock: socket.socket | None) -> None:
-        self._ref = weakref.ref(sock) if sock is not None else lambda: None
+    __slots__ = ()
 
     @property
     def state(self) -> ConnState:
@@ -101,6 +93,7 @@ def _adopt(sock: socket.socket) -> Connection:
         local_address=sock.getsockname(),
         managed=False,
     )
+    connection._lend()  # the server keeps its socket alive, or nobody
     is_unix = sock.family == AF_UNIX
     connection.key = (
         RemoteAddr.override(os.getpid(), connection.id) if is_unix else RemoteAddr.of_peer(remote)

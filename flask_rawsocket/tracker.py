@@ -70,8 +70,11 @@ class ConnectionTracker:
         self.settings = Settings()
         self._hooks: tuple[weakref.ref[Hooks], ...] = ()
         """Weak, so that an application that is gone takes its hooks with it."""
-        self._lock = threading.Lock()
-        """Guards the map, every connection's state and its queue of hook calls."""
+        self._lock = threading.RLock()
+        """Guards the map, every connection's state and its queue of hook calls.
+
+        Re-entrant: what allocates may collect garbage, and a finalizer may close a connection.
+        """
         self._taken: set[Connection] = set()
         """Those taken over whose end has not been seen by every hook."""
         self._taken_ended = threading.Condition(self._lock)
@@ -130,6 +133,12 @@ class ConnectionTracker:
         if due:
             self.run_hooks(connection)
 
+    def request_ended(self, connection: Connection) -> None:
+        """The response in hand has ended, or its connection has been taken over."""
+        connection._exchange = None
+        if connection._watched and connection._state is not ConnState.HIJACKED:
+            self._unwatch(connection)
+
     def responded(self, connection: Connection) -> None:
         """A response has ended, and the connection is kept alive."""
         with self._lock:
@@ -137,8 +146,6 @@ class ConnectionTracker:
                 return
             due = self._change(connection, ConnState.IDLE)
         connection._force_close = False
-        if connection._watched:
-            self._unwatch(connection)
         if due:
             self.run_hooks(connection)
 
@@ -178,14 +185,14 @@ class ConnectionTracker:
         Raises:
             RawSocketError: as `Connection.hijack` says.
         """
-        exchange = self._take(connection)
+        leading_bytes = self._take(connection).release()
         connection._ending = None
         with self._lock:
             due = self._change(connection, ConnState.HIJACKED)
             self._taken.add(connection)
-        leading_bytes = exchange.release()
         sock: Any = connection._sock
         stream = HijackedSocket(sock.give_away(), leading_bytes)
+        connection._lend()
         if due:
             self.run_hooks(connection)
         return stream
@@ -205,16 +212,16 @@ class ConnectionTracker:
         sockinfo.abort(sock)
         exchange = connection._exchange
         if connection._state is ConnState.HIJACKED:
-            connection._ending = CloseReason.APP
-            sock.end()
+            if self._event_loop is None or not self._event_loop.abort(connection):
+                sock.abort()
+                sock.end()
         elif exchange is not None and exchange.refusal() is None:
-            self._take(connection)
-            exchange.release()
-            connection._ending = CloseReason.APP
-            sock.give_away().end()
+            self._take(connection).release()
+            moved = sock.give_away()
+            moved.abort()
+            moved.end()
         else:
-            connection._ending = CloseReason.APP
-            sock.reset_soon()
+            sock.abort()
 
     @staticmethod
     def _take(connection: Connection) -> Exchange:
@@ -271,6 +278,10 @@ class ConnectionTracker:
             for function in hooks.shutdown if hooks is not None else ():
                 call(function)
 
+    def is_taken(self, connection: Connection) -> bool:
+        """Tell whether `connection` was taken over in this process, and has not ended."""
+        return connection in self._taken
+
     def wait_hijacked(self, timeout: float | None) -> bool:
         """Wait until whatever was taken over has ended, hooks included; tell whether it has.
 
@@ -319,7 +330,7 @@ class ConnectionTracker:
 
     def _after_fork(self) -> None:
         """Start anew in a child: its parent's connections are not its own."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._taken.clear()
         self._taken_ended = threading.Condition(self._lock)
         self._pid = os.getpid()
