@@ -22,7 +22,7 @@ from flask import Flask, Response, abort, redirect, request
 from servers import PATIENCE, Client, free_port, wait_for
 
 from flask_rawsocket import ConnState, RawSocket, _ss
-from flask_rawsocket._ss import _endpoint
+from flask_rawsocket._ss import _display, _endpoint, _limited, _table
 from flask_rawsocket.cli import rawsocket_command
 from flask_rawsocket.serving import make_server
 
@@ -36,7 +36,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
 COMMAND = [sys.executable, "-c", MAIN, "rawsocket", "ss"]
-HEAD = "STATE KEY RECV-Q SEND-Q RTT CWND RETRANSMITS AGE REQUESTS".split()  # noqa: SIM905
+HEAD = "STATE KEY RECV-Q SEND-Q RTT CWND RETRANS AGE REQUESTS".split()  # noqa: SIM905
 
 ROWS = [
     {
@@ -310,6 +310,8 @@ def test_sort(site, column, states):
         (86399, "23h59m"),
         (86400, "1d00h"),
         (1e7, "115d17h"),
+        (-5, "-5.0s"),
+        (-3700, "-1h01m"),
     ],
 )
 def test_age(site, seconds, text):
@@ -496,15 +498,21 @@ def test_no_host(host):
 
 
 @contextlib.contextmanager
-def answering(data):
-    """A server that answers the first client with these bytes; the URL."""
+def answering(data, trickle=b""):
+    """A server that answers the first client with these bytes; the URL.
+
+    If there are none it is silent until the client leaves; or a byte of `trickle` comes again and
+    again until then.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve():
             sock, _ = listener.accept()
-            with sock:
+            with sock, contextlib.suppress(ConnectionError):
                 sock.recv(65536)
                 sock.sendall(data)
+                while trickle and not select.select([sock], [], [], 0.02)[0]:
+                    sock.sendall(trickle)
                 if not data:
                     sock.recv(1)
 
@@ -530,9 +538,56 @@ def test_cut_off():
 
 def test_silence(monkeypatch):
     """A server that does not answer is given up."""
-    monkeypatch.setattr(_endpoint, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(_limited, "_SILENCE", 0.2)
     with answering(b"") as url:
         assert failure(url) == f"Cannot read {url}: timed out."
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nX-", id="head"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n[", id="body"),
+    ],
+)
+def test_trickle(monkeypatch, data):
+    """Nor is one waited for that goes on sending a little, be it of the head or of the body."""
+    monkeypatch.setattr(_limited, "_TIME", 0.3)
+    with answering(data, trickle=b" ") as url:
+        assert failure(url) == f"Cannot read {url}: the answer takes longer than 0.3 seconds."
+
+
+def test_silence_at_the_end(monkeypatch):
+    """The whole answer's time also ends a silence that would have been short enough."""
+    monkeypatch.setattr(_limited, "_TIME", 0.2)
+    with answering(b"") as url:
+        assert failure(url) == f"Cannot read {url}: the answer takes longer than 0.2 seconds."
+
+
+@pytest.mark.parametrize(
+    ("head", "prefix"),
+    [
+        (b"", b""),
+        (b"Content-Length: 2000000\r\n", b""),
+        (b"Content-Length: 99999999999999\r\n", b""),
+        (b"Transfer-Encoding: chunked\r\n", b"5ffffffffffff\r\n"),
+        (b"Transfer-Encoding: chunked\r\n", b"-1\r\n"),
+    ],
+    ids=["until the end", "announced", "announced far too large", "large chunk", "negative chunk"],
+)
+def test_too_large(monkeypatch, head, prefix):
+    """An answer has a limit, whatever length it announces, and no memory is taken for that."""
+    monkeypatch.setattr(_limited, "_SIZE", 2**20)
+    data = b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + prefix + b" " * 2**20
+    with answering(data) as url:
+        assert failure(url) == f"Cannot read {url}: the answer is larger than 1 MiB."
+
+
+def test_no_chunk():
+    """A chunk cannot have less than no bytes."""
+    data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n[]"
+    with answering(data) as url:
+        assert failure(url).startswith(f"Cannot read {url}: ")
 
 
 def test_no_unix_sockets(monkeypatch):
@@ -563,12 +618,15 @@ def test_usage(args, what):
 
 
 @contextlib.contextmanager
-def started(*args, terminal=False, **env):
-    """The command in a process of its own; without a terminal its output is a pipe."""
+def started(*args, terminal=False, size=(30, 120), **env):
+    """The command in a process of its own; without a terminal its output is a pipe.
+
+    The terminal has `size`, lines and columns.
+    """
     env = {**os.environ, "TERM": "xterm-256color", **env}
     reading, writing = pty.openpty() if terminal else os.pipe()
     if terminal:
-        termios.tcsetwinsize(writing, (30, 120))
+        termios.tcsetwinsize(writing, size)
     try:
         process = subprocess.Popen(
             [*COMMAND, *args], stdin=subprocess.DEVNULL, stdout=writing, stderr=writing, env=env
@@ -684,6 +742,112 @@ def test_terminal_without_a_process(site):
     assert "[bold]x[/bold]" in out.plain
 
 
+@pytest.mark.parametrize("pid", [True, -3, 0, "x"])
+def test_no_process(site, pid):
+    """What is no number of a process is not shown as one."""
+    site.answer = {"pid": pid, "connections": ROWS}
+    with started(f"{site.url}/rows", terminal=True) as out:
+        assert out.end() == 0
+    assert out.plain.splitlines()[-1] == "3 connections"
+
+
+LONG = "[2001:db8:1111:2222:3333:4444:5555:6666]:54321->[2001:db8::1]:8001"
+
+
+@pytest.mark.parametrize("watch", [[], ["-w", "0.1"]])
+def test_narrow_terminal(site, watch):
+    """Where there is little room only the keys are shortened: no head, state or number is."""
+    site.answer = [{**row, "key": LONG} for row in ROWS]
+    with started(f"{site.url}/rows", *watch, terminal=True, size=(30, 80)) as out:
+        out.until("3 connections")
+        assert (out.interrupted() if watch else out.end()) == 0
+    head, *rows = out.plain.replace("\x1b[?25l", "").splitlines()[:4]
+    assert head.split() == HEAD
+    assert [row.split() for row in rows] == [
+        ["ACTIVE", "[2001…:8001", "5", "70000", "12.300ms", "10", "3", "4.2s", "2"],
+        ["IDLE", "[2001…:8001", "0", "-", "-", "-", "-", "1h01m", "1"],
+        ["HIJACKED", "[2001…:8001", "0", "0", "200.000ms", "4", "0", "1m30s", "31"],
+    ]
+    assert max(map(len, [head, *map(str.rstrip, rows)])) == 80
+
+
+def test_too_narrow_terminal(site):
+    """Where there is still less, the lines are longer than the terminal's, and nothing is lost."""
+    site.answer = [{**ROWS[0], "key": LONG}]
+    with started(f"{site.url}/rows", terminal=True, size=(30, 40)) as out:
+        assert out.end() == 0
+    (row,) = table("\n".join(out.plain.splitlines()[:2]))
+    assert row == ["ACTIVE", "[20…8001", "5", "70000", "12.300ms", "10", "3", "4.2s", "2"]
+
+
+@pytest.mark.parametrize("width", [20, 75, 80, 100, 141, 142, 200])
+def test_width(width):
+    """A line is as wide as it may be, or as it must be; a pipe's lines have all there is."""
+    rows = [{**row, "key": LONG} for row in ROWS]
+    whole = list(_table.lines(rows))
+    assert all(LONG in line for line in whole[1:])
+    widest = max(map(len, whole))
+    narrowest = widest - len(LONG) + _table._SHORTEST_KEY
+    expected = min(max(width, narrowest), widest)
+    assert max(map(len, _table.lines(rows, width))) == expected
+
+
+@pytest.mark.parametrize("with_rich", [True, False])
+def test_watch_more_than_a_screen(site, tmp_path, with_rich):
+    """Of more rows than the screen has lines the first are shown, and how many more there are."""
+    env = {} if with_rich else hiding_rich(tmp_path)
+    site.answer = {"pid": 4711, "connections": [{"key": f"@7.{n}"} for n in range(300)]}
+    with started(f"{site.url}/rows", "-w", "0.1", terminal=True, size=(10, 80), **env) as out:
+        out.until("connections of process", 3)
+        assert out.interrupted() == 0
+    shown = 8 if with_rich else 7  # without Rich the cursor has a line of its own
+    assert f"… {300 - shown} more: 300 connections of process 4711" in out.plain
+    assert f"@7.{shown - 1} " in out.plain
+    assert f"@7.{shown} " not in out.plain
+
+
+class Unread(dict):
+    """A row that nobody may look at."""
+
+    def get(self, name):
+        raise AssertionError(name)
+
+
+def test_rows_beyond_the_screen_cost_nothing(monkeypatch, capsys):
+    """Watching thirty thousand rows takes no longer than watching a screen of them."""
+    monkeypatch.setenv("LINES", "10")
+    shown = _display._RichDisplay(watching=True)
+    with contextlib.closing(shown):
+        shown.show(_table.Page([{"key": "seen"}] * 8 + [Unread()] * 30_000, None))
+    assert capsys.readouterr().out.count("seen") == 8
+
+
+def test_many_rows(site):
+    """Without watching all rows are shown, also on a terminal that is smaller."""
+    site.answer = [{"key": f"@7.{number}", "state": "IDLE"} for number in range(3000)]
+    with started(f"{site.url}/rows", terminal=True, size=(10, 80)) as out:
+        assert out.end() == 0
+    assert len(re.findall(r"@7\.\d+ ", out.plain)) == 3000
+    assert out.plain.splitlines()[-1] == "3000 connections"
+
+
+@pytest.mark.parametrize("with_rich", [True, False])
+def test_locale(site, tmp_path, with_rich):
+    """Where the locale has little more than ASCII, nothing else is written."""
+    env = {"PYTHONIOENCODING": "ascii"} | ({} if with_rich else hiding_rich(tmp_path))
+    site.answer = [{"key": LONG}] * 300
+    with started(
+        f"{site.url}/rows?\u00e4", "-w", "0.1", terminal=True, size=(10, 60), **env
+    ) as out:
+        out.until(r"\[20\+8001")
+        out.until(r"\+ 29\d more: 300 connections")
+        site.failure = 503
+        out.until(r"rows\?\\xe4 answers 503 SERVICE")
+        assert out.interrupted() == 0
+    assert out.text.isascii()
+    assert "Traceback" not in out.text
+
+
 def test_watch_on_a_terminal(site):
     """There a table takes the place of the one before, and the cursor is back at the end."""
     with started(f"{site.url}/rows", "-w", "0.1", terminal=True) as out:
@@ -695,12 +859,16 @@ def test_watch_on_a_terminal(site):
     assert out.text.rindex("\x1b[?25h") > out.text.rindex("\x1b[?25l")
 
 
+def hiding_rich(folder):
+    """The environment of a process in which Rich is not installed."""
+    (folder / "rich").mkdir()
+    (folder / "rich" / "__init__.py").write_text("raise ModuleNotFoundError('no rich here')\n")
+    return {"PYTHONPATH": str(folder)}
+
+
 @pytest.fixture
 def without_rich(tmp_path):
-    """The environment of a process in which Rich is not installed."""
-    (tmp_path / "rich").mkdir()
-    (tmp_path / "rich" / "__init__.py").write_text("raise ModuleNotFoundError('no rich here')\n")
-    return {"PYTHONPATH": str(tmp_path)}
+    return hiding_rich(tmp_path)
 
 
 def test_terminal_without_rich(site, without_rich):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from ._table import COLUMNS, lines
+from ._table import ELLIPSIS, lines
 
 if TYPE_CHECKING:
     from rich.live import Live
-    from rich.table import Table
+    from rich.segment import Segments
 
     from ._table import Page
 
@@ -49,25 +50,50 @@ def display(*, watching: bool) -> Display:
     return _PlainDisplay(clear=is_terminal and watching)
 
 
+class _Encoding:
+    """What standard output can write: in some locales little more than ASCII."""
+
+    def __init__(self) -> None:
+        # Once, as Rich puts something else in the place of standard output.
+        self._name = sys.stdout.encoding
+        self.mark = ELLIPSIS if self.escaped(ELLIPSIS) == ELLIPSIS else "+"
+        """The character that stands for what was left out."""
+
+    def escaped(self, text: str) -> str:
+        """Give `text` with escapes for what could not be written."""
+        return text.encode(self._name, "backslashreplace").decode(self._name)
+
+
 class _PlainDisplay:
-    """Aligned text: the head and the rows, nothing else."""
+    """Aligned text: the head and the rows, nothing else but on a terminal that is watched."""
 
     def __init__(self, *, clear: bool) -> None:
         self._clear = clear
         """Whether a table takes the place of the one before."""
         self._between = ""
+        self._encoding = _Encoding()
 
     def show(self, page: Page) -> None:
         if self._clear:
-            click.clear()
-        else:
-            click.echo(self._between, nl=False)
-            self._between = "\n"
+            self._show_screen(page)
+            return
+        click.echo(self._between, nl=False)
+        self._between = "\n"
         for line in lines(page.rows):
-            click.echo(line.rstrip())
+            click.echo(line)
+
+    def _show_screen(self, page: Page) -> None:
+        """Show what fits on the screen: the top of the table, and how much more there is."""
+        width, height = shutil.get_terminal_size()
+        # Besides the rows: the head, the caption, and the line on which the cursor ends up.
+        rows = page.rows[: max(height - 3, 1)]
+        click.clear()
+        for line in lines(rows, width, self._encoding.mark):
+            click.echo(line)
+        click.echo(page.caption(len(rows), self._encoding.mark))
 
     def fail(self, sentence: str) -> None:
-        click.echo(sentence, err=True)
+        click.echo(self._encoding.escaped(sentence), err=True)
 
     def close(self) -> None:
         """Do nothing: all has been written."""
@@ -77,12 +103,17 @@ _STYLES = {"NEW": "cyan", "ACTIVE": "bold green", "IDLE": "dim", "HIJACKED": "ma
 
 
 class _RichDisplay:
-    """A table on a terminal, by Rich; this class is all that imports it."""
+    """A table on a terminal, by Rich; this class is all that imports it.
+
+    Rich does the styles, and puts a table in the place of the last one.  The lines are made here:
+    its own tables would shorten any column, and take a second for a thousand rows.
+    """
 
     def __init__(self, *, watching: bool) -> None:
         from rich.console import Console  # noqa: PLC0415  it is optional
         from rich.live import Live  # noqa: PLC0415
 
+        self._encoding = _Encoding()
         self._console = Console(highlight=False)
         self._live: Live | None = None
         if watching:
@@ -90,12 +121,15 @@ class _RichDisplay:
             self._live.start()
 
     def show(self, page: Page) -> None:
-        self._put(self._table(page))
+        room = len(page.rows)
+        if self._live is not None:  # beyond the screen nothing could be shown in place
+            room = max(self._console.height - 2, 1)
+        self._put(self._table(page, room))
 
     def fail(self, sentence: str) -> None:
         from rich.text import Text  # noqa: PLC0415
 
-        self._put(Text(sentence, style="red"))
+        self._put(Text(self._encoding.escaped(sentence), style="red"))
 
     def close(self) -> None:
         if self._live is not None:
@@ -105,18 +139,15 @@ class _RichDisplay:
         if self._live is not None:
             self._live.update(what, refresh=True)
         else:
-            self._console.print(what)
+            # Lines that are too long for the terminal are its own to break: nothing is lost.
+            self._console.print(what, crop=False)
 
-    @staticmethod
-    def _table(page: Page) -> Table:
-        from rich.table import Table  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
+    def _table(self, page: Page, room: int) -> Segments:
+        """Give the head, at most `room` rows and the caption, each a line in its style."""
+        from rich.segment import Segment, Segments  # noqa: PLC0415
 
-        table = Table(box=None, pad_edge=False, caption=page.caption, caption_justify="left")
-        for column in COLUMNS:
-            side: Any = "left" if column.form is None else "right"
-            table.add_column(column.name, justify=side, no_wrap=True)
-        for row in page.rows:
-            style = _STYLES.get(str(row.get("state")), "")
-            table.add_row(*(Text(column.cell(row)) for column in COLUMNS), style=style)
-        return table
+        rows, mark = page.rows[:room], self._encoding.mark
+        texts = [*lines(rows, self._console.width, mark), page.caption(len(rows), mark)]
+        styles = ["bold", *(_STYLES.get(str(row.get("state")), "") for row in rows), "dim italic"]
+        segments = map(Segment, texts, map(self._console.get_style, styles))
+        return Segments(segments, new_lines=True)

@@ -13,13 +13,14 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 import click
 
 from .._address import AF_UNIX
+from ._limited import LimitedResponse, whole
 from ._table import Page, printable
 
 __all__ = ["DEFAULT_URL", "Endpoint", "EndpointError"]
 
 DEFAULT_URL = "http://127.0.0.1:8000/api/connections"
 _TIMEOUT = 10.0
-"""Seconds that the application may be silent."""
+"""Seconds that connecting may take, and the TLS handshake."""
 
 
 class EndpointError(click.ClickException):
@@ -62,15 +63,15 @@ class Endpoint:
         try:
             with contextlib.closing(self._connection()) as connection:
                 connection.request("GET", self._target(), headers=self._headers())
-                response = connection.getresponse()
-                body = response.read()
+                with connection.getresponse() as response:
+                    body = whole(response)
         except ssl.SSLCertVerificationError as exc:
             raise EndpointError(
                 f"{self} has a certificate that cannot be verified ({exc.verify_message}): "
                 "--insecure takes any."
             ) from exc
-        # UnicodeError: a host that is no name.
-        except (OSError, http.client.HTTPException, UnicodeError) as exc:
+        # ValueError: a host that is no name, a chunk of less than no bytes.
+        except (OSError, http.client.HTTPException, ValueError) as exc:
             reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
             raise EndpointError(f"Cannot read {self}: {printable(reason)}.") from exc
         if response.status != http.client.OK:
@@ -89,6 +90,7 @@ class Endpoint:
             connection = tls(host, port, timeout=_TIMEOUT, context=_context(self._insecure))
         if isinstance(connection, _UnixConnection):
             connection.path = self._unix_socket or ""
+        connection.response_class = LimitedResponse
         return connection
 
     def _target(self) -> str:
@@ -114,7 +116,8 @@ class Endpoint:
             rows, pid = answer.get("connections"), answer.get("pid")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise EndpointError(f"What {self} answers is no list of connections.")
-        return Page(rows, pid if isinstance(pid, int) else None)
+        # True is an int too, but nobody's process.
+        return Page(rows, pid if type(pid) is int and pid > 0 else None)
 
 
 class _UnixConnection(http.client.HTTPConnection):

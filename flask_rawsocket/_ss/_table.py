@@ -1,15 +1,22 @@
-"""The rows as a table: its columns, which rows, their order, and how a value is written."""
+"""The rows as a table: its columns, which rows, their order, and how a value is written.
+
+A table that has to fit into some width shortens its keys, and nothing else: half a number is a
+wrong number.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
-__all__ = ["COLUMNS", "Page", "Row", "lines", "printable", "select"]
+__all__ = ["COLUMNS", "ELLIPSIS", "Page", "Row", "lines", "printable", "select"]
 
 Row: TypeAlias = dict[str, Any]
+
+ELLIPSIS = "…"
+"""Stands for what was left out, where the output can have it."""
 
 
 class Page(NamedTuple):
@@ -19,16 +26,23 @@ class Page(NamedTuple):
     pid: int | None
     """The process that answered; None where it did not say."""
 
-    @property
-    def caption(self) -> str:
-        """How many connections these are, and whose."""
+    def caption(self, shown: int, mark: str = ELLIPSIS) -> str:
+        """How many connections these are, and whose.
+
+        Args:
+            shown: how many of them are in the table.
+            mark: what stands for the others.
+        """
         count = len(self.rows)
+        others = f"{mark} {count - shown} more: " if shown < count else ""
         whose = "" if self.pid is None else f" of process {self.pid}"
-        return f"{count} connection{'s' * (count != 1)}{whose}"
+        return f"{others}{count} connection{'s' * (count != 1)}{whose}"
 
 
 def printable(text: str) -> str:
     """Give `text` without what would steer a terminal, or take another width than one."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(each if each.isascii() and each.isprintable() else "?" for each in text)
 
 
@@ -42,6 +56,8 @@ def _milliseconds(seconds: float) -> str:
 
 def _duration(seconds: float) -> str:
     """Give a time in its two largest units."""
+    if seconds < 0:  # divmod would make a time of day of it
+        return f"-{_duration(-seconds)}"
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -97,7 +113,7 @@ COLUMNS = (
     Column("send-q", ("queues", "send"), _count),
     Column("rtt", ("tcp", "rtt"), _milliseconds),
     Column("cwnd", ("tcp", "snd_cwnd"), _count),
-    Column("retransmits", ("tcp", "total_retrans"), _count),
+    Column("retrans", ("tcp", "total_retrans"), _count),
     Column("age", ("age",), _duration),
     Column("requests", ("requests",), _count),
 )
@@ -118,14 +134,39 @@ def select(page: Page, states: Collection[str] = (), sort: str | None = None) ->
     return page._replace(rows=rows)
 
 
-def lines(rows: Sequence[Row]) -> Iterable[str]:
-    """Give the table as aligned text, its head first."""
-    table = [[column.name.upper() for column in COLUMNS]]
-    table += [[column.cell(row) for column in COLUMNS] for row in rows]
-    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
-    for line in table:
+_SHORTEST_KEY = 8
+"""Fewer characters would tell no two connections apart."""
+
+
+def lines(rows: Iterable[Row], width: int | None = None, mark: str = ELLIPSIS) -> Iterator[str]:
+    """Give the table as aligned text, its head first.
+
+    Args:
+        rows: what to show.
+        width: how long a line should be at most; keys are shortened for that, as far as they can.
+        mark: one character that stands for what was left out of a key.
+    """
+    columns = [[column.name.upper(), *map(column.cell, rows)] for column in COLUMNS]
+    widths = [max(map(len, cells)) for cells in columns]
+    if width is not None:
+        too_much = max(sum(widths) + len(_GAP) * (len(widths) - 1) - width, 0)
+        widths[_KEY] = min(widths[_KEY], max(widths[_KEY] - too_much, _SHORTEST_KEY))
+        columns[_KEY] = [_shortened(cell, widths[_KEY], mark) for cell in columns[_KEY]]
+    for line in zip(*columns, strict=True):
         cells = zip(line, widths, COLUMNS, strict=True)
-        yield "  ".join(
+        yield _GAP.join(
             cell.ljust(width) if column.form is None else cell.rjust(width)
             for cell, width, column in cells
-        )
+        ).rstrip()
+
+
+_GAP = "  "
+_KEY = next(index for index, column in enumerate(COLUMNS) if column.name == "key")
+
+
+def _shortened(text: str, width: int, mark: str) -> str:
+    """Give `text` in `width` characters, without its middle: the ends of a key tell most."""
+    if len(text) <= width:
+        return text
+    kept = width - len(mark)
+    return text[: kept // 2] + mark + text[kept // 2 - kept :]
