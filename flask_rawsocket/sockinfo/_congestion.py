@@ -18,6 +18,9 @@ _BBR = Struct("=5I")
 #: The algorithms that answer with Vegas' structure, by the sources in ``net/ipv4``.
 _LIKE_VEGAS = frozenset({"vegas", "illinois", "yeah", "westwood", "nv"})
 
+#: DCTCP renames itself where ECN was not negotiated, and answers all the same (``tcp_dctcp.c``).
+_LIKE_DCTCP = frozenset({"dctcp", "dctcp-reno"})
+
 #: What a round-trip time is before it was measured: BBR's and NV's, and that of the others.
 _NO_SAMPLE = (0xFFFFFFFF, 0x7FFFFFFF)
 _MICRO = 1_000_000
@@ -59,7 +62,8 @@ class DCTCPInfo:
     """The state of DCTCP."""
 
     enabled: bool
-    """ECN was negotiated, so that DCTCP is at work; otherwise it behaves like Reno."""
+    """ECN was negotiated, so that DCTCP is at work. Otherwise it behaves like Reno, the name of the
+    algorithm is ``dctcp-reno``, and the other fields are 0."""
     ce_state: int
     """1: the last segment that arrived was marked."""
     alpha: int
@@ -91,7 +95,7 @@ def decode_congestion(name: str, raw: bytes) -> BBRInfo | VegasInfo | DCTCPInfo 
     if name in _LIKE_VEGAS and len(raw) >= _VEGAS.size:
         enabled, rttcnt, rtt, minrtt = _VEGAS.unpack_from(raw)
         return VegasInfo(bool(enabled), rttcnt, _seconds(rtt), _seconds(minrtt))
-    if name == "dctcp" and len(raw) >= _DCTCP.size:
+    if name in _LIKE_DCTCP and len(raw) >= _DCTCP.size:
         enabled, ce_state, alpha, ab_ecn, ab_tot = _DCTCP.unpack_from(raw)
         return DCTCPInfo(bool(enabled), ce_state, alpha, ab_ecn, ab_tot)
     return None
