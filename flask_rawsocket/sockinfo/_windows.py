@@ -8,6 +8,7 @@ only, so that ``WSAIoctl`` is called by way of ctypes. Loads on every system.
 from __future__ import annotations
 
 import ctypes
+import errno
 import sys
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -77,7 +78,10 @@ _SIO_AF_UNIX_GETPEERPID = 0x58000100
 
 #: The lengths of TCP_INFO_v0 and v1; WSAIoctl wants the exact one.
 _LENGTHS = {0: 88, 1: 136}
-_WSAEINVAL = 10022  # a Windows without SIO_TCP_INFO, or without this version of it
+
+#: A Windows without SIO_TCP_INFO, or without this version of it. In the error that Python makes of
+#: it, this is ``winerror``; the errno is that of C, EINVAL (``PC/errmap.h``).
+_WSAEINVAL = 10022
 
 OPTIONS = {
     "nodelay": Place(_TCP, _TCP_NODELAY),
@@ -143,7 +147,7 @@ def tcp_info(sock: socket.socket) -> TCPInfo:
     try:
         return WINDOWS.decode(_wsa_ioctl(fd, _SIO_TCP_INFO, Struct("=I").pack(0), _LENGTHS[0]))
     except OSError as exc:
-        fail(exc, "tcp_info", also_unsupported={_WSAEINVAL})
+        fail(exc, "tcp_info", also_unsupported={errno.EINVAL})
 
 
 def peer_credentials(sock: socket.socket) -> PeerCredentials:
@@ -185,9 +189,11 @@ def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
 
     Args:
         sock: a TCP socket.
-        seconds: None restores the system's default and turns keepalive off.
+        seconds: None turns keepalive off, and the timeout back to the system's own; the three
+            numbers of keepalive stay as they were set, for whoever turns it on again.
 
     Raises:
+        TypeError: the time is not a number.
         ValueError: the time is not positive, or longer than 24 days.
         UnsupportedError: the socket is not a TCP socket.
         ConnectionClosedError: the socket has been closed.
