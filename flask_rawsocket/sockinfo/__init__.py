@@ -85,7 +85,18 @@ tcp_info = _system.tcp_info
 
 
 class Options(OptionSet):
-    """The options of a socket as typed attributes, on this system; see ``OptionSet``."""
+    """The options of a socket as typed attributes, on this system.
+
+    They are read from the socket and written to it at every access.
+
+    Raises:
+        UnsupportedError: this system or this kind of socket has no such option.
+        PermissionError: a privilege is missing (``mark``, a ``priority`` above 6).
+        ConnectionClosedError: the socket has been closed.
+        ConnectionBrokenError: the connection is over, and the system refuses for that reason.
+        TypeError: what was set is no number, or None for an option that has no "not set".
+        ValueError: the number does not fit.
+    """
 
     __slots__ = ()
 

@@ -7,12 +7,13 @@ on every system. What differs among the three is in one ``_Numbers`` for each.
 
 from __future__ import annotations
 
+import errno
 import platform
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from flask_rawsocket.sockinfo._dead_peer import give_up_after
-from flask_rawsocket.sockinfo._errno import fail, require_family, unsupported
+from flask_rawsocket.sockinfo._errno import fail, fail_tcp, require_family, unsupported
 from flask_rawsocket.sockinfo._fallback import (
     congestion_info,
     cookie,
@@ -64,6 +65,9 @@ _LONGEST_NAME = 64
 _XUCRED = Struct("@IIh16IP")
 _XUCRED_PID = Struct("@i")
 _POINTER = Struct("@P").size
+#: FreeBSD says ESRCH (``tcp_usrreq.c``), NetBSD ENOENT (``tcp_congctl.c``, from memory).
+_NO_ALGORITHM = dict.fromkeys((errno.ESRCH, errno.ENOENT), "this kernel has no such algorithm")
+
 _UNPCBID = Struct("=iII")
 _SOCKPEERCRED = Struct("=IIi")
 
@@ -137,7 +141,7 @@ def tcp_info(sock: socket.socket) -> TCPInfo:
     try:
         raw = sock.getsockopt(_TCP, _HERE.tcp_info, _ASK)
     except OSError as exc:
-        fail(exc, "tcp_info")
+        fail_tcp(exc, sock, "tcp_info")
     return _LAYOUT.decode(raw)
 
 
@@ -165,7 +169,7 @@ def set_congestion(sock: socket.socket, name: str) -> None:
         name: one of ``net.inet.tcp.cc.available`` (``net.inet.tcp.congctl.available``).
 
     Raises:
-        UnsupportedError: OpenBSD, or not a TCP socket.
+        UnsupportedError: OpenBSD, or the kernel has no such algorithm, or not a TCP socket.
         ConnectionClosedError: the socket has been closed.
     """
     if _HERE.congestion is None:
@@ -173,7 +177,7 @@ def set_congestion(sock: socket.socket, name: str) -> None:
     try:
         sock.setsockopt(_TCP, _HERE.congestion, name.encode() + b"\0")
     except OSError as exc:
-        fail(exc, f"congestion {name!r}")
+        fail(exc, f"congestion {name!r}", because=_NO_ALGORITHM)
 
 
 def decode_xucred(raw: bytes) -> PeerCredentials:
@@ -241,9 +245,11 @@ def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
 
     Args:
         sock: a TCP socket.
-        seconds: None restores the system's default and turns keepalive off.
+        seconds: None turns keepalive off, and the timeout back to the system's own; the three
+            numbers of keepalive stay as they were set, for whoever turns it on again.
 
     Raises:
+        TypeError: the time is not a number.
         ValueError: the time is not positive, or longer than 24 days.
         UnsupportedError: NetBSD and OpenBSD, which have no timeout for unacknowledged data, a
             FreeBSD before 14, or not a TCP socket.

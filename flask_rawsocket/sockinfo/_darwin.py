@@ -11,7 +11,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from flask_rawsocket.sockinfo._dead_peer import give_up_after
-from flask_rawsocket.sockinfo._errno import fail, require_family
+from flask_rawsocket.sockinfo._errno import fail, fail_tcp, require_family
 from flask_rawsocket.sockinfo._fallback import (
     congestion,
     congestion_info,
@@ -100,7 +100,7 @@ def tcp_info(sock: socket.socket) -> TCPInfo:
     try:
         raw = sock.getsockopt(_TCP, _TCP_CONNECTION_INFO, _ASK)
     except OSError as exc:
-        fail(exc, "tcp_info")
+        fail_tcp(exc, sock, "tcp_info")
     return DARWIN.decode(raw)
 
 
@@ -155,9 +155,11 @@ def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
 
     Args:
         sock: a TCP socket.
-        seconds: None restores the system's default and turns keepalive off.
+        seconds: None turns keepalive off, and the timeout back to the system's own; the three
+            numbers of keepalive stay as they were set, for whoever turns it on again.
 
     Raises:
+        TypeError: the time is not a number.
         ValueError: the time is not positive, or longer than 24 days.
         UnsupportedError: the socket is not a TCP socket.
         ConnectionClosedError: the socket has been closed.

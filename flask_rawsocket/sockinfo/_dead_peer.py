@@ -29,11 +29,13 @@ def give_up_after(
 
     Args:
         sock: a TCP socket.
-        seconds: rounded up to whole ones; None restores the default and turns keepalive off.
+        seconds: rounded up to whole ones; None turns keepalive and the timeout off. The three
+            numbers of keepalive stay as they are, for a system's own are not asked for here.
         table: where this system keeps its options.
         system: its name, for the error's text.
 
     Raises:
+        TypeError: the time is not a number.
         ValueError: the time is not positive, or longer than 24 days.
         UnsupportedError: the system has no ``user_timeout``, or the socket is not a TCP socket.
         ConnectionClosedError: the socket has been closed.

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 from flask_rawsocket.errors import (
@@ -18,11 +20,18 @@ from flask_rawsocket.errors import (
 )
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from types import TracebackType
 
-__all__ = ["OpenFd", "fail", "not_connected", "open_fd", "require_family", "unsupported"]
+__all__ = [
+    "OpenFd",
+    "fail",
+    "fail_tcp",
+    "not_connected",
+    "open_fd",
+    "require_family",
+    "unsupported",
+]
 
 #: Our descriptor is gone. ENOTSOCK: Windows says so for a closed socket, and elsewhere it means
 #: that the number was closed behind our back and now belongs to a file.
@@ -63,13 +72,24 @@ _UNSUPPORTED = frozenset(
 _DENIED = frozenset({errno.EPERM, errno.EACCES})
 
 
-def fail(exc: OSError, operation: str, *, also_unsupported: Collection[int] = ()) -> NoReturn:
+_NOTHING: Mapping[int, str] = MappingProxyType({})
+
+
+def fail(
+    exc: OSError,
+    operation: str,
+    *,
+    also_unsupported: Collection[int] = (),
+    because: Mapping[int, str] = _NOTHING,
+) -> NoReturn:
     """Raise what ``exc`` means for ``operation``, with ``exc`` as the cause.
 
     Args:
         exc: what the system call raised.
         operation: the name of the function or option, as the user wrote it.
         also_unsupported: errnos that for this operation say "not on this kind of socket".
+        because: errnos that say "unsupported" too, and what each means here in words, where the
+            system's own text would mislead ("No such file or directory").
 
     Raises:
         ConnectionClosedError: our descriptor is closed.
@@ -83,11 +103,33 @@ def fail(exc: OSError, operation: str, *, also_unsupported: Collection[int] = ()
         raise ConnectionClosedError(f"{operation}: the socket is closed") from exc
     if exc.errno in _BROKEN:
         raise ConnectionBrokenError(f"{operation}: {reason}") from exc
+    if why := because.get(exc.errno or 0):
+        raise UnsupportedError(f"{operation}: {why}") from exc
     if exc.errno in _UNSUPPORTED or exc.errno in also_unsupported:
         raise UnsupportedError(f"{operation} is not supported on this socket: {reason}") from exc
     if exc.errno in _DENIED:
         raise PermissionError(exc.errno, f"{operation}: {reason}") from exc
     raise exc
+
+
+def fail_tcp(exc: OSError, sock: socket.socket, operation: str) -> NoReturn:
+    """Raise what ``exc`` means for an operation of TCP: as ``fail``, but naming a wrong family.
+
+    Only here, after the call has failed, so that a call that succeeds pays nothing for it.
+
+    Raises:
+        UnsupportedError: the socket is of another family.
+        OSError: and all others, as ``fail``.
+    """
+    if exc.errno in _UNSUPPORTED and sock.family not in (socket.AF_INET, socket.AF_INET6):
+        raise _wrong_family(sock, operation) from exc
+    fail(exc, operation)
+
+
+def _wrong_family(sock: socket.socket, operation: str) -> UnsupportedError:
+    # Python leaves the family a plain number where it has no name for it.
+    name = getattr(sock.family, "name", str(sock.family))
+    return UnsupportedError(f"{operation} is not supported on an {name} socket")
 
 
 def open_fd(sock: socket.socket, operation: str) -> int:
@@ -144,9 +186,7 @@ def require_family(sock: socket.socket, families: Collection[int], operation: st
     """
     fd = open_fd(sock, operation)
     if sock.family not in families:
-        # Python leaves the family a plain number where it has no name for it.
-        name = getattr(sock.family, "name", str(sock.family))
-        raise UnsupportedError(f"{operation} is not supported on an {name} socket")
+        raise _wrong_family(sock, operation)
     return fd
 
 

@@ -17,13 +17,13 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from flask_rawsocket.errors import ConnectionClosedError
-from flask_rawsocket.sockinfo import _linux_peer
+from flask_rawsocket.sockinfo import _linux_dead_peer, _linux_peer
 from flask_rawsocket.sockinfo._congestion import decode_congestion
 from flask_rawsocket.sockinfo._enums import PeerStatus
-from flask_rawsocket.sockinfo._errno import OpenFd, fail, require_family
+from flask_rawsocket.sockinfo._errno import OpenFd, fail, fail_tcp, require_family
 from flask_rawsocket.sockinfo._layout_linux import layout_of
 from flask_rawsocket.sockinfo._linux_numbers import NUMBERS
-from flask_rawsocket.sockinfo._options import Place, milliseconds
+from flask_rawsocket.sockinfo._options import Place
 from flask_rawsocket.sockinfo._poll import pristine
 from flask_rawsocket.sockinfo._values import Queues
 
@@ -56,6 +56,7 @@ SYSTEM = "Linux"
 
 peer_credentials = _linux_peer.peer_credentials
 peer_pidfd = _linux_peer.peer_pidfd
+set_dead_peer_timeout = _linux_dead_peer.set_dead_peer_timeout
 
 # Constants that Python names only from 3.12 on, or never.
 _TCP_CC_INFO = 26
@@ -78,23 +79,31 @@ _LONGEST_SYN = 1024
 
 _LONGEST_NAME = 16  # TCP_CA_NAME_MAX
 
-#: Bounds of TCP_KEEPIDLE and TCP_KEEPINTVL, and of TCP_KEEPCNT.
-_KEEPALIVE_MAX = 32767
-_KEEPALIVE_COUNT_MAX = 127
+#: An empty name is EINVAL: the option's value is too short.
+_NO_ALGORITHM = dict.fromkeys((errno.ENOENT, errno.EINVAL), "this kernel has no such algorithm")
+
+#: What getorigdst() of nf_conntrack_proto.c answers, and the socket layer without that module.
+_NO_NAT = {
+    errno.ENOENT: "netfilter tracks no such connection",
+    errno.ENOPROTOOPT: "netfilter's connection tracking is not loaded",
+}
 
 _TCP_INFO_CLASSES = layout_of(os.uname().release).classes
 
 _SOL = socket.SOL_SOCKET
 _TCP = socket.IPPROTO_TCP
 
+_TIME_MAX = _linux_dead_peer.KEEPALIVE_MAX
+_COUNT_MAX = _linux_dead_peer.KEEPALIVE_COUNT_MAX
+
 OPTIONS = {
     "nodelay": Place(_TCP, socket.TCP_NODELAY),
     "cork": Place(_TCP, socket.TCP_CORK),
     "quickack": Place(_TCP, socket.TCP_QUICKACK),
     "keepalive": Place(_SOL, socket.SO_KEEPALIVE),
-    "keepalive_idle": Place(_TCP, socket.TCP_KEEPIDLE),
-    "keepalive_interval": Place(_TCP, socket.TCP_KEEPINTVL),
-    "keepalive_count": Place(_TCP, socket.TCP_KEEPCNT),
+    "keepalive_idle": Place(_TCP, socket.TCP_KEEPIDLE, smallest=1, largest=_TIME_MAX),
+    "keepalive_interval": Place(_TCP, socket.TCP_KEEPINTVL, smallest=1, largest=_TIME_MAX),
+    "keepalive_count": Place(_TCP, socket.TCP_KEEPCNT, smallest=1, largest=_COUNT_MAX),
     "user_timeout": Place(_TCP, socket.TCP_USER_TIMEOUT, per_second=1000, none=0),
     "notsent_lowat": Place(_TCP, socket.TCP_NOTSENT_LOWAT, code="I", none=0),
     "pacing_rate": Place(_SOL, NUMBERS["SO_MAX_PACING_RATE"], code="L", none=-1),
@@ -119,7 +128,7 @@ def tcp_info(sock: socket.socket) -> TCPInfo:
     try:
         raw = sock.getsockopt(_TCP, socket.TCP_INFO, _ASK)
     except OSError as exc:
-        fail(exc, "tcp_info")
+        fail_tcp(exc, sock, "tcp_info")
     return _TCP_INFO_CLASSES[len(raw)](raw)
 
 
@@ -133,7 +142,7 @@ def congestion(sock: socket.socket) -> str:
     try:
         raw = sock.getsockopt(_TCP, socket.TCP_CONGESTION, _LONGEST_NAME)
     except OSError as exc:
-        fail(exc, "congestion")
+        fail_tcp(exc, sock, "congestion")
     return raw.partition(b"\0")[0].decode("ascii", "replace")
 
 
@@ -145,7 +154,8 @@ def set_congestion(sock: socket.socket, name: str) -> None:
         name: one of ``net.ipv4.tcp_available_congestion_control``.
 
     Raises:
-        UnsupportedError: the kernel has no such algorithm, or the socket is not a TCP socket.
+        UnsupportedError: the kernel has no such algorithm, or has not loaded it; or the socket is
+            not a TCP socket.
         PermissionError: it is not in ``net.ipv4.tcp_allowed_congestion_control``, and we lack
             CAP_NET_ADMIN.
         ConnectionClosedError: the socket has been closed.
@@ -153,7 +163,7 @@ def set_congestion(sock: socket.socket, name: str) -> None:
     try:
         sock.setsockopt(_TCP, socket.TCP_CONGESTION, name.encode())
     except OSError as exc:
-        fail(exc, f"congestion {name!r}", also_unsupported={errno.ENOENT})
+        fail(exc, f"congestion {name!r}", because=_NO_ALGORITHM)
 
 
 def congestion_info(sock: socket.socket) -> BBRInfo | VegasInfo | DCTCPInfo | None:
@@ -196,41 +206,6 @@ def _ioctl_int(fd: int, request: int) -> int:
     return number
 
 
-def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
-    """Give the connection up when the peer has been silent for so long.
-
-    Keepalive and ``TCP_USER_TIMEOUT`` together, since either alone misses a case: keepalive does
-    not fire while sent data is unacknowledged, the user timeout does not fire while idle. Keepalive
-    counts whole seconds and notices at its next probe: an idle connection lives up to a quarter of
-    the time longer, and never less than two seconds.
-
-    Args:
-        sock: a TCP socket.
-        seconds: None restores the system's defaults and turns keepalive off.
-
-    Raises:
-        ValueError: the time is not positive, or longer than 24 days.
-        UnsupportedError: the socket is not a TCP socket.
-        ConnectionClosedError: the socket has been closed.
-    """
-    user = 0 if seconds is None else milliseconds(seconds, "set_dead_peer_timeout")
-    try:
-        # First, because it is what a UNIX socket refuses: then nothing is half set.
-        sock.setsockopt(_TCP, socket.TCP_USER_TIMEOUT, user)
-        if seconds is not None:
-            idle = min(max(1, int(seconds / 2)), _KEEPALIVE_MAX)
-            interval = min(max(1, int(seconds / 4)), _KEEPALIVE_MAX)
-            # With a user timeout the kernel counts time and not probes; the number is for those
-            # who lift the user timeout later.
-            count = min(max(1, round((seconds - idle) / interval)), _KEEPALIVE_COUNT_MAX)
-            sock.setsockopt(_TCP, socket.TCP_KEEPIDLE, idle)
-            sock.setsockopt(_TCP, socket.TCP_KEEPINTVL, interval)
-            sock.setsockopt(_TCP, socket.TCP_KEEPCNT, count)
-        sock.setsockopt(_SOL, socket.SO_KEEPALIVE, int(seconds is not None))
-    except OSError as exc:
-        fail(exc, "set_dead_peer_timeout")
-
-
 def cookie(sock: socket.socket) -> int:
     """Return a number that names the kernel's socket (``SO_COOKIE``), unique until the next boot.
 
@@ -267,7 +242,7 @@ def original_destination(sock: socket.socket) -> tuple[str, int]:
             level, layout = socket.IPPROTO_IPV6, _SOCKADDR_IN6
         raw = sock.getsockopt(level, _SO_ORIGINAL_DST, layout.size)
     except OSError as exc:
-        fail(exc, "original_destination", also_unsupported={errno.ENOENT, errno.EINVAL})
+        fail(exc, "original_destination", also_unsupported={errno.EINVAL}, because=_NO_NAT)
     port, host = layout.unpack(raw)
     return str(ip_address(host)), port
 
@@ -290,7 +265,7 @@ def save_syn(listener: socket.socket) -> None:
     try:
         listener.setsockopt(_TCP, _TCP_SAVE_SYN, 1)
     except OSError as exc:
-        fail(exc, "save_syn")
+        fail_tcp(exc, listener, "save_syn")
 
 
 def saved_syn(sock: socket.socket) -> bytes | None:
@@ -309,7 +284,7 @@ def saved_syn(sock: socket.socket) -> bytes | None:
     try:
         return sock.getsockopt(_TCP, _TCP_SAVED_SYN, _LONGEST_SYN) or None
     except OSError as exc:
-        fail(exc, "saved_syn")
+        fail_tcp(exc, sock, "saved_syn")
 
 
 def peer_status(sock: socket.socket) -> PeerStatus:

@@ -8,6 +8,7 @@ attribute, so that it has the same type and unit everywhere.
 from __future__ import annotations
 
 import math
+import operator
 import sys
 from abc import ABC, abstractmethod
 from struct import calcsize
@@ -23,6 +24,8 @@ __all__ = ["OptionSet", "Place", "milliseconds"]
 
 T = TypeVar("T")
 
+_INT_MAX = (1 << 31) - 1
+
 
 class Place(NamedTuple):
     """Where a system keeps an option, and in what form."""
@@ -35,6 +38,9 @@ class Place(NamedTuple):
     """Of a time: how many of the kernel's units make a second."""
     none: int | None = None
     """The number that stands for "not set"; -1 means all ones, whatever the width."""
+    smallest: int = 0
+    largest: int | None = None
+    """The bounds that the kernel keeps to; None: what the C type holds."""
 
     def unpack(self, raw: bytes) -> int | None:
         """Return the number in an answer, of whatever length; None if it says "not set".
@@ -47,18 +53,27 @@ class Place(NamedTuple):
             return None
         return number
 
-    def pack(self, number: int | None) -> bytes:
+    def pack(self, number: int | None, operation: str) -> bytes:
         """Return the bytes to set.
 
+        Args:
+            number: in the kernel's unit; None stands for "not set".
+            operation: the option's name, for the error's text.
+
         Raises:
-            ValueError: the number is negative or too large for this option.
+            TypeError: None, and the option has no "not set".
+            ValueError: the number is too small or too large for this option.
         """
         width = calcsize(self.code)
-        largest = (1 << (8 * width - self.code.islower())) - 1
         if number is None:
-            number = (self.none or 0) % (1 << 8 * width)
-        elif not 0 <= number <= largest:
-            raise ValueError(f"{number} is not between 0 and {largest}")
+            if self.none is None:
+                raise TypeError(f"{operation} cannot be None: it is always set")
+            return (self.none % (1 << 8 * width)).to_bytes(width, sys.byteorder)
+        largest = self.largest
+        if largest is None:
+            largest = (1 << (8 * width - self.code.islower())) - 1
+        if not self.smallest <= number <= largest:
+            raise ValueError(f"{operation}: {number} is not between {self.smallest} and {largest}")
         return number.to_bytes(width, sys.byteorder)
 
 
@@ -66,11 +81,35 @@ def milliseconds(seconds: float, operation: str) -> int:
     """Return a time in whole milliseconds, rounded up: a timeout never becomes "no timeout".
 
     Raises:
+        TypeError: it is not a number.
         ValueError: the time is not a positive finite number, or too long for a C ``int``.
     """
-    if not 0 < seconds < 2**31 / 1000:
+    try:
+        sane = 0 < seconds < math.inf
+    except TypeError as exc:
+        raise TypeError(f"{operation}: {seconds!r} is not a number of seconds") from exc
+    # The bound is looked at after the rounding up, which can pass it.
+    whole = max(1, math.ceil(round(seconds * 1000, 6))) if sane else 0
+    if not 0 < whole <= _INT_MAX:
         raise ValueError(f"{operation}: {seconds!r} is not a positive time that a kernel can keep")
-    return math.ceil(round(seconds * 1000, 6))
+    return whole
+
+
+def _kernel_time(seconds: float, place: Place, operation: str) -> int:
+    """Return a time in the kernel's unit, rounded up."""
+    return math.ceil(milliseconds(seconds, operation) * place.per_second / 1000)
+
+
+def _integer(value: int, operation: str) -> int:
+    """Return a whole number as an ``int``; a float is not one, not even ``1e6``.
+
+    Raises:
+        TypeError: it is none.
+    """
+    try:
+        return operator.index(value)
+    except TypeError as exc:
+        raise TypeError(f"{operation}: {value!r} is not a whole number") from exc
 
 
 class _Option(ABC, Generic[T]):
@@ -85,6 +124,11 @@ class _Option(ABC, Generic[T]):
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
+    @property
+    def _operation(self) -> str:
+        """The option as the user writes it, for the texts of errors."""
+        return f"options.{self.name}"
+
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
     @overload
@@ -97,7 +141,8 @@ class _Option(ABC, Generic[T]):
 
     def __set__(self, instance: OptionSet, value: T) -> None:
         place = instance._place(self.name)  # noqa: SLF001
-        instance._write(self.name, place, place.pack(self._encode(value, place)))  # noqa: SLF001
+        raw = place.pack(self._encode(value, place), self._operation)
+        instance._write(self.name, place, raw)  # noqa: SLF001
 
     @abstractmethod
     def _decode(self, number: int | None, place: Place) -> T: ...
@@ -111,7 +156,7 @@ class _Flag(_Option[bool]):
         return bool(number)
 
     def _encode(self, value: bool, place: Place) -> int:  # noqa: ARG002, FBT001
-        return int(bool(value))
+        return int(bool(_integer(value, self._operation)))
 
 
 class _Number(_Option[int]):
@@ -119,7 +164,7 @@ class _Number(_Option[int]):
         return number or 0
 
     def _encode(self, value: int, place: Place) -> int:  # noqa: ARG002
-        return value
+        return _integer(value, self._operation)
 
 
 class _NumberOrNone(_Option[int | None]):
@@ -127,30 +172,29 @@ class _NumberOrNone(_Option[int | None]):
         return number
 
     def _encode(self, value: int | None, place: Place) -> int | None:  # noqa: ARG002
-        return value
+        return None if value is None else _integer(value, self._operation)
 
 
-class _Seconds(_Option[float | None]):
+class _Seconds(_Option[float]):
+    def _decode(self, number: int | None, place: Place) -> float:
+        return (number or 0) / place.per_second
+
+    def _encode(self, value: float, place: Place) -> int:
+        return _kernel_time(value, place, self._operation)
+
+
+class _SecondsOrNone(_Option[float | None]):
     def _decode(self, number: int | None, place: Place) -> float | None:
         return None if number is None else number / place.per_second
 
     def _encode(self, value: float | None, place: Place) -> int | None:
-        if value is None:
-            return None
-        return math.ceil(milliseconds(value, self.name) * place.per_second / 1000)
+        return None if value is None else _kernel_time(value, place, self._operation)
 
 
 class OptionSet:
     """The options of a socket, read and written through to it at every access.
 
-    Every attribute raises, on reading as on writing:
-
-    - ``UnsupportedError``: this system or this kind of socket has no such option;
-    - ``PermissionError``: a privilege is missing (``mark``, a ``priority`` above 6);
-    - ``ConnectionClosedError``: the socket has been closed;
-    - ``ConnectionBrokenError``: the connection is over and the system refuses for that reason;
-
-    and on writing ``ValueError`` for a number that does not fit.
+    What the attributes raise is told by ``sockinfo.Options``, the class that users see.
     """
 
     __slots__ = ("_get_sock",)
@@ -178,9 +222,11 @@ class OptionSet:
     keepalive_idle = _Seconds("Idle time before the first probe, in whole seconds.")
     keepalive_interval = _Seconds("Time between two probes, in whole seconds.")
     keepalive_count = _Number("Unanswered probes before the connection is given up.")
-    user_timeout = _Seconds(
+    user_timeout = _SecondsOrNone(
         "How long sent data may stay unacknowledged before the connection is given up, in "
-        "seconds; None: the system's default (TCP_USER_TIMEOUT). Does nothing while idle."
+        "seconds; None: the system's default (TCP_USER_TIMEOUT). Does nothing while idle. On Linux "
+        "the time counts as well in which data waits for a peer that reads nothing, though it "
+        "answers every probe of its closed window (tcp(7)): set more than any pause of the reader."
     )
     notsent_lowat = _NumberOrNone(
         "Bytes not sent yet above which the socket is not writable; None: the system's default "
@@ -190,15 +236,21 @@ class OptionSet:
         "The largest sending rate, in bytes per second; None: unlimited (SO_MAX_PACING_RATE)."
     )
     priority = _Number(
-        "The queueing priority of what is sent, 0 to 6; more needs CAP_NET_ADMIN (SO_PRIORITY). "
-        "Setting IP_TOS afterwards resets it."
+        "The queueing priority of what is sent, 0 to 6 (SO_PRIORITY); more needs CAP_NET_ADMIN, or "
+        "CAP_NET_RAW since Linux 5.17. Setting IP_TOS afterwards resets it."
     )
-    mark = _Number("The firewall mark of what is sent (SO_MARK); setting needs CAP_NET_ADMIN.")
+    mark = _Number(
+        "The firewall mark of what is sent (SO_MARK); setting it needs CAP_NET_ADMIN, or "
+        "CAP_NET_RAW since Linux 5.17."
+    )
     send_buffer = _Number(
-        "The send buffer, in bytes (SO_SNDBUF). Linux doubles what is set, for its own "
-        "bookkeeping, and says the doubled number; setting it turns autotuning off."
+        "The send buffer, in bytes (SO_SNDBUF). Linux takes no more than net.core.wmem_max, and "
+        "says nothing when it takes less; it doubles what it took, for its own bookkeeping, and "
+        "tells the doubled number. Setting it turns autotuning off."
     )
-    receive_buffer = _Number("The receive buffer, in bytes (SO_RCVBUF); likewise.")
+    receive_buffer = _Number(
+        "The receive buffer, in bytes (SO_RCVBUF); likewise, up to net.core.rmem_max."
+    )
     incoming_cpu = _NumberOrNone(
         "The CPU that last handled a packet of this socket; None: not known yet (SO_INCOMING_CPU)."
     )

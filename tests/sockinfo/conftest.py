@@ -109,6 +109,8 @@ class Recorded(socket.socket):
     """By level and option: bytes, a number, or an ``OSError`` to raise."""
     family = socket.AF_INET  # type: ignore[assignment]
     name = ("127.0.0.1", 1)
+    refuses = None
+    """An ``OSError`` to raise whatever is set."""
 
     def getsockopt(self, level, option, length=None):  # noqa: ARG002 - the signature is socket's
         answer = self.answers[level, option]
@@ -117,6 +119,8 @@ class Recorded(socket.socket):
         return answer
 
     def setsockopt(self, level, option, value):
+        if self.refuses is not None:
+            raise self.refuses
         self.answers[level, option] = value
 
     def getsockname(self):

@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from typing import ClassVar
 
 import pytest
+from servers import wait_for
 
 from flask_rawsocket.errors import ConnectionClosedError, UnsupportedError
-from flask_rawsocket.sockinfo import Options, set_dead_peer_timeout, tcp_info
+from flask_rawsocket.sockinfo import (
+    Options,
+    PeerStatus,
+    _linux_dead_peer,
+    peer_status,
+    set_dead_peer_timeout,
+    tcp_info,
+)
 from flask_rawsocket.sockinfo._linux import OPTIONS
 from flask_rawsocket.sockinfo._linux_numbers import NUMBERS
 from flask_rawsocket.sockinfo._options import OptionSet, Place
@@ -138,29 +147,103 @@ def test_incoming_cpu_is_a_cpu(options):
         ("pacing_rate", 2**64),
         ("priority", 2**31),
         ("send_buffer", -1),
+        ("keepalive_idle", 0),
+        ("keepalive_idle", 32768),
+        ("keepalive_interval", 32767.5),
+        ("keepalive_count", 0),
+        ("keepalive_count", 128),
     ],
 )
 def test_a_number_that_does_not_fit(options, name, value):
-    """A value that the kernel would misread is a ValueError, and nothing is set."""
+    """A value that the kernel would refuse or misread is a ValueError, and nothing is set."""
     ours, _ = options
     before = getattr(ours, name)
-    with pytest.raises(ValueError, match="not"):
+    with pytest.raises(ValueError, match=rf"options\.{name}: .* not"):
         setattr(ours, name, value)
     assert getattr(ours, name) == before
 
 
-def test_a_bad_value_of_a_known_option(options):
-    """What the kernel refuses for its value stays the OSError that it was."""
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("keepalive_idle", 32767.0), ("keepalive_interval", 32767.0), ("keepalive_count", 127)],
+)
+def test_the_largest_that_fits(options, name, value):
+    """The bounds are the kernel's own: it takes the last number before them."""
     ours, _ = options
+    setattr(ours, name, value)
+    assert getattr(ours, name) == value
+
+
+NEVER_NONE = [name for name, place in OPTIONS.items() if place.none is None]
+
+
+def test_some_options_can_be_unset():
+    """The others go back to "not set" by None."""
+    assert set(OPTIONS) - set(NEVER_NONE) == {
+        *("user_timeout", "notsent_lowat", "pacing_rate", "incoming_cpu"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, None) for name in NEVER_NONE),
+        *((name, "3") for name in NAMES),
+        ("pacing_rate", 1e6),
+        ("notsent_lowat", 16384.0),
+        ("priority", 3.0),
+        ("nodelay", 1.0),
+    ],
+)
+def test_no_number(options, name, value):
+    """What is no number, or no whole one, is a TypeError that names the option."""
+    ours, _ = options
+    before = getattr(ours, name)
+    with pytest.raises(TypeError, match=rf"options\.{name}"):
+        setattr(ours, name, value)
+    assert getattr(ours, name) == before
+
+
+def test_none_where_a_type_admits_it_and_the_system_does_not(pair):
+    """An option that can be unset here, and not on some other system, says so there."""
+    server, _ = pair("tcp4")
+
+    class Elsewhere(OptionSet):
+        _table: ClassVar = {"pacing_rate": Place(0, 0)}
+
+    with pytest.raises(TypeError, match=r"options\.pacing_rate cannot be None"):
+        Elsewhere(lambda: server).pacing_rate = None
+
+
+def test_whatever_counts_as_a_whole_number(options):
+    """Not only ``int``: what Python itself takes as an index."""
+
+    class Five:
+        def __index__(self):
+            return 5
+
+    ours, _ = options
+    ours.priority, ours.nodelay = Five(), Five()
+    assert (ours.priority, ours.nodelay) == (5, True)
+
+
+def test_a_bad_value_of_a_known_option(pair):
+    """What a kernel refuses for reasons that are not known here stays the OSError that it was."""
+    server, _ = pair("tcp4")
+
+    class Strange(OptionSet):
+        _table: ClassVar = {"keepalive_count": OPTIONS["keepalive_count"]._replace(largest=None)}
+
     with pytest.raises(OSError, match="Invalid argument"):
-        ours.keepalive_count = 1000
+        Strange(lambda: server).keepalive_count = 1000
 
 
 def test_a_tiny_timeout_is_not_none(options):
     """Times are rounded up: half a millisecond does not become "no timeout"."""
     ours, _ = options
-    ours.user_timeout = 0.0001
-    assert ours.user_timeout == 0.001
+    for tiny in (0.0001, 1e-12):
+        ours.user_timeout = tiny
+        assert ours.user_timeout == 0.001
 
 
 def test_unix(pair):
@@ -206,6 +289,25 @@ def test_repr_and_docs(options):
         assert getattr(Options, name).__doc__
 
 
+def test_the_docs_tell_every_error():
+    """The class that the documentation shows lists what its attributes raise."""
+    errors = ("Unsupported", "Permission", "ConnectionClosed", "ConnectionBroken", "Type", "Value")
+    for error in errors:
+        assert f"    {error}Error: " in Options.__doc__
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("send_buffer", "wmem_max"), ("receive_buffer", "rmem_max")]
+)
+def test_buffers_are_capped_by_the_kernel(options, name, limit):
+    """The other documented trap: what is above the system's limit is cut down, without an error."""
+    ours, _ = options
+    with open(f"/proc/sys/net/core/{limit}") as file:
+        largest = int(file.read())
+    setattr(ours, name, 4 * largest)
+    assert getattr(ours, name) == 2 * largest
+
+
 def test_a_system_without_the_option(pair):
     """An option that the system's table lacks is unsupported, by name and system."""
     server, _ = pair("tcp4")
@@ -234,18 +336,87 @@ def test_dead_peer_timeout(options, seconds, idle, interval):
     assert ours.user_timeout == seconds
     assert (ours.keepalive_idle, ours.keepalive_interval) == (idle, interval)
     assert 1 <= ours.keepalive_count <= 127
-    set_dead_peer_timeout(sock, None)
-    assert ours.keepalive is False
-    assert ours.user_timeout is None
+
+
+DEAD_PEER = ["user_timeout", "keepalive", "keepalive_idle", "keepalive_interval", "keepalive_count"]
+
+
+def all_of(sock):
+    """Give everything that ``set_dead_peer_timeout`` sets."""
+    ours = Options(lambda: sock)
+    return [getattr(ours, name) for name in DEAD_PEER]
+
+
+def test_none_makes_it_like_new(pair):
+    """None leaves nothing behind: all five options are those of a socket that was never touched."""
+    touched, new = pair("tcp4")[0], pair("tcp4")[0]
+    set_dead_peer_timeout(touched, 30)
+    assert all_of(touched) != all_of(new)
+    set_dead_peer_timeout(touched, None)
+    assert all_of(touched) == all_of(new)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, [7200.0, 75.0, 9]),
+        ({"time": "600\n", "intvl": "10\n", "probes": "3\n"}, [600.0, 10.0, 3]),
+        ({"time": "40000\n", "intvl": "0\n", "probes": "255\n"}, [32767.0, 1.0, 127]),
+        ({"time": "", "intvl": "75 75\n"}, [7200.0, 75.0, 9]),
+    ],
+    ids=["no /proc", "the system's", "beyond a socket's bounds", "no numbers"],
+)
+def test_the_defaults_are_the_systems(pair, tmp_path, monkeypatch, files, expected):
+    """They are read from the system; where it does not tell they are the kernel's own."""
+    monkeypatch.setattr(_linux_dead_peer, "_SYSCTL", tmp_path)
+    for name, text in files.items():
+        (tmp_path / f"tcp_keepalive_{name}").write_text(text)
+    server, _ = pair("tcp4")
+    set_dead_peer_timeout(server, None)
+    assert all_of(server) == [None, False, *expected]
+
+
+def test_a_reader_that_pauses_is_given_up_too(pair):
+    """The documented trap: the client's kernel answers the probes, and is reset all the same."""
+    server, client = pair("tcp4")
+    set_dead_peer_timeout(server, 0.5)
+    server.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        while True:
+            server.send(b"x" * 65536)
+    wait_for(lambda: peer_status(server) is PeerStatus.RESET, "the reset")
+    with pytest.raises(TimeoutError):
+        server.recv(1)
+    client.settimeout(10)
+    with pytest.raises(ConnectionResetError):
+        while client.recv(65536):
+            pass
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 2**31, 2147483.6475])
+def test_dead_peer_timeout_refuses_a_time(pair, seconds):
+    """A time that makes no sense, or is too long once it is rounded up, is a ValueError."""
+    server, _ = pair("tcp4")
+    before = all_of(server)
+    with pytest.raises(ValueError, match="set_dead_peer_timeout"):
+        set_dead_peer_timeout(server, seconds)
+    assert all_of(server) == before
+
+
+def test_the_longest_dead_peer_timeout(pair):
+    """As long as a C ``int`` counts milliseconds."""
+    server, _ = pair("tcp4")
+    set_dead_peer_timeout(server, 2147483.647)
+    assert Options(lambda: server).user_timeout == 2147483.647
 
 
 def test_dead_peer_timeout_refuses(pair):
-    """A time that makes no sense, a UNIX socket and a closed one are refused."""
+    """What is no number, a UNIX socket and a closed one are refused."""
     server, _ = pair("tcp4")
-    with pytest.raises(ValueError, match="set_dead_peer_timeout"):
-        set_dead_peer_timeout(server, 0)
+    with pytest.raises(TypeError, match="set_dead_peer_timeout"):
+        set_dead_peer_timeout(server, "3")
     unix, _ = pair("unix")
-    with pytest.raises(UnsupportedError, match="set_dead_peer_timeout"):
+    with pytest.raises(UnsupportedError, match=r"set_dead_peer_timeout .* AF_UNIX"):
         set_dead_peer_timeout(unix, 5)
     assert Options(lambda: unix).keepalive is False
     server.close()
