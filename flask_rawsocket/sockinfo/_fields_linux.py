@@ -56,7 +56,9 @@ class LinuxFields:
         "s", "since we last sent data; grows in steps of the kernel's clock", since=_FIRST
     )
     last_ack_sent = Field[float]("s", "never filled by any kernel: always 0.0", since=_FIRST)
-    last_data_recv = Field[float]("s", "since data last arrived", since=_FIRST)
+    last_data_recv = Field[float](
+        "s", "since data last arrived; on the BSDs since any segment did", since=_FIRST
+    )
     last_ack_recv = Field[float]("s", "since an acknowledgement last arrived", since=_FIRST)
     pmtu = Field[int]("bytes", "the path MTU in use", since=_FIRST)
     rcv_ssthresh = Field[int]("bytes", "the largest window that we may offer now", since=_FIRST)
@@ -82,12 +84,16 @@ class LinuxFields:
         "bytes/s", "the upper bound set with options.pacing_rate; None: unset", since="3.15"
     )
     bytes_acked = Field[int](
-        "bytes", "acknowledged by the peer; a SYN and a FIN of ours count 1 each", since="4.1"
+        "bytes",
+        "acknowledged by the peer; our FIN counts 1, and our SYN if we opened the connection",
+        since="4.1",
     )
     bytes_received = Field[int]("bytes", "arrived in order; the peer's FIN counts 1", since="4.1")
     segs_out = Field[int]("segments", "sent, retransmissions and empty ones included", since="4.2")
     segs_in = Field[int]("segments", "arrived, empty ones included", since="4.2")
-    notsent_bytes = Field[int]("bytes", "written by us and not sent yet", since="4.6")
+    notsent_bytes = Field[int](
+        "bytes", "written by us and not sent yet; after a reset: thrown away unsent", since="4.6"
+    )
     min_rtt = Field[float](
         "s", "the smallest round-trip time of late; None without a sample", since="4.6"
     )
@@ -100,7 +106,9 @@ class LinuxFields:
     delivered = Field[int](
         "segments", "delivered to the peer, retransmissions included", since="4.18"
     )
-    delivered_ce = Field[int]("segments", "of delivered: reported as ECN-marked", since="4.18")
+    delivered_ce = Field[int](
+        "segments", "of delivered: reported as ECN-marked; FreeBSD since 14", since="4.18"
+    )
     bytes_sent = Field[int]("bytes", "data sent, retransmissions included", since="4.19")
     bytes_retrans = Field[int]("bytes", "data retransmitted", since="4.19")
     dsack_dups = Field[int]("count", "duplicates that the peer reported by DSACK", since="4.19")
@@ -112,7 +120,7 @@ class LinuxFields:
     total_rto = Field[int]("count", "retransmission timeouts in all", since="6.7")
     total_rto_recoveries = Field[int]("count", "recoveries after such timeouts", since="6.7")
     total_rto_time = Field[float]("s", "spent in such recoveries", since="6.7")
-    received_ce = Field[int]("segments", "arrived ECN-marked", since="6.18")
+    received_ce = Field[int]("segments", "arrived ECN-marked; FreeBSD since 14", since="6.18")
     delivered_e1_bytes = Field[int]("bytes", "the peer got as ECT(1)", since="6.18")
     delivered_e0_bytes = Field[int]("bytes", "the peer got as ECT(0)", since="6.18")
     delivered_ce_bytes = Field[int]("bytes", "the peer got as CE", since="6.18")

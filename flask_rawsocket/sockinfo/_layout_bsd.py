@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from flask_rawsocket.sockinfo._enums import TCPOptions, TCPState
-from flask_rawsocket.sockinfo._layout import MICRO, Item, Layout, bits, none_if
+from flask_rawsocket.sockinfo._layout import MICRO, Item, Layout, bits
 
 __all__ = ["FREEBSD", "FREEBSD_14", "NETBSD", "OPENBSD", "layout_of"]
 
@@ -62,7 +62,12 @@ _TO_ZEROWIN = {
     "rcv_ooopack": Item(124, "I"),
     "snd_zerowin": Item(128, "I"),
 }
-#: The structure was always padded to its size of today, so these read 0 on an older release.
+#: New members took the place of padding: the answer has 236 bytes on FreeBSD 13, and on 14 no more
+#: than the alignment adds, so that the length does not tell where they read 0.
+#:
+#: Not here: ``tcpi_rttmin`` at 196, which makes the answer 256 bytes long (FreeBSD 15). It is a
+#: plain copy of ``t_rttlow``, and that is in ticks or milliseconds with the default TCP stack, in
+#: microseconds with RACK (``tcp_input.c``, ``tcp_stacks/rack.c``): the answer has no unit.
 _FROM_14 = {
     "delivered_ce": Item(132, "I"),
     "received_ce": Item(136, "I"),
@@ -73,7 +78,6 @@ _FROM_14 = {
     "rcv_numsacks": Item(184, "I"),
     "rcv_adv": Item(188, "I"),
     "dupacks": Item(192, "I"),
-    "min_rtt": Item(196, "I", none_if(0, MICRO)),
 }
 _NEVER_BEFORE_14 = {name: item._replace(needs=sys.maxsize) for name, item in _FROM_14.items()}
 
@@ -99,7 +103,7 @@ def layout_of(system: str, release: str) -> Layout:
     Args:
         system: as in ``os.uname().sysname``; one that is not known is taken for a FreeBSD.
         release: as in ``os.uname().release``: a FreeBSD before 14 has no ECN, tail-loss-probe and
-            later fields (the release is from memory), and the length does not show it.
+            later fields, and the length does not show it.
     """
     if system == "NetBSD":
         return NETBSD

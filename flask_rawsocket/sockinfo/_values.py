@@ -13,7 +13,8 @@ class Queues:
     """How much lies in the socket's queues, in bytes.
 
     Over TLS these are bytes of ciphertext, and what OpenSSL has already decrypted is in neither
-    (``SSLSocket.pending()`` knows it). None stands for what the system does not tell.
+    (``SSLSocket.pending()`` knows it). None stands for what the system does not tell. After a reset
+    Linux goes on telling ``send`` and ``unsent``: that is what was thrown away.
     """
 
     receive: int

@@ -80,6 +80,22 @@ def test_unix_has_no_tcp(pair, name):
         GETTERS[name](server)
 
 
+@pytest.mark.parametrize("name", ["tcp_info", "congestion", "congestion_info", "save_syn", "saved_syn"])
+def test_what_unix_has_not_names_the_family(pair, name):
+    """The error says of which kind the socket is; the system's own text is its cause."""
+    server, _ = pair("unix")
+    with pytest.raises(UnsupportedError, match="on an AF_UNIX socket") as caught:
+        GETTERS[name](server)
+    assert caught.value.__cause__.errno == errno.EOPNOTSUPP
+
+
+def test_an_old_kernel_is_not_a_wrong_family(recorded):
+    """Of a TCP socket the error tells what the system said."""
+    refused = OSError(errno.ENOPROTOOPT, "Protocol not available")
+    with pytest.raises(UnsupportedError, match="this socket: Protocol not available"):
+        sockinfo.tcp_info(recorded({(6, 11): refused}))
+
+
 @pytest.mark.parametrize("kind", TCP)
 def test_every_tcp_family(pair, kind):
     """IPv4, IPv6 and v4-mapped connections answer alike."""
@@ -151,6 +167,31 @@ def test_all_bytes_are_accounted_for(pair):
     assert queues(client).receive > 0
 
 
+def test_syn_and_fin_are_counted(pair):
+    """A FIN of ours counts as a byte; a SYN counts on the end that opened the connection."""
+    server, client = pair("tcp4")
+    assert (tcp_info(server).bytes_acked, tcp_info(client).bytes_acked) == (0, 1)
+    server.sendall(b"12345")
+    wait_for(lambda: tcp_info(server).bytes_acked == 5)
+    server.shutdown(socket.SHUT_WR)
+    wait_for(lambda: tcp_info(server).bytes_acked == 6)
+    assert tcp_info(client).bytes_received == 6
+
+
+def test_after_a_reset_the_queues_tell_what_was_lost(pair):
+    """What was thrown away is still counted, though nothing of it can be sent any more."""
+    server, client = pair("tcp4")
+    server.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        while True:
+            server.send(b"x" * 65536)
+    sockinfo.abort(client)
+    client.close()
+    wait_for(lambda: tcp_info(server).state == "CLOSE")
+    found = queues(server)
+    assert found.send >= found.unsent == tcp_info(server).notsent_bytes > 0
+
+
 def test_tcp_info_after_a_reset(pair):
     """A connection that was reset still answers, in state CLOSE."""
     server, client = pair("tcp4")
@@ -160,13 +201,21 @@ def test_tcp_info_after_a_reset(pair):
 
 
 def test_set_congestion(pair):
-    """An available algorithm is set; an unknown one is unsupported, by name."""
+    """An available algorithm is set, and tells nothing of itself if it is Reno."""
     server, _ = pair("tcp4")
     set_congestion(server, "reno")
     assert congestion(server) == "reno"
     assert congestion_info(server) is None
-    with pytest.raises(UnsupportedError, match="no-such"):
-        set_congestion(server, "no-such")
+
+
+@pytest.mark.parametrize("name", ["no-such", "", "a" * 50])
+def test_no_such_congestion(pair, name):
+    """An unknown algorithm is unsupported, by name."""
+    server, _ = pair("tcp4")
+    before = congestion(server)
+    with pytest.raises(UnsupportedError, match=f"congestion '{name}': this kernel has no such"):
+        set_congestion(server, name)
+    assert congestion(server) == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a privilege up")
@@ -208,6 +257,11 @@ DCTCP = struct.pack("=2H3I", 1, 0, 1024, 10, 20)
         ),
         ("vegas", b"", None),
         ("dctcp", DCTCP, DCTCPInfo(enabled=True, ce_state=0, alpha=1024, ab_ecn=10, ab_tot=20)),
+        (
+            "dctcp-reno",
+            bytes(16),
+            DCTCPInfo(enabled=False, ce_state=0, alpha=0, ab_ecn=0, ab_tot=0),
+        ),
         ("dctcp", b"", None),
         ("cubic", b"", None),
         ("unheard-of", VEGAS, None),
@@ -248,6 +302,21 @@ def test_no_original_destination(pair, kind):
         assert "original_destination" in str(exc)  # noqa: PT017 - either answer is right
     else:
         assert (host, port) == (server.getsockname()[0].removeprefix("::ffff:"), port)
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (errno.ENOENT, "netfilter tracks no such connection"),
+        (errno.ENOPROTOOPT, "connection tracking is not loaded"),
+        (errno.EINVAL, "not supported on this socket"),
+    ],
+)
+def test_why_there_is_no_original_destination(recorded, number, why):
+    """The error says what is missing, instead of "No such file or directory"."""
+    sock = recorded({(0, 80): OSError(number, os.strerror(number))})
+    with pytest.raises(UnsupportedError, match=why):
+        original_destination(sock)
 
 
 def test_original_destination_is_decoded(recorded):
