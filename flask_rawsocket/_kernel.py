@@ -63,6 +63,11 @@ class KernelFacts:
         """The name of the congestion control algorithm, get and set (tcp(7), ``TCP_CONGESTION``).
 
         Setting one that ``tcp_allowed_congestion_control`` does not list takes a privilege.
+
+        Raises:
+            UnsupportedError: this is no TCP connection, or the kernel has no such algorithm.
+            PermissionError: the privilege is missing.
+            ConnectionClosedError: the connection has been closed.
         """
         return sockinfo.congestion(self.sock)
 
@@ -101,7 +106,13 @@ class KernelFacts:
         return sockinfo.tls_info(self.sock)
 
     def queues(self) -> Queues:
-        """Ask how many bytes wait to be read, to be acknowledged and to be sent."""
+        """Ask how many bytes wait to be read, to be acknowledged and to be sent.
+
+        After a reset the last two tell what was thrown away (Linux).
+
+        Raises:
+            ConnectionClosedError: the connection has been closed.
+        """
         return sockinfo.queues(self.sock)
 
     @property
@@ -115,8 +126,21 @@ class KernelFacts:
         Sets keepalive and the user timeout together: the first does not work while data is
         unacknowledged, the second does not while there is none (tcp(7)).
 
+        **A client that is alive is reset as well** if it reads nothing for so long while something
+        waits to be sent to it: Linux counts the time of a closed window, even while the client's
+        kernel answers every probe of it (tcp(7), ``TCP_USER_TIMEOUT``). Choose a time longer than
+        any pause of a reader: a paused video, a consumer that is busy.
+
         Args:
-            seconds: for how long a peer may be silent; None goes back to the system's defaults.
+            seconds: for how long a peer may be silent. None turns keepalive off and goes back to
+                the system's own times and number of probes; on other systems than Linux keepalive's
+                times and number stay as they were set.
+
+        Raises:
+            TypeError: the time is not a number.
+            ValueError: the time is not positive, or longer than 24 days.
+            UnsupportedError: this is no TCP connection, or the system has no such timeout.
+            ConnectionClosedError: the connection has been closed.
         """
         sockinfo.set_dead_peer_timeout(self.sock, seconds)
 
@@ -126,7 +150,13 @@ class KernelFacts:
         return sockinfo.cookie(self.sock)
 
     def original_destination(self) -> tuple[str, int]:
-        """Ask where the client connected to before NAT sent it here (``SO_ORIGINAL_DST``)."""
+        """Ask where the client connected to before NAT sent it here (``SO_ORIGINAL_DST``).
+
+        Raises:
+            UnsupportedError: this is no IP connection, or netfilter tracks no such connection, or
+                its connection tracking is not loaded.
+            ConnectionClosedError: the connection has been closed.
+        """
         return sockinfo.original_destination(self.sock)
 
     def saved_syn(self) -> bytes | None:
