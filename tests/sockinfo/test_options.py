@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -302,10 +303,12 @@ def test_the_docs_tell_every_error():
 def test_buffers_are_capped_by_the_kernel(options, name, limit):
     """The other documented trap: what is above the system's limit is cut down, without an error."""
     ours, _ = options
-    with open(f"/proc/sys/net/core/{limit}") as file:
-        largest = int(file.read())
-    setattr(ours, name, 4 * largest)
-    assert getattr(ours, name) == 2 * largest
+    try:
+        largest = int(Path("/proc/sys/net/core", limit).read_text())
+    except FileNotFoundError:  # older kernels show it in the first network namespace only
+        pytest.skip("this network namespace does not tell its limit")
+    setattr(ours, name, 2**31 - 1)
+    assert getattr(ours, name) == 2 * min(largest, 2**30 - 1)
 
 
 def test_a_system_without_the_option(pair):
