@@ -25,6 +25,9 @@ from pathlib import Path
 import pytest
 from servers import PATIENCE, free_port, wait_for
 
+import flask_rawsocket
+from flask_rawsocket import sockinfo
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -42,6 +45,18 @@ UNSTABLE = (
     (re.compile(r"@\d+\."), "@PID."),
     (re.compile(r" {2,}"), "  "),
 )
+
+READY = """
+from pathlib import Path
+
+# Where there is no --config, gunicorn reads this file.
+if Path("gunicorn.conf.py").exists():
+    exec(Path("gunicorn.conf.py").read_text())
+
+
+def post_worker_init(worker):
+    worker.log.info("is ready")
+"""
 
 
 def blocks(page):
@@ -77,7 +92,7 @@ class Page:
         # gunicorn listens before its worker has loaded the application, whose settings may concern
         # the listener; this is said when it has.
         self.ready = folder / "ready.conf.py"
-        self.ready.write_text("def post_worker_init(worker):\n    worker.log.info('is ready')\n")
+        self.ready.write_text(READY)
 
     @property
     def environ(self):
@@ -244,6 +259,29 @@ def test_links_to_files(path):
     """A link to a file of the checkout leads to one."""
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("module", [flask_rawsocket, sockinfo], ids=lambda each: each.__name__)
+def test_public_names(module):
+    """The API's page has every public name."""
+    page = (ROOT / "docs" / "api.md").read_text()
+    listed = set(re.findall(r"^\.\. (?:auto)?\w+:: ([\w.]+)", page, re.MULTILINE))
+    names = set(module.__all__) - {"sockinfo"}  # a module, which has a section
+    assert names - {each.rpartition(".")[2] for each in listed} == set()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_no_private_names(path):
+    """No page tells anybody to use a private name."""
+    assert re.findall(r"flask_rawsocket(?:\.\w+)*\._\w+", path.read_text()) == []
+
+
+def test_extras():
+    """The extras that are for users are on the page that says how to install."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = set(project["optional-dependencies"]) - {"test", "bench", "docs", "dev"}
+    page = (ROOT / "docs" / "quickstart.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == extras
 
 
 @pytest.mark.parametrize(
