@@ -113,8 +113,9 @@ def _ss_command(
     congestion window in segments, the segments that were sent again: what the system does not
     tell, such as the last three over UNIX, is a dash.
 
-    On a terminal the table is coloured if Rich is installed (the extra `cli`). Anywhere else it
-    is plain text: a head and the rows.
+    On a terminal the table is coloured if Rich is installed (the extra `cli`); where it is too
+    wide the keys are shortened, and watched it has as many rows as fit. Anywhere else it is plain
+    text: a head and the rows.
     """
     endpoint = _ss.Endpoint(url, unix_socket=unix_socket, insecure=insecure)
 
