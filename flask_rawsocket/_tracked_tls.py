@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from . import sockinfo
 from ._state import CloseReason
-from ._tracked_socket import Tracked, TrackedSocket
+from ._tracked import Tracked
+from ._tracked_socket import TrackedSocket
 
 if TYPE_CHECKING:
     import socket

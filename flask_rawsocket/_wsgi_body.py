@@ -1,48 +1,93 @@
-"""The bodies of a request and of its response, as the development server watches them."""
+"""The bodies of a request and of its response, as the development server reads and watches them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from werkzeug.serving import DechunkedInput
 from werkzeug.wsgi import LimitedStream
 
 from ._lazy_body import close
 from ._state import CloseReason
-from .errors import InvalidStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    import socket
+    from collections.abc import Callable, Iterable, Iterator
 
     from .connection import Connection
-    from .serving import WSGIRequestHandler
 
-__all__ = ["RequestBody", "RequestFile", "WatchedBody"]
+__all__ = ["ChunkedBody", "RequestBody", "RequestFile", "WatchedBody"]
+
+_CHUNK: Final = 65536
 
 
 class RequestFile:
-    """The file that the request's body is read from.
+    """The file that requests are read from.
 
-    It answers ``100 Continue`` before it is read for the first time, and refuses to be read once
-    the connection has been taken over.
+    Unlike one of ``socket.makefile`` it loses nothing in a read that fails, past a deadline for
+    instance, and can be read again; and what it has read ahead can be taken.
+
+    Args:
+        sock: where to read.
+        before_read: called before every read.
     """
 
-    def __init__(self, handler: WSGIRequestHandler) -> None:
-        self._handler = handler
-        self.file = handler.rfile
+    def __init__(self, sock: socket.socket, before_read: Callable[[], object]) -> None:
+        self._sock = sock
+        self._before_read = before_read
+        self._buffer = bytearray()
+        self.reading = False
+        """Whether a thread is reading from the socket now."""
+        self.closed = False
 
-    def __getattr__(self, name: str) -> Any:
-        handler = self._handler
-        if name in {"close", "closed"}:
-            return getattr(self.file, name)
-        if handler.taken:
-            raise InvalidStateError("the connection has been taken over: read from its stream")
-        if handler._waits_for_body:
-            handler._waits_for_body = False
-            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return getattr(self.file, name)
+    def read(self, size: int = -1) -> bytes:
+        """Read `size` bytes, or fewer at the end of the stream; without a size all of it."""
+        self._before_read()
+        while (size < 0 or len(self._buffer) < size) and self._more():
+            pass
+        return self._take(size if size >= 0 else len(self._buffer))
 
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readline, b"")
+    def readinto(self, buffer: Any) -> int:
+        """Read what there is into `buffer`, and wait only where there is nothing."""
+        self._before_read()
+        if not self._buffer:
+            self._more()
+        data = self._take(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readline(self, limit: int = -1) -> bytes:
+        """Read to the end of a line, but at most `limit` bytes."""
+        self._before_read()
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched) + 1) == 0:
+            searched = len(self._buffer)
+            if 0 <= limit <= searched or not self._more():
+                end = searched
+                break
+        return self._take(end if limit < 0 else min(end, limit))
+
+    def take(self) -> bytes:
+        """Give what was read ahead; it is not here any more."""
+        return self._take(len(self._buffer))
+
+    def close(self) -> None:
+        """Read no more; the socket stays open."""
+        self.closed = True
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+    def _more(self) -> bool:
+        self.reading = True
+        try:
+            data = self._sock.recv(_CHUNK)
+        finally:
+            self.reading = False
+        self._buffer += data
+        return bool(data)
 
 
 class RequestBody(LimitedStream):
@@ -52,6 +97,23 @@ class RequestBody(LimitedStream):
         if isinstance(error, TimeoutError):
             raise error
         return super().on_disconnect(error)
+
+
+class ChunkedBody(DechunkedInput):
+    """A chunked body, which knows whether it has been read in part."""
+
+    _begun = _ended = False
+
+    @property
+    def is_amid(self) -> bool:
+        """Whether a part of it has been read, and a part has not."""
+        return self._begun and not self._ended
+
+    def readinto(self, buf: Any) -> int:
+        self._begun = True
+        count = super().readinto(buf)
+        self._ended = count < len(buf)
+        return count
 
 
 class WatchedBody:

@@ -208,13 +208,22 @@ class Connection(KernelFacts):
     def is_disconnected(self) -> bool:
         """Tell whether the peer has closed, half-closed or reset the connection.
 
+        To the kernel a ``shutdown(SHUT_RD)`` of our own looks the same, and `abort` makes one.
+
         Raises:
             ConnectionClosedError: it has been closed on our side.
         """
-        return self.peer_status() is not sockinfo.PeerStatus.OPEN
+        try:
+            status = self.peer_status()
+        except ConnectionClosedError:
+            # A hijack moves the descriptor to another socket: it may have been at it.
+            status = self.peer_status()
+        return status is not sockinfo.PeerStatus.OPEN
 
     def wait_disconnected(self, timeout: float | None = None) -> bool:
         """Wait until the peer is gone, and tell whether it is.
+
+        The end of the request does not end the waiting.
 
         Args:
             timeout: for how long at most, in seconds; None for as long as it takes.
@@ -222,20 +231,28 @@ class Connection(KernelFacts):
         Raises:
             ConnectionClosedError: it has been closed on our side, now or meanwhile.
             UnsupportedError: the server is not one of this package's.
+            RawSocketError: the system can watch no more connections; ``__cause__`` says why.
         """
-        gone = threading.Event()
-        cancel = self._owner.watch(self, gone.set)
-        try:
-            gone.wait(timeout)
-        finally:
-            cancel()
-        return self.is_disconnected()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            told = threading.Event()
+            cancel = self._owner.watch(self, told)
+            try:
+                told.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            finally:
+                cancel()
+            if self.is_disconnected():
+                return True
+            if not told.is_set():
+                return False
+            # It is watched no more: its request has ended.  If it was closed, the next turn raises.
 
     def on_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call `callback` once, from another thread, when the peer is gone.
+        """Call `callback` once, from a thread of its own, when the peer is gone.
 
         It is forgotten at the end of the request; on a connection that was taken over, when that
-        is closed.  What it raises is logged.
+        is closed.  Once forgotten or taken back it is not begun any more.  What it raises is
+        logged.  What `is_disconnected` says of our own ``shutdown`` holds here too.
 
         Args:
             callback: a function without arguments; called at once if the peer is gone already.
@@ -246,6 +263,7 @@ class Connection(KernelFacts):
         Raises:
             ConnectionClosedError: it has been closed on our side.
             UnsupportedError: the server is not one of this package's.
+            RawSocketError: the system can watch no more connections; ``__cause__`` says why.
         """
         return self._owner.watch(self, callback)
 

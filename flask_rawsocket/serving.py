@@ -10,6 +10,7 @@ not see it in its map.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import inspect
 import socket
@@ -17,24 +18,22 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import werkzeug.serving
-from werkzeug.sansio.utils import get_content_length
 from werkzeug.serving import is_running_from_reloader
 
 from . import _environ
-from ._lazy_body import begin, close
 from ._listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from ._state import CloseReason, ConnState
-from ._tracked_socket import HeaderTimeoutError, TrackedSocket
+from ._tracked import HeaderTimeoutError
+from ._tracked_socket import TrackedSocket
 from ._tracked_tls import track_tls
-from ._wsgi_body import RequestBody, RequestFile, WatchedBody
-from .errors import InvalidStateError
+from ._wsgi_handler import WSGIRequestHandler
 from .tracker import process_tracker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from .connection import Connection
+    from .tracker import ConnectionTracker
 
 __all__ = [
     "BaseWSGIServer",
@@ -47,141 +46,6 @@ __all__ = [
 ]
 
 
-class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
-    """Werkzeug's handler, which puts the connection into the environ."""
-
-    taken = False
-    """Whether the view has taken the connection over."""
-
-    _started = False
-    """Whether the application has begun its response."""
-
-    _waits_for_body = False
-    """Whether the client waits to be told that it may send its body."""
-
-    @property
-    def tracked(self) -> Connection | None:
-        """The connection that is being handled; None where `connection` is not a tracked socket."""
-        return getattr(self.connection, "connection", None)
-
-    def handle(self) -> None:
-        """Handle a request; answer 408 to a head that comes too slowly (RFC 9110, 15.5.9)."""
-        try:
-            super().handle()
-        except HeaderTimeoutError as exc:
-            connection = self.tracked
-            if connection is not None and connection.state is ConnState.ACTIVE:
-                self.requestline, self.request_version, self.command = "", "HTTP/1.1", ""
-                with contextlib.suppress(OSError):
-                    self.send_error(408, explain=str(exc))
-
-    def handle_expect_100(self) -> bool:
-        """Answer ``Expect: 100-continue`` only when the application reads the body.
-
-        A view that hijacks wants no answer sent.
-        """
-        self._waits_for_body = True
-        return True
-
-    def run_wsgi(self) -> None:
-        """Run the application, which reads the request's body through a file of ours."""
-        if self.tracked is None:
-            super().run_wsgi()
-            return
-        # Werkzeug would answer it at once; http.server has asked us about it before.
-        self._waits_for_body |= self.headers.get("Expect", "").strip().lower() == "100-continue"
-        del self.headers["Expect"]
-        self.rfile: Any = RequestFile(self)
-        try:
-            super().run_wsgi()
-        finally:
-            connection = self.tracked
-            if connection is not None:
-                connection._exchange = None
-                self.connection.request_ended()
-
-    def make_environ(self) -> WSGIEnvironment:
-        """Give Werkzeug's environ with the connection in it."""
-        connection = self.tracked
-        if connection is not None:
-            self.connection.head_complete()
-            connection._ending = CloseReason.ERROR
-            connection._exchange = self
-        environ = super().make_environ()
-        if connection is not None:
-            _environ.put(environ, connection)
-            if "wsgi.input_terminated" not in environ:
-                length = get_content_length(
-                    environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")
-                )
-                environ["wsgi.input"] = RequestBody(self.rfile, length or 0)
-                environ["wsgi.input_terminated"] = True
-        if self._waits_for_body:
-            environ["HTTP_EXPECT"] = "100-continue"
-        return environ
-
-    def answer(
-        self, app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        """Call the application, and watch what becomes of the connection.
-
-        Raises:
-            ConnectionAbortedError: it was taken over; Werkzeug stops there, and sends nothing.
-        """
-
-        def starting(*args: Any) -> Any:
-            self._started = True
-            return start_response(*args)
-
-        connection: Any = _environ.get(environ)
-        try:
-            body = app(environ, starting)
-            if not (self._started or self.taken):
-                body = begin(body)
-        except Exception as exc:
-            if not self.taken:
-                raise
-            self.log_error("A view failed that had taken its connection over: %r", exc)
-            body = ()
-        if not self.taken:
-            return WatchedBody(body, connection)
-        close(body)
-        raise ConnectionAbortedError("the connection was taken over")
-
-    def connection_dropped(
-        self, error: BaseException, environ: WSGIEnvironment | None = None
-    ) -> None:
-        """Note that the client has ended the connection, or a view has taken it."""
-        connection = self.tracked
-        if self.taken:
-            self.close_connection = True
-            self.log_request(101)
-            ignore_server = getattr(self.connection, "ignore_server", None)
-            if ignore_server is not None:  # TLS: the socket could not move
-                ignore_server()
-        elif connection is not None:
-            connection._ending = CloseReason.CLIENT
-        super().connection_dropped(error, environ)
-
-    # What a Connection asks of the request in hand (`connection.Exchange`)
-
-    def force_close(self) -> None:
-        """Do nothing: this server closes after every response."""
-
-    def refusal(self) -> Exception | None:
-        """Give the reason why the connection cannot be let go of now, or None."""
-        if self.taken or self._started:
-            return InvalidStateError("the response has begun: hijack the connection before")
-        return None
-
-    def release(self) -> bytes:
-        """Let go of the connection, and give what was read ahead from it."""
-        self.taken = True
-        with self.connection.reading_nothing():
-            leading: bytes = self.rfile.file.peek()
-        return leading
-
-
 def _tracking(
     handler: type[werkzeug.serving.WSGIRequestHandler] | None,
 ) -> type[werkzeug.serving.WSGIRequestHandler]:
@@ -191,6 +55,12 @@ def _tracking(
     if issubclass(handler, WSGIRequestHandler):
         return handler
     return type(handler.__name__, (handler, WSGIRequestHandler), {"__module__": handler.__module__})
+
+
+def _end_with_process(tracker: ConnectionTracker) -> None:
+    """The process ends, and its threads with it: tell the hooks of what is still open."""
+    for connection in tracker.connections.values():
+        tracker.closed(connection, CloseReason.SHUTDOWN)
 
 
 class _Watched:
@@ -256,7 +126,9 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Serve until `shutdown` is called."""
-        self._served = True
+        if not self._served:
+            self._served = True
+            atexit.register(_end_with_process, self.tracker)
         super().serve_forever(poll_interval)
 
     def finish_request(self, request: Any, client_address: Any) -> None:

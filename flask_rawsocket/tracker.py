@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ._address import SocketAddress
     from ._event_loop import EventLoop
     from ._hooks import Hooks
-    from ._owner import Exchange, StreamHandler
+    from ._owner import Exchange, StreamHandler, Told
 
 __all__ = ["ConnectionTracker", "Settings", "guess_reason", "process_tracker"]
 
@@ -238,12 +238,14 @@ class ConnectionTracker:
             raise refusal
         return exchange
 
-    def watch(self, connection: Connection, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call `callback` once `connection`'s peer is gone; give what takes that back."""
+    def watch(self, connection: Connection, told: Told) -> Callable[[], None]:
+        """Tell `told` once `connection`'s peer is gone; give what takes that back."""
         if _is_closed(connection):
             raise ConnectionClosedError(f"{connection!r} has been closed")
+        cancel = self._watcher.watch(connection, told)
+        # We say so after there is an entry, `_unwatch` unsays it before it takes the entry out: so
+        # none is left of which a close does not hear.
         connection._watched = True
-        cancel = self._watcher.watch(connection, callback)
         if _is_closed(connection):  # meanwhile, by another thread
             self._unwatch(connection)
             raise ConnectionClosedError(f"{connection!r} has been closed")

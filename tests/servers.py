@@ -320,6 +320,7 @@ def running(name, transport, folder, certificate, *options, env=(), app="contrac
     server = RunningServer(name, transport, address, process, record, log)
     try:
         wait_for(lambda: _answers(server), "the server to answer")
+        wait_for(lambda: all(each[-1] == "C" for each in server.sequences()), "quiet")
         yield server
     finally:
         server.stop()

@@ -14,7 +14,8 @@ from servers import client_context, wait_for
 
 from flask_rawsocket import CloseReason, ConnState
 from flask_rawsocket._listener import Listener
-from flask_rawsocket._tracked_socket import HeaderTimeoutError, TrackedSocket
+from flask_rawsocket._tracked import HeaderTimeoutError
+from flask_rawsocket._tracked_socket import TrackedSocket
 from flask_rawsocket._tracked_tls import TrackedSSLSocket, track_tls
 
 
@@ -317,21 +318,6 @@ class TestTLS:
             context.wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
         )
         assert sock.connection is None
-
-
-def test_nothing_is_read_while_nothing_is_to_be_read(tracker, stack):
-    """Looking at a file's buffer does not read from the socket."""
-    client, sock = dial(stack, tcp_listener(tracker, stack))
-    client.sendall(b"line\nrest")
-    with sock.makefile("rb") as file:
-        assert file.readline() == b"line\n"
-        sock.head_complete()
-        client.sendall(b" in the socket")
-        with sock.reading_nothing():
-            assert file.peek() == b"rest"
-            assert file.read(4) == b"rest"
-            assert file.peek() == b""
-        assert file.read(14) == b" in the socket"
 
 
 def test_an_untracked_tracked_socket():

@@ -19,15 +19,14 @@ import gunicorn
 from gunicorn import http, util
 from gunicorn.workers import base
 
-from .. import _environ
 from .._address import ProxyHeader
-from .._lazy_body import begin
 from .._listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from .._state import CloseReason, ConnState
-from .._tracked_socket import HeaderTimeoutError
+from .._tracked import HeaderTimeoutError
 from .._tracked_tls import track_tls
-from ..tracker import process_tracker
-from ._exchange import Exchange, HTTP2Exchange
+from ..tracker import guess_reason, process_tracker
+from ._application import Application
+from ._exchange import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,8 +53,11 @@ PASSING_ERRORS: Final = frozenset(
 _GRACE_MARGIN: Final = 1.0
 """How long before the arbiter's patience ends ours does, in seconds."""
 
-PEER_GONE: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-"""What reading or writing raises when the peer has left; the last two are TLS's words for it."""
+PEER_SAID_BYE: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""What reading or writing raises when the peer has left, in TLS's words."""
+
+PEER_LOST: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
+"""The system has given the peer up; the first looks like a deadline otherwise."""
 
 ACCEPT_PAUSE: Final = 0.25
 """Seconds for which a worker that is out of descriptors leaves connections in the backlog."""
@@ -136,41 +138,10 @@ class TrackingWorker(base.Worker):
     def load_wsgi(self) -> None:
         """Load the application, and put the connection into the environ that it gets."""
         super().load_wsgi()
-        app: Any = self.wsgi
-
-        def wsgi(environ: Any, start_response: Any) -> Any:
-            connection = environ["gunicorn.socket"]._connection
-            if connection is None:
-                return app(environ, start_response)
-            _environ.put(environ, connection)
-            exchange = connection._exchange or _http2_exchange(connection)
-            exchange.start_response = start_response
-            try:
-                body = app(environ, start_response)
-                if not exchange.begun:
-                    body = begin(body)
-            except Exception as exc:  # noqa: BLE001  raised again, but for what nobody can hear of
-                body = self._view_failed(connection, exc)
-            if exchange.waits_for_body:
-                # Whether the client sends its body after this, nobody can tell.
-                exchange.force_close()
-            return body if not exchange.taken else exchange.drop(body)
-
-        self.wsgi = wsgi
+        self.wsgi: Any = Application(self.wsgi, self.log)
         if self.tracker.settings.save_syn:
             for listener in self.sockets:
                 listener.save_syn()
-
-    def _view_failed(self, connection: Connection, exc: Exception) -> tuple[()]:
-        """Log the failure of a view that had taken its connection over; raise any other's."""
-        exchange: Any = connection._exchange
-        if exchange.taken:
-            self.log.error("A view failed that had taken %r over", connection, exc_info=exc)
-            return ()
-        if isinstance(exc, StopIteration):
-            # How simple-websocket makes gunicorn forget a response; it is no error.
-            connection._ending = None
-        raise exc
 
     def begin_request(self, sock: Any, req: Any) -> Connection | None:
         """The head of `req` has been read from `sock`: note what it says of the connection."""
@@ -195,11 +166,18 @@ class TrackingWorker(base.Worker):
         Raises:
             BrokenPipeError: the write deadline has passed; gunicorn would log what the application
                 asked for as a failure of its own.
+            ConnectionResetError: the system has given the peer up; gunicorn would log that, too.
         """
         if connection is None:
             return
-        if isinstance(exc, PEER_GONE):
+        if isinstance(exc, PEER_SAID_BYE):
             connection._ending = CloseReason.CLIENT
+        elif isinstance(exc, ConnectionError):
+            # A view's own, of another connection, looks the same: ask the kernel about this one.
+            connection._ending = guess_reason(connection)
+        elif exc.errno in PEER_LOST:
+            connection._ending = CloseReason.CLIENT
+            raise ConnectionResetError(errno.ECONNRESET, str(exc)) from exc
         sock: Any = connection._sock
         if isinstance(exc, TimeoutError) and sock is not None and sock._write_deadline:
             self.log.info("%r: %s", connection, exc)
@@ -209,11 +187,26 @@ class TrackingWorker(base.Worker):
         """The response has ended: let go of the request; tell if the connection can be kept."""
         if connection is None:
             return True
-        exchange, connection._exchange = connection._exchange, None
+        exchange = cast("Exchange", connection._exchange)
+        self.tracker.request_ended(connection)
+        if exchange.taken:
+            return False  # its deadlines are its owner's
         sock: Any = connection._sock
         if sock is not None and (sock._read_deadline or sock._write_deadline):
             sock.request_ended()
-        return not (connection._force_close or cast("Exchange", exchange).waits_for_body)
+        return not (connection._force_close or exchange.waits_for_body)
+
+    def view_exited(self, connection: Connection | None, exc: BaseException) -> Exception:
+        """Give what to raise for a view's SystemExit and its like, which end no worker here.
+
+        A pool thread would swallow it, and nobody would hear of it.
+        """
+        exchange: Any = connection and connection._exchange
+        response = getattr(getattr(exchange, "start_response", None), "__self__", None)
+        if response is None or not response.headers_sent:
+            return RuntimeError(f"the view raised {exc!r}")
+        self.log.error("The view raised %r amid its response", exc, exc_info=exc)
+        return StopIteration()  # gunicorn's word for it: close, and answer nothing
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer and log a request that failed, as gunicorn does, whatever the address is.
@@ -238,11 +231,16 @@ class TrackingWorker(base.Worker):
         """Serve until the worker is to stop; then say so, wait for owners, close what is left."""
         try:
             super().run()
+            if self.quitting is not None:
+                self.quit_now()
             self.tell_stopping()
             self.await_owners()
         finally:
             self.tell_stopping(wait=False)
             self.close_connections()
+
+    def quit_now(self) -> None:
+        """Obey the QUIT that was put off."""
 
     def tell_stopping(self, *, wait: bool = True) -> None:
         """Call what applications gave to ``RawSocket.on_shutdown``, once.
@@ -270,16 +268,30 @@ class TrackingWorker(base.Worker):
 
     def close_connections(self) -> None:
         """Close what is left when the worker ends; the hooks run here, nobody else waits."""
-        for connection in self.tracker.connections.values():
+        left = self.tracker.connections.values()
+        for connection in left:
+            taken = connection.state is ConnState.HIJACKED
+            if not taken:
+                # Before its thread, which may be in a view, finds the end and says why.
+                unfinished = connection._ending in (None, CloseReason.ERROR)
+                self.tracker.closed(connection, CloseReason.SHUTDOWN if unfinished else None)
             sock = connection._sock
             if sock is None:
                 continue
-            connection._ending = connection._ending or CloseReason.SHUTDOWN
-            # Its owner, or a pool thread, may be reading, and learns of the end by this.
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
-            if connection.state is not ConnState.HIJACKED:
+            if not taken:
                 util.close(sock)
+        # The owners learn of the end by this, and have a moment to close.
+        if not self.tracker.wait_hijacked(_GRACE_MARGIN / 2):
+            for connection in left:
+                self.tracker.closed(connection, CloseReason.SHUTDOWN)
+
+    def is_parent_alive(self) -> bool:
+        """Tell whether the arbiter lives; without it this worker stops."""
+        alive = bool(super().is_parent_alive())  # type: ignore[misc]
+        self.alive = self.alive and alive
+        return alive
 
     _grace_ends = 0.0
 
@@ -331,12 +343,6 @@ def server_done(connection: Connection) -> None:
     done = getattr(connection._sock, "server_done", None)
     if done is not None:
         done()
-
-
-def _http2_exchange(connection: Connection) -> Any:
-    """Give the exchange of the first stream of an HTTP/2 upgrade in the clear."""
-    connection._exchange = HTTP2Exchange()
-    return connection._exchange
 
 
 def _write_timeout(client: Any) -> None:

@@ -7,18 +7,15 @@ request's body.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from gunicorn.http.body import ChunkedReader
 
-from .._lazy_body import close
 from ..errors import InvalidStateError, UnsupportedError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = ["Exchange", "HTTP2Exchange"]
 
+_MAY_STREAM = frozenset(range(200, 300)) - {204, 205}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -43,7 +40,7 @@ class Exchange:
             # gunicorn would answer at once, and a view that hijacks wants no answer sent.  It is
             # sent when the body is first read, as RFC 9110, section 10.1.1 means it.
             req._expected_100_continue = False
-            req.body.reader = _ContinueFirst(self, req.body, sock)
+            req.body.reader = _ContinueFirst(self, req.body)
 
     @property
     def begun(self) -> bool:
@@ -79,12 +76,11 @@ class Exchange:
         body.reader = _TAKEN
         return leading
 
-    def drop(self, body: Iterable[bytes]) -> Iterable[bytes]:
-        """The view has returned: give gunicorn an empty response, of which it sends nothing.
+    def let_go(self) -> None:
+        """The view is done with: leave gunicorn an empty response, of which it sends nothing.
 
         Its access log says 101, whatever the new owner has said on the wire.
         """
-        close(body)
         response = self.start_response.__self__
         response.status = "101 Switching Protocols"
         response.headers_sent = True
@@ -92,7 +88,26 @@ class Exchange:
         ignore_server = getattr(self._sock, "ignore_server", None)
         if ignore_server is not None:  # TLS: the socket could not move
             ignore_server()
-        return ()
+
+    def before_response(self) -> None:
+        """The head goes out next, and the client still waits to be told to send its body.
+
+        A stream may yet read the body, and then it would be too late to tell the client.  Any
+        other response is taken for one that does without; as the client may send it all the same,
+        the connection is closed.
+        """
+        response = self.start_response.__self__
+        is_stream = response.status_code in _MAY_STREAM and response.response_length is None
+        if is_stream and not self.taken:
+            self.answer_continue()
+        else:
+            self.force_close()
+
+    def answer_continue(self) -> None:
+        """Tell the client to send its body, unless the response has gone out."""
+        self.waits_for_body = False
+        if not self.start_response.__self__.headers_sent:
+            self._sock.sendall(_CONTINUE)
 
 
 class HTTP2Exchange:
@@ -119,16 +134,15 @@ class HTTP2Exchange:
 class _ContinueFirst:
     """A body's reader that answers ``100 Continue`` before it reads for the first time."""
 
-    def __init__(self, exchange: Exchange, body: Any, sock: Any) -> None:
+    def __init__(self, exchange: Exchange, body: Any) -> None:
         self._exchange = exchange
         self._body = body
-        self._sock = sock
         self.reader = body.reader
 
     def read(self, size: int) -> bytes:
-        self._exchange.waits_for_body = False
         self._body.reader = self.reader
-        self._sock.sendall(_CONTINUE)
+        if self._exchange.waits_for_body:
+            self._exchange.answer_continue()
         data: bytes = self.reader.read(size)
         return data
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .gthread import ThreadWorker
 
-__all__ = ["Next", "Queue", "TConn", "close", "drained"]
+__all__ = ["MethodQueue", "Next", "Queue", "TConn", "close", "drained"]
 
 LINGER_BYTES: Final = 65536
 """How much it may send; likewise."""
@@ -66,6 +66,16 @@ class Queue:
         return len(self._conns)
 
 
+class MethodQueue(gthread.PollableMethodQueue):
+    """Calls for the main thread, and the pipe that wakes it."""
+
+    def close(self) -> None:
+        """Stay open, until the process ends.
+
+        Pool threads may still write to it, and its number would be another descriptor's.
+        """
+
+
 class TConn(gthread.TConn):
     """A connection as gunicorn's ``gthread`` keeps it, with a close that cannot fail."""
 
@@ -74,6 +84,9 @@ class TConn(gthread.TConn):
     worker: ThreadWorker
     """Who closes it: set when it is accepted."""
     timeout: float
+
+    responded = False
+    """Whether a request has been answered since it last came out of the poller."""
 
     pipelined = False
     """Whether the parser holds the beginning of the next request already."""

@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from gunicorn.workers import gthread
 
 from .._state import CloseReason, ConnState
-from .._tracked_socket import READ, HeaderTimeoutError, ready
+from .._tracked import HeaderTimeoutError
+from .._tracked_socket import READ, ready
 from ._common import ACCEPT_PAUSE, TrackingWorker, server_done
 from ._exchange import HTTP2Exchange
-from ._tconn import Next, Queue, TConn, close, drained
+from ._tconn import MethodQueue, Next, Queue, TConn, close, drained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
 
     SEAMS = (
         *TrackingWorker.SEAMS,
+        (gthread, "PollableMethodQueue"),
         (gthread, "TConn"),
         (gthread.TConn, "init"),
         (gthread.ThreadWorker, "accept"),
@@ -70,6 +72,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.method_queue: Any = MethodQueue()
         self.pending_conns: Any = Queue()
         self.keepalived_conns: Any = Queue()
         self.lingering_conns = Queue()
@@ -97,6 +100,11 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         self.alive = False
         self.quitting = (sig, frame)
         self.method_queue.defer(lambda: None)
+
+    def quit_now(self) -> None:
+        """Do what gunicorn does on a QUIT: call ``worker_int``, and leave."""
+        if self.quitting is not None:
+            super().handle_quit(*self.quitting)
 
     def set_accept_enabled(self, enabled: bool | None) -> None:  # noqa: FBT001
         """Accept or stop accepting; not yet again while the machine is out of descriptors."""
@@ -185,7 +193,7 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
     def wait_for_and_dispatch_events(self, timeout: Any) -> None:
         """Wait and dispatch as gunicorn does, then end the lingering that has lasted too long."""
         if self.quitting is not None:
-            super().handle_quit(*self.quitting)
+            self.quit_now()
         queues = [self.lingering_conns]
         if not self.alive:
             # gunicorn before 27.0 waits for the whole of its grace here, whoever times out earlier.
@@ -201,8 +209,10 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
 
     def finish_request(self, conn: Any, fs: futures.Future[Any]) -> None:
         """Take a connection back from the pool: keep it, wait for it, let it linger, or be done."""
-        failed = fs.cancelled() or fs.exception() is not None
-        result = False if failed else fs.result()
+        failure = None if fs.cancelled() else fs.exception()
+        if failure is not None:
+            self.log.error("A connection could not be served", exc_info=failure)
+        result = False if failure is not None or fs.cancelled() else fs.result()
         if result is Next.WAIT:
             self._await_first(conn)
         elif result is Next.LINGER:
@@ -211,8 +221,10 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             self._keep(conn)
         else:
             self.nr_conns -= 1
+            connection = conn.sock.connection
+            taken = connection is not None and connection.state is ConnState.HIJACKED
             # Still open? Then the thread failed before it could close.
-            if result is not Next.FORGET and conn.sock.fileno() >= 0:
+            if result is not Next.FORGET and not taken and conn.sock.fileno() >= 0:
                 conn.close()
 
     def _keep(self, conn: TConn) -> None:
@@ -244,7 +256,10 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         self.close_elsewhere(conn.sock)
 
     def close_elsewhere(self, sock: Any) -> None:
-        """Close `sock` from the main thread: here if nothing is hooked on it, else there."""
+        """Close `sock` from the main thread: here if nothing is hooked on it, else there.
+
+        It counts until it is closed, so that hooks which cannot keep up slow the accepting down.
+        """
         connection = sock.connection
         if connection is None or not (
             connection._calls or self.tracker.has_hooks(ConnState.CLOSED)
@@ -252,23 +267,34 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             close(sock)
             return
         try:
-            self.hook_pool.submit(close, sock)
-        except RuntimeError:  # the interpreter ends
+            closing = self.hook_pool.submit(close, sock)
+        except RuntimeError:  # the interpreter ends, or there is no thread to be had
             close(sock)
+            return
+        self.nr_conns += 1
+        closing.add_done_callback(lambda _: self.method_queue.defer(self._closed_elsewhere))
+
+    def _closed_elsewhere(self) -> None:
+        self.nr_conns -= 1
 
     # In a pool thread
 
     def handle(self, conn: Any) -> Any:
         """Serve the connection, which has something to read, and say what is to become of it."""
-        sock = conn.sock
+        conn.responded = False
+        if conn.sock._closes_at_once:  # aborted before its request came
+            return self._finish(conn)
         if self.is_tls:
             if not conn.initialized and not self._shake_hands(conn):
                 return self._finish(conn)
-            sock = conn.sock
             if not conn.data_ready:
                 return Next.WAIT
-            if sock._read_deadline is None:  # else the clock runs since the handshake began
-                sock.expect_head()
+        return self._serve(conn)
+
+    def _serve(self, conn: Any) -> Any:
+        sock = conn.sock
+        if self.is_tls and sock._read_deadline is None:  # else it runs since the handshake began
+            sock.expect_head()
         if conn.pipelined:
             conn.pipelined = False
             sock.request_begun()
@@ -279,6 +305,9 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         if connection is not None and connection._state is ConnState.HIJACKED:
             server_done(connection)
             return Next.FORGET
+        if conn.responded and connection is not None and connection._ending is None:
+            # It was to be kept, but the rest of the request's body is too much to read.
+            connection._ending = CloseReason.AFTER_RESPONSE
         return self._finish(conn)
 
     def _shake_hands(self, conn: Any) -> bool:
@@ -295,6 +324,9 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
             # There is no TLS to answer in, and in the clear no client would understand it.
             if exc.errno not in _QUIET:
                 self.log.error("TLS could not be set up: %s", exc)  # noqa: TRY400
+            return False
+        except Exception:  # of the setting `ssl_context`, or of a socket class of its own
+            self.log.exception("TLS could not be set up")
             return False
         conn.data_ready = bool(conn.sock.pending()) or ready(conn.sock, READ, 0)
         if not conn.data_ready:
@@ -339,10 +371,15 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         except OSError as exc:
             self.broken_off(connection, exc)
             raise
+        except Exception:
+            raise
+        except BaseException as exc:
+            raise self.view_exited(connection, exc) from exc
         finally:
             can_be_kept = self.end_request(connection)
         if connection is None:
             return keepalive
+        conn.responded = True
         keepalive = keepalive and can_be_kept
         if connection._state is not ConnState.HIJACKED:
             connection._ending = None if keepalive else CloseReason.AFTER_RESPONSE

@@ -52,9 +52,9 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve `client`, and no longer than its head may take if it sends none."""
         connection = client.connection
-        client.expect_head()
         if connection is not None:
             self.tracker.run_hooks(connection)
+        client.expect_head()  # from here: what a hook takes is not the client's doing
         super().handle(listener, client, addr)
         if self.is_tls and connection is not None:
             server_done(connection)
