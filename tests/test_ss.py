@@ -557,6 +557,13 @@ def test_trickle(monkeypatch, data):
         assert failure(url) == f"Cannot read {url}: the answer takes longer than 0.3 seconds."
 
 
+def test_too_late(monkeypatch):
+    """When the time is over, bytes that have arrived since count no more."""
+    monkeypatch.setattr(_limited, "_TIME", 0)
+    with answering(b"HTTP/1.1 200 OK\r\n\r\n[]") as url:
+        assert failure(url) == f"Cannot read {url}: the answer takes longer than 0 seconds."
+
+
 def test_silence_at_the_end(monkeypatch):
     """The whole answer's time also ends a silence that would have been short enough."""
     monkeypatch.setattr(_limited, "_TIME", 0.2)
