@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import asyncio
+    import threading
     from collections.abc import Awaitable, Callable
 
     from ._handoff import HijackedSocket
     from .connection import Connection
 
-__all__ = ["Exchange", "Owner", "StreamHandler"]
+__all__ = ["Exchange", "Owner", "StreamHandler", "Told"]
 
 StreamHandler: TypeAlias = (
     "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]"
 )
 """What serves a connection on the event loop."""
+
+Told: TypeAlias = "Callable[[], object] | threading.Event"
+"""Who is told of a peer's going: a callback of the application's, or an Event of our own."""
 
 
 class Exchange(Protocol):
@@ -50,5 +54,5 @@ class Owner(Protocol):
     def abort(self, connection: Connection) -> None:
         """Reset `connection`."""
 
-    def watch(self, connection: Connection, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call `callback` once the peer is gone; give what takes that back."""
+    def watch(self, connection: Connection, told: Told) -> Callable[[], None]:
+        """Tell `told` once the peer is gone, an Event also at the end; give what takes it back."""

@@ -2,15 +2,77 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import select
 import socket
 import threading
 import time
+import warnings
 
 import pytest
 from accepting import dial, tcp_listener, unix_listener
-from servers import wait_for
+from servers import PATIENCE, wait_for
 
-from flask_rawsocket import ConnectionClosedError
+from flask_rawsocket import (
+    Connection,
+    ConnectionClosedError,
+    RawSocketError,
+    UnsupportedError,
+    _watcher,
+    sockinfo,
+)
+from flask_rawsocket.sockinfo import PeerStatus
+
+SO_TIMESTAMPING = 37
+SENT_BY_SOFTWARE = 1 << 1 | 1 << 4  # SOF_TIMESTAMPING_TX_SOFTWARE and _SOFTWARE
+
+
+def in_thread(stack, function, *args):
+    """Call `function` in a thread, and give a list that gets what it returned or raised."""
+    results = []
+
+    def run():
+        try:
+            results.append(function(*args))
+        except RawSocketError as exc:
+            results.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    stack.callback(thread.join, PATIENCE)
+    return results
+
+
+def replaced(stack, listener, sock, close):
+    """Have `close` close `sock`; give a client and a connection that got its descriptor."""
+    fd = sock.fileno()
+    client = stack.enter_context(socket.create_connection(listener.getsockname()))
+    while (filler := os.open(os.devnull, os.O_RDONLY)) < fd:  # the lowest that is free is taken
+        stack.callback(os.close, filler)
+    os.close(filler)
+    close()
+    next_sock, _ = listener.accept()
+    stack.enter_context(next_sock)
+    assert next_sock.fileno() == fd
+    return client, next_sock
+
+
+@pytest.fixture
+def one_caller(monkeypatch, tracker, stack):
+    """A watcher whose only thread for callbacks is at work until the event given is set."""
+    monkeypatch.setattr(_watcher, "_MOST_CALLERS", 1)
+    busy, leave = threading.Event(), threading.Event()
+    stack.callback(leave.set)
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    sock.connection.on_disconnect(lambda: (busy.set(), leave.wait(PATIENCE)))
+    client.close()
+    assert busy.wait(PATIENCE)
+    return leave
+
+
+def queue_length(tracker):
+    return len(tracker._watcher._callers._queue)
 
 
 def test_it_is_told_once(tracker, stack):
@@ -56,7 +118,7 @@ def test_it_is_forgotten_with_its_request(tracker, stack):
     sock.recv(1)
     sock.connection.on_disconnect(lambda: pytest.fail("called after its request"))
     assert len(tracker._watcher) == 1
-    sock.await_request()
+    tracker.request_ended(sock.connection)
     assert len(tracker._watcher) == 0
 
 
@@ -86,33 +148,358 @@ def test_a_closed_connection_is_not_watched(tracker, stack):
         connection.wait_disconnected(0)
 
 
-def test_a_failing_callback(tracker, stack, caplog):
-    """A callback that fails is logged, and the others are called."""
+def test_watching_what_is_closed_meanwhile(tracker, stack, monkeypatch):
+    """A connection that closes while it is being watched is not watched either."""
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    watch = tracker._watcher.watch
+
+    def watch_late(connection, told):
+        cancel = watch(connection, told)
+        sock.close()
+        return cancel
+
+    monkeypatch.setattr(tracker._watcher, "watch", watch_late)
+    with pytest.raises(ConnectionClosedError):
+        sock.connection.on_disconnect(print)
+    assert len(tracker._watcher) == 0
+
+
+def test_watching_as_the_request_ends(tracker, stack, monkeypatch):
+    """A watch that is made as the request ends leaves nothing behind after the close."""
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    sock.connection.on_disconnect(print)
+    watch = tracker._watcher.watch
+
+    def watch_late(connection, told):
+        tracker.request_ended(connection)
+        return watch(connection, told)
+
+    monkeypatch.setattr(tracker._watcher, "watch", watch_late)
+    sock.connection.on_disconnect(print)
+    assert len(tracker._watcher) == 1
+    sock.close()
+    assert len(tracker._watcher) == 0
+
+
+def test_a_descriptor_that_is_used_again(tracker, stack, monkeypatch):
+    """A hang-up that was seen on a connection is not told of the next with its descriptor."""
+    seen, go_on = threading.Event(), threading.Event()
+    stack.callback(go_on.set)
+    wait = _watcher._EpollHangups.wait
+
+    def wait_late(hangups):
+        reported = wait(hangups)
+        seen.set()
+        go_on.wait(PATIENCE)
+        return reported
+
+    monkeypatch.setattr(_watcher._EpollHangups, "wait", wait_late)
+    listener = tcp_listener(tracker, stack)
+    client, sock = dial(stack, listener)
+    sock.connection.on_disconnect(lambda: pytest.fail("called after its close"))
+    client.shutdown(socket.SHUT_WR)
+    assert seen.wait(PATIENCE)
+    next_client, next_sock = replaced(stack, listener, sock, sock.close)
+    statuses = []
+    connection = next_sock.connection
+    connection.on_disconnect(lambda: statuses.append(connection.peer_status()))
+    go_on.set()
+    # The thread is behind that report when it has told of another.
+    other_client, other = dial(stack, listener)
+    other_client.close()
+    assert other.connection.wait_disconnected(PATIENCE)
+    next_client.close()
+    wait_for(lambda: statuses, "the callback")
+    assert statuses == [PeerStatus.FIN_RECEIVED]
+
+
+def test_a_descriptor_is_read_under_the_lock(tracker, stack):
+    """A watch whose connection closes before it is made takes no other's watch away."""
+    listener = tcp_listener(tracker, stack)
+    _, sock = dial(stack, listener)
+    told = threading.Event()
+    clients = []
+    watcher = tracker._watcher
+    lock = watcher._lock
+
+    class Late:
+        """The watcher's lock; on the way to it the descriptor becomes another connection's."""
+
+        def __enter__(self):
+            watcher._lock = lock
+            client, next_sock = replaced(stack, listener, sock, sock.close)
+            next_sock.connection.on_disconnect(told.set)
+            clients.append(client)
+            lock.acquire()
+
+        def __exit__(self, *exc_info):
+            lock.release()
+
+    watcher._lock = Late()
+    with pytest.raises(ConnectionClosedError):
+        sock.connection.on_disconnect(print)
+    clients[0].close()
+    assert told.wait(PATIENCE)
+
+
+def test_a_descriptor_closed_behind_our_back(tracker, stack):
+    """Who takes a descriptor away without a word is forgotten when the number is used again."""
+    listener = tcp_listener(tracker, stack)
+    _, sock = dial(stack, listener)
+    sock.connection.on_disconnect(lambda: pytest.fail("called after its close"))
+    client, next_sock = replaced(
+        stack, listener, sock, lambda: os.close(socket.socket.detach(sock))
+    )
+    told = threading.Event()
+    next_sock.connection.on_disconnect(told.set)
+    assert len(tracker._watcher) == 1
+    client.close()
+    assert told.wait(PATIENCE)
+
+
+@pytest.mark.skipif(not hasattr(select, "EPOLLRDHUP"), reason="the error queue is Linux's")
+def test_a_message_in_the_error_queue(tracker, stack, monkeypatch):
+    """A message in the error queue is no hang-up, and does not keep the thread busy."""
+    reports = []
+    wait = _watcher._EpollHangups.wait
+
+    def wait_counting(hangups):
+        found = wait(hangups)
+        reports.extend(found)
+        return found
+
+    monkeypatch.setattr(_watcher._EpollHangups, "wait", wait_counting)
+    listener = tcp_listener(tracker, stack)
+    client, sock = dial(stack, listener)
+    connection = sock.connection
+    statuses = []
+    connection.on_disconnect(lambda: statuses.append(connection.peer_status()))
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, SENT_BY_SOFTWARE)
+    sock.sendall(b"data")
+    wait_for(lambda: sock.fileno() in reports, "the report of the error")
+    other_client, other = dial(stack, listener)
+    other_client.close()
+    assert other.connection.wait_disconnected(PATIENCE)
+    assert statuses == []
+    assert reports.count(sock.fileno()) < 5
+    client.close()
+    wait_for(lambda: statuses, "the callback")
+    assert PeerStatus.OPEN not in statuses
+
+
+def test_a_kernel_that_cannot_be_asked(tracker, stack, monkeypatch):
+    """Where no answer is to be had the report stands."""
+
+    def no_answer(connection):
+        raise OSError(errno.EMFILE, "no descriptor for a kqueue")
+
+    monkeypatch.setattr(Connection, "is_disconnected", no_answer)
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    told = threading.Event()
+    sock.connection.on_disconnect(told.set)
+    client.close()
+    assert told.wait(PATIENCE)
+
+
+def test_asking_amid_a_hijack(tracker, stack, monkeypatch):
+    """A connection whose descriptor just moves to another socket object is not closed."""
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    ask = sockinfo.peer_status
+
+    def ask_late(asked):
+        if asked is sock:
+            stack.enter_context(sock.give_away())
+        return ask(asked)
+
+    monkeypatch.setattr(sockinfo, "peer_status", ask_late)
+    assert sock.connection.is_disconnected() is False
+
+
+def test_one_of_two_registrations(tracker, stack):
+    """Taking one registration back twice leaves another of the same function alone."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    told = []
+
+    def callback():
+        told.append(1)
+
+    cancel = sock.connection.on_disconnect(callback)
+    sock.connection.on_disconnect(callback)
+    cancel()
+    cancel()
+    client.close()
+    wait_for(lambda: told, "the callback")
+
+
+def test_a_system_that_watches_no_more(tracker, stack, monkeypatch):
+    """A refusal by the system is a typed error, and leaves nothing behind."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    add = _watcher._EpollHangups.add
+
+    def refuse(hangups, fd):
+        raise OSError(errno.ENOSPC, "max_user_watches")
+
+    monkeypatch.setattr(_watcher._EpollHangups, "add", refuse)
+    with pytest.raises(RawSocketError, match="max_user_watches") as caught:
+        sock.connection.on_disconnect(print)
+    assert caught.value.__cause__.errno == errno.ENOSPC
+    assert len(tracker._watcher) == 0
+    monkeypatch.setattr(_watcher._EpollHangups, "add", add)
+    told = threading.Event()
+    sock.connection.on_disconnect(told.set)
+    client.close()
+    assert told.wait(PATIENCE)
+
+
+def test_a_system_without_epoll(tracker, stack, monkeypatch):
+    """A system with neither epoll nor kqueue is named as the reason."""
+    for name in ("epoll", "kqueue"):
+        monkeypatch.delattr(select, name, raising=False)
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    with pytest.raises(UnsupportedError, match="epoll"):
+        sock.connection.on_disconnect(print)
+
+
+@pytest.mark.parametrize("error", [LookupError, SystemExit])
+def test_a_failing_callback(tracker, stack, caplog, error):
+    """A callback that fails is logged with its connection, and the others are called."""
     client, sock = dial(stack, tcp_listener(tracker, stack))
     told = threading.Event()
 
     def fails():
-        raise LookupError("no such thing")
+        raise error("no such thing")
 
     sock.connection.on_disconnect(fails)
     sock.connection.on_disconnect(told.set)
     client.close()
-    assert told.wait(5)
+    assert told.wait(PATIENCE)
     wait_for(lambda: "no such thing" in caplog.text, "the log")
+    assert "fails failed on <Connection" in caplog.text
+    wait_for(lambda: not tracker._watcher._callers._threads, "the threads' ends")
 
 
-def test_a_slow_callback(tracker, stack):
-    """A callback that takes its time keeps no other waiting."""
+def test_slow_callbacks(tracker, stack):
+    """Callbacks that take their time keep no other waiting, nor who waits; their threads end."""
     listener = tcp_listener(tracker, stack)
     leave, told = threading.Event(), threading.Event()
-    slow_client, slow = dial(stack, listener)
-    quick_client, quick = dial(stack, listener)
-    slow.connection.on_disconnect(lambda: leave.wait(10))
-    quick.connection.on_disconnect(told.set)
-    slow_client.close()
-    quick_client.close()
-    assert told.wait(5)
+    stack.callback(leave.set)
+    at_work = []
+    for _ in range(20):
+        client, sock = dial(stack, listener)
+        sock.connection.on_disconnect(lambda: (at_work.append(1), leave.wait(PATIENCE)))
+        client.close()
+    wait_for(lambda: len(at_work) == 20, "20 callbacks at work")
+    client, sock = dial(stack, listener)
+    sock.connection.on_disconnect(told.set)
+    client.close()
+    assert told.wait(PATIENCE)
     leave.set()
+    wait_for(lambda: not tracker._watcher._callers._threads, "the threads' ends")
+
+
+def test_waiting_needs_no_caller(tracker, stack, one_caller):
+    """Who waits is woken though every thread for callbacks is at work."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    client.close()
+    assert sock.connection.wait_disconnected(PATIENCE)
+
+
+@pytest.mark.parametrize("how", ["cancel", "request_ended", "close"])
+def test_a_queued_callback_that_is_not_wanted_any_more(tracker, stack, one_caller, how):
+    """A callback in the queue is not called once it was taken back, or its request has ended."""
+    listener = tcp_listener(tracker, stack)
+    client, sock = dial(stack, listener)
+    told = []
+    cancel = sock.connection.on_disconnect(lambda: told.append("not wanted"))
+    sock.connection.on_disconnect(lambda: told.append("wanted"))
+    client.close()
+    wait_for(lambda: queue_length(tracker) == 2, "the queue")
+    if how == "cancel":
+        cancel()
+    else:
+        tracker.request_ended(sock.connection) if how == "request_ended" else sock.close()
+        other_client, other = dial(stack, listener)
+        other.connection.on_disconnect(lambda: told.append("wanted"))
+        other_client.close()
+        wait_for(lambda: queue_length(tracker) == 3, "the queue")
+    one_caller.set()
+    wait_for(lambda: told, "the callback")
+    assert told == ["wanted"]
+
+
+def test_a_callback_that_comes_when_others_are_queued(tracker, stack, one_caller):
+    """Each is called once, though the kernel reports of the connection twice."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    told = []
+    sock.connection.on_disconnect(lambda: told.append("first"))
+    client.close()
+    wait_for(lambda: queue_length(tracker) == 1, "the queue")
+    sock.connection.on_disconnect(lambda: told.append("second"))
+    wait_for(lambda: queue_length(tracker) == 3, "the queue")
+    one_caller.set()
+    wait_for(lambda: not tracker._watcher._callers._threads, "the threads' ends")
+    assert told == ["first", "second"]
+    assert len(tracker._watcher) == 0
+
+
+def test_a_system_without_threads(tracker, stack, monkeypatch):
+    """Where no thread is to be had, the callback is made nevertheless."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    told = threading.Event()
+    sock.connection.on_disconnect(told.set)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    client.close()
+    assert told.wait(PATIENCE)
+
+
+def test_a_forked_child_takes_no_watch_away(tracker, stack):
+    """What a child takes back is still watched for its parent; the kernel's table is one."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    told = threading.Event()
+    cancel = sock.connection.on_disconnect(told.set)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # there are threads
+        child = os.fork()
+    if child == 0:
+        try:
+            cancel()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    client.shutdown(socket.SHUT_WR)
+    assert told.wait(PATIENCE)
+
+
+def test_waiting_beyond_the_request(tracker, stack):
+    """The end of the request does not end the waiting."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    results = in_thread(stack, sock.connection.wait_disconnected)
+    wait_for(lambda: len(tracker._watcher), "the waiting")
+    former = tracker._watcher._by_number[sock.connection.id]
+    tracker.request_ended(sock.connection)
+
+    def waits_again():
+        return tracker._watcher._by_number.get(sock.connection.id) not in (None, former)
+
+    wait_for(waits_again, "the waiting to go on")
+    client.close()
+    assert wait_for(lambda: results, "the end") == [True]
+    assert len(tracker._watcher) == 0
+
+
+def test_waiting_while_our_side_closes(tracker, stack):
+    """A close on our side ends the waiting, and says so."""
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    results = in_thread(stack, sock.connection.wait_disconnected)
+    wait_for(lambda: len(tracker._watcher), "the waiting")
+    sock.close()
+    (result,) = wait_for(lambda: results, "the end")
+    assert isinstance(result, ConnectionClosedError)
+    assert len(tracker._watcher) == 0
 
 
 def test_waiting_for_a_peer_that_stays(tracker, stack):
