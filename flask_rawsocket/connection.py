@@ -281,11 +281,14 @@ class Connection(KernelFacts):
 
         Raises:
             ConnectionClosedError: it has been closed.
-            UnsupportedError: the server is not one of this package's.
+            UnsupportedError: the server is not one of this package's, or the event loop has the
+                connection; use ``asyncio.timeout`` there.
         """
         sock = self.sock
         if not self.managed:
             raise self._foreign_error()
+        if sock.gettimeout() == 0:
+            raise UnsupportedError("set_deadlines is not supported on a non-blocking socket")
         now = time.monotonic()
         if read is not ...:
             sock.set_read_deadline(None if read is None else now + read)  # type: ignore[attr-defined]

@@ -75,6 +75,7 @@ class RawSocket:
                 "call init_app once, or pass the app to the constructor, not both."
             )
         app.extensions[_NAME] = self
+        app.wsgi_app = _globals.Entering(app.wsgi_app)  # type: ignore[method-assign]
         settings = process_tracker.settings
         config: dict[str, Any] = app.config
         if "RAWSOCKET_HEADER_TIMEOUT" in config:
@@ -188,8 +189,12 @@ class RawSocket:
             gid: the peer's effective group id, or one of its supplementary ones.
             group: likewise by name.  What is given must all hold.
 
+        In a user namespace, such as a rootless container's, a peer from outside may have no id of
+        its own; the kernel calls it 65534 (``nobody``), and it is not let in as that.
+
         Raises:
             ValueError: nothing was asked for.
+            TypeError: an id is no number, or a name no text.
         """
         return RequirePeer(uid=uid, user=user, gid=gid, group=group)
 

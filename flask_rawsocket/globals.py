@@ -11,9 +11,12 @@ from . import _environ, foreign
 from .errors import NoConnectionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
     from .connection import Connection
 
-__all__ = ["current_conn", "get_current_conn"]
+__all__ = ["Entering", "current_conn", "get_current_conn"]
 
 
 def get_current_conn() -> Connection:
@@ -27,17 +30,37 @@ def get_current_conn() -> Connection:
             "There is no connection outside of a request: use current_conn in a view, and hand "
             "the Connection itself to whatever outlives the request."
         )
-    environ = request.environ
-    connection = _environ.get(environ)
+    connection = _environ.get(request.environ) or _enter(request.environ)
     if connection is None:
-        connection = foreign.find(environ)
-        if connection is None:
-            raise NoConnectionError(
-                "This request's server shows no socket (Flask's test client has none): run the "
-                "app with `gunicorn -k flask_rawsocket.Worker` or `flask rawsocket run`."
-            )
+        raise NoConnectionError(
+            "This request's server shows no socket (Flask's test client has none): run the "
+            "app with `gunicorn -k flask_rawsocket.Worker` or `flask rawsocket run`."
+        )
+    return connection
+
+
+def _enter(environ: WSGIEnvironment) -> Connection | None:
+    """Find the connection of a request on a server that is not ours, and put it into `environ`."""
+    connection = foreign.find(environ)
+    if connection is not None:
         _environ.put(environ, connection)
     return connection
+
+
+class Entering:
+    """A WSGI application that has the connection in its environ on any server, from the start.
+
+    So that a request counts on a server that is not ours, whether or not a view asks.
+    """
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Enter the connection, and call the application."""
+        if _environ.KEY not in environ:
+            _enter(environ)
+        return self._app(environ, start_response)
 
 
 current_conn = cast("Connection", LocalProxy(get_current_conn))

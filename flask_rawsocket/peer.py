@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from flask import abort
+from flask import abort, current_app
 
 from .globals import get_current_conn
 
@@ -54,7 +55,7 @@ class RequirePeer:
         @functools.wraps(view)
         def checked(*args: Any, **kwargs: Any) -> Any:
             self._check()
-            return view(*args, **kwargs)
+            return current_app.ensure_sync(view)(*args, **kwargs)
 
         return checked
 
@@ -64,10 +65,11 @@ class RequirePeer:
             abort(403)
 
     def _admits(self, peer: PeerCredentials) -> bool:
-        groups = {peer.gid, *(peer.groups or ())}
+        uid = None if peer.uid == _unmapped("uid") else peer.uid
+        groups = {peer.gid, *(peer.groups or ())} - {_unmapped("gid")}
         return (
-            (self._uids is None or peer.uid in self._uids)
-            and (self._users is None or peer.uid in _ids(self._users, _uid_of))
+            (self._uids is None or uid in self._uids)
+            and (self._users is None or uid in _ids(self._users, _uid_of))
             and (self._gids is None or not groups.isdisjoint(self._gids))
             and (self._groups is None or not groups.isdisjoint(_ids(self._groups, _gid_of)))
         )
@@ -76,7 +78,36 @@ class RequirePeer:
 def _several(value: _T | Iterable[_T] | None, kind: type[_T]) -> frozenset[_T] | None:
     if value is None:
         return None
-    return frozenset([value]) if isinstance(value, kind) else frozenset(value)  # type: ignore[arg-type]
+    if isinstance(value, (int, str)):
+        value = (value,)
+    found = frozenset(value)
+    for each in found:
+        if not isinstance(each, kind):
+            raise TypeError(f"require_peer: {each!r} is no {kind.__name__}")
+    return found
+
+
+_PROC: Final = Path("/proc")
+_EVERYBODY: Final = ["0", "0", "4294967295"]
+"""The map of the system's first user namespace: each id stands for itself."""
+
+
+@functools.cache
+def _unmapped(kind: str) -> int | None:
+    """Give the id that stands for whoever has none in our user namespace; None outside of one.
+
+    The kernel says 65534, which is also a real user, ``nobody`` (user_namespaces(7), "Unmapped user
+    and group IDs"): in a container it may be anybody.
+
+    Args:
+        kind: ``uid`` or ``gid``.
+    """
+    try:
+        if (_PROC / f"self/{kind}_map").read_text().split() == _EVERYBODY:
+            return None
+        return int((_PROC / f"sys/kernel/overflow{kind}").read_text())
+    except (OSError, ValueError):  # another system
+        return None
 
 
 def _ids(names: Iterable[str], find: Callable[[str], int]) -> set[int]:
@@ -88,7 +119,7 @@ def _ids(names: Iterable[str], find: Callable[[str], int]) -> set[int]:
     for name in names:
         try:
             found.add(find(name))
-        except KeyError:
+        except (KeyError, ValueError):  # the latter for what can be no name
             continue
     return found
 

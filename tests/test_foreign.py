@@ -95,6 +95,15 @@ def test_kept_connection(plain_gthread):
     assert [each["data"] for each in answers] == [{"seen": 1}, {"seen": 2}, {"seen": 3}]
 
 
+def test_requests_that_do_not_ask(plain_gthread):
+    """A request counts whether or not its view asks for the connection; an unknown path, too."""
+    with plain_gthread.connect() as client:
+        assert client.request("/no-such-path").status == 404
+        assert client.request().json["requests"] == 2
+        assert client.request("/no-such-path").status == 404
+        assert client.request().json["requests"] == 4
+
+
 def test_asked_for_twice_in_a_request(plain_gthread):
     """Asking again within a request is no request more."""
     with plain_gthread.connect() as client:

@@ -15,8 +15,9 @@ import pytest
 from flask import Blueprint, Flask
 from servers import Client
 
-from flask_rawsocket import RawSocket
+from flask_rawsocket import RawSocket, peer
 from flask_rawsocket.serving import make_server
+from flask_rawsocket.sockinfo import PeerCredentials
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getegid()).gr_name
@@ -121,6 +122,85 @@ def test_another_user(tmp_path):
         command = [sys.executable, "-c", script, address, str(OTHER)]
         out = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
         assert out.stdout.strip() == "200"
+
+
+def test_an_async_view(tmp_path):
+    """A coroutine is guarded, and run, like any view."""
+    app = Flask(__name__)
+    rawsocket = RawSocket(app)
+
+    async def view():
+        return "hello"
+
+    app.add_url_rule("/mine", "mine", rawsocket.require_peer(uid=os.geteuid())(view))
+    app.add_url_rule("/theirs", "theirs", rawsocket.require_peer(uid=OTHER)(view))
+    with serving(app, f"unix://{tmp_path}/s") as address:
+        assert status(address, "/mine") == 200
+        assert status(address, "/theirs") == 403
+
+
+@pytest.fixture
+def proc(tmp_path, monkeypatch):
+    """A /proc in which 65534 stands for whoever is not mapped; a function writes the maps."""
+    (tmp_path / "self").mkdir()
+    (tmp_path / "sys/kernel").mkdir(parents=True)
+    for kind in ("uid", "gid"):
+        (tmp_path / f"sys/kernel/overflow{kind}").write_text("65534\n")
+    monkeypatch.setattr(peer, "_PROC", tmp_path)
+
+    def write(text):
+        peer._unmapped.cache_clear()
+        for kind in ("uid", "gid"):
+            (tmp_path / f"self/{kind}_map").write_text(text)
+
+    yield write
+    peer._unmapped.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "credentials"),
+    [
+        ({"uid": 65534}, PeerCredentials(1, 65534, 1000, ())),
+        ({"gid": 65534}, PeerCredentials(1, 1000, 65534, ())),
+        ({"gid": 65534}, PeerCredentials(1, 1000, 1000, (65534,))),
+    ],
+)
+def test_unmapped_ids(proc, conditions, credentials):
+    """In a user namespace 65534 is whoever has no id there, and nobody is let in as that."""
+    check = RawSocket().require_peer(**conditions)
+    proc("         0          0 4294967295\n")
+    assert check._admits(credentials)
+    proc("         0     100000      65536\n")
+    assert not check._admits(credentials)
+
+
+def test_a_system_without_a_proc(monkeypatch, tmp_path):
+    """Where there is nothing to ask there are no user namespaces."""
+    monkeypatch.setattr(peer, "_PROC", tmp_path)
+    peer._unmapped.cache_clear()
+    assert RawSocket().require_peer(uid=65534)._admits(PeerCredentials(1, 65534, 0, ()))
+    peer._unmapped.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "wrong"),
+    [
+        ({"uid": "1000"}, "'1000' is no int"),
+        ({"gid": [0, "wheel"]}, "'wheel' is no int"),
+        ({"user": 0}, "0 is no str"),
+        ({"group": {b"wheel"}}, "b'wheel' is no str"),
+    ],
+)
+def test_ids_of_the_wrong_type(conditions, wrong):
+    """A number that is text, as from the environment, is refused at once."""
+    with pytest.raises(TypeError, match=wrong):
+        RawSocket().require_peer(**conditions)
+
+
+def test_a_name_that_can_be_none(tmp_path):
+    """What can be no name admits nobody."""
+    with serving(guarded(user="a\0b"), f"unix://{tmp_path}/s") as address:
+        assert status(address) == 403
 
 
 def test_nothing_asked_for():
