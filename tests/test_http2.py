@@ -113,3 +113,14 @@ def test_what_one_stream_may_not_do(server, what):
         assert answer.startswith(b"UnsupportedError: ")
         assert b"HTTP/2" in answer
         assert json.loads(client.request("/"))["requests"] == 2
+
+
+def test_deadlines_end_with_their_stream(server):
+    """The connection may be silent for longer afterwards."""
+    with Client(server) as client:
+        assert client.request("/deadline") == b"soon"
+        client.sock.settimeout(0.6)
+        with pytest.raises(TimeoutError):  # nothing comes, and no end
+            client.sock.recv(1)
+        client.sock.settimeout(10)
+        assert json.loads(client.request("/"))["requests"] == 2

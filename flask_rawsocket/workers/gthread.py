@@ -30,7 +30,7 @@ from .._state import CloseReason, ConnState
 from .._tracked import HeaderTimeoutError
 from .._tracked_socket import READ, ready
 from ._common import ACCEPT_PAUSE, TrackingWorker, server_done
-from ._exchange import HTTP2Exchange
+from ._http2 import HTTP2Worker
 from ._tconn import MethodQueue, Next, Queue, TConn, close, drained
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _QUIET: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.
 """The peer's going, or the application's close; nothing to log."""
 
 
-class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
+class ThreadWorker(TrackingWorker, HTTP2Worker):
     """``gunicorn -k flask_rawsocket.Worker``."""
 
     SEAMS = (
@@ -332,36 +332,6 @@ class ThreadWorker(TrackingWorker, gthread.ThreadWorker):
         if not conn.data_ready:
             conn.sock.head_complete()
         return True
-
-    def handle_http2(self, conn: Any) -> Any:
-        """Serve HTTP/2 until the connection ends, as gunicorn does: on this thread.
-
-        It is ACTIVE while a stream is open, and IDLE while none is.
-        """
-        sock, h2 = conn.sock, conn.parser
-        connection = sock._connection
-        if connection is None:
-            return super().handle_http2(conn)
-        sock.head_complete()
-        sock._head_due = False  # a frame is no request
-        connection._exchange = HTTP2Exchange()
-        receive = h2.receive_data
-
-        def receive_data(*args: Any) -> Any:
-            if not h2.streams:
-                self.tracker.responded(connection)
-            requests = receive(*args)
-            if requests or h2.streams:
-                self.tracker.received(connection)
-            return requests
-
-        h2.receive_data = receive_data
-        result = super().handle_http2(conn)
-        connection._exchange = None
-        idle = connection._state in (ConnState.NEW, ConnState.IDLE)
-        if idle and sock.fileno() >= 0 and not connection.is_disconnected():
-            connection._ending = CloseReason.KEEPALIVE_TIMEOUT
-        return result
 
     def handle_request(self, req: Any, conn: Any) -> bool:
         """Serve one request, and note how the connection will have ended if it ends now."""

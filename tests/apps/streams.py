@@ -14,3 +14,10 @@ def attempt():
     except RawSocketError as exc:
         return f"{type(exc).__name__}: {exc}"
     return "allowed"
+
+
+@app.get("/deadline")
+def deadline():
+    """Give reading a fifth of a second."""
+    current_conn.set_deadlines(read=0.2)
+    return "soon"

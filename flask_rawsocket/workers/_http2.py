@@ -1,0 +1,59 @@
+"""`HTTP2Worker`: HTTP/2 on the thread worker, as gunicorn serves it; states follow the streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.workers import gthread
+
+from .._state import CloseReason, ConnState
+from ._exchange import HTTP2Exchange
+
+if TYPE_CHECKING:
+    from ..tracker import ConnectionTracker
+
+__all__ = ["HTTP2Worker"]
+
+
+class HTTP2Worker(gthread.ThreadWorker):
+    """The part of our thread worker that is for HTTP/2; all of it runs in a pool thread."""
+
+    if TYPE_CHECKING:
+        tracker: ConnectionTracker
+
+    def handle_http2(self, conn: Any) -> Any:
+        """Serve HTTP/2 until the connection ends, as gunicorn does: on this thread.
+
+        It is ACTIVE while a stream is open, and IDLE while none is.
+        """
+        sock, h2 = conn.sock, conn.parser
+        connection = sock._connection
+        if connection is None:
+            return super().handle_http2(conn)
+        sock.head_complete()
+        sock._head_due = False  # a frame is no request
+        connection._exchange = HTTP2Exchange()
+        receive = h2.receive_data
+
+        def receive_data(*args: Any) -> Any:
+            if not h2.streams:
+                self.tracker.responded(connection)
+            requests = receive(*args)
+            if requests or h2.streams:
+                self.tracker.received(connection)
+            return requests
+
+        h2.receive_data = receive_data
+        result = super().handle_http2(conn)
+        connection._exchange = None
+        idle = connection._state in (ConnState.NEW, ConnState.IDLE)
+        if idle and sock.fileno() >= 0 and not connection.is_disconnected():
+            connection._ending = CloseReason.KEEPALIVE_TIMEOUT
+        return result
+
+    def handle_http2_request(self, req: Any, conn: Any, h2_conn: Any) -> Any:
+        """Serve one stream; the deadlines that its view has set end with it."""
+        try:
+            return super().handle_http2_request(req, conn, h2_conn)
+        finally:
+            conn.sock.request_ended()
