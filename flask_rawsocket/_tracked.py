@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .tracker import ConnectionTracker
 
-__all__ = ["ABORTED", "HeaderTimeoutError", "Tracked"]
+__all__ = ["ABORTED", "HeaderTimeoutError", "Tracked", "WriteDeadlineError"]
 
 ABORTED: Final = -math.inf
 """The write deadline of a connection that has been aborted: before any time."""
@@ -38,6 +38,10 @@ class HeaderTimeoutError(Exception):
 
     No ``OSError``: servers log those as broken sockets, and this one they are to answer with 408.
     """
+
+
+class WriteDeadlineError(TimeoutError):
+    """The response was not written before the deadline that its view has set."""
 
 
 class Tracked(socket.socket):
@@ -210,7 +214,7 @@ class Tracked(socket.socket):
             raise BrokenPipeError(errno.EPIPE, "the connection has been aborted")
         remaining = math.inf if deadline is None else deadline - time.monotonic()
         if remaining <= 0:
-            raise TimeoutError("the write deadline has passed")
+            raise WriteDeadlineError("the write deadline has passed")
         return remaining
 
     def _too_late(self) -> Exception:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from . import sockinfo
 from ._state import CloseReason
-from ._tracked import Tracked
+from ._tracked import Tracked, WriteDeadlineError
 from ._tracked_socket import TrackedSocket
 
 if TYPE_CHECKING:
@@ -174,6 +174,10 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
             if self._write_deadline is None:
                 return _send(self, data, flags)
             return self._within(self._write_left(), _send, self, data, flags)
+        except TimeoutError as exc:
+            if self._write_deadline is None:
+                raise
+            raise WriteDeadlineError("the write deadline has passed") from exc
         finally:
             if use is not None:
                 use.done()

@@ -22,7 +22,7 @@ from gunicorn.workers import base
 from .._address import ProxyHeader
 from .._listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from .._state import CloseReason, ConnState
-from .._tracked import HeaderTimeoutError
+from .._tracked import HeaderTimeoutError, WriteDeadlineError
 from .._tracked_tls import track_tls
 from ..tracker import guess_reason, process_tracker
 from ._application import Application
@@ -42,10 +42,12 @@ PASSING_ERRORS: Final = frozenset(
         errno.ECONNABORTED,  # the client has left already
         # Errors of the new connection's own network, which Linux hands to accept().
         errno.EPROTO,
+        errno.ENOPROTOOPT,
         errno.ENETDOWN,
         errno.EHOSTDOWN,
         errno.EHOSTUNREACH,
         errno.ENETUNREACH,
+        getattr(errno, "ENONET", errno.ENETDOWN),
     }
 )
 """Why accept() may fail for one connection only: go on with the next (accept(2))."""
@@ -172,14 +174,12 @@ class TrackingWorker(base.Worker):
             return
         if isinstance(exc, PEER_SAID_BYE):
             connection._ending = CloseReason.CLIENT
-        elif isinstance(exc, ConnectionError):
+        elif isinstance(exc, ConnectionError) or exc.errno in PEER_LOST:
             # A view's own, of another connection, looks the same: ask the kernel about this one.
             connection._ending = guess_reason(connection)
-        elif exc.errno in PEER_LOST:
-            connection._ending = CloseReason.CLIENT
-            raise ConnectionResetError(errno.ECONNRESET, str(exc)) from exc
-        sock: Any = connection._sock
-        if isinstance(exc, TimeoutError) and sock is not None and sock._write_deadline:
+            if exc.errno in PEER_LOST and connection._ending is CloseReason.CLIENT:
+                raise ConnectionResetError(errno.ECONNRESET, str(exc)) from exc
+        elif isinstance(exc, WriteDeadlineError):
             self.log.info("%r: %s", connection, exc)
             raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
 
@@ -280,8 +280,8 @@ class TrackingWorker(base.Worker):
                 continue
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
-            if not taken:
-                util.close(sock)
+            if not taken and connection._exchange is None:
+                util.close(sock)  # else the thread that has it finds the end, and closes
         # The owners learn of the end by this, and have a moment to close.
         if not self.tracker.wait_hijacked(_GRACE_MARGIN / 2):
             for connection in left:

@@ -140,7 +140,7 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
         self._await_first(conn)
         connection = sock.connection
         if connection is not None and connection._calls:
-            self.hook_pool.submit(self.tracker.run_hooks, connection)
+            self._elsewhere(self.tracker.run_hooks, connection)
 
     def _await_first(self, conn: TConn) -> None:
         timeout = SILENT_TIMEOUT + self.cfg.keepalive
@@ -266,16 +266,21 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
         ):
             close(sock)
             return
-        try:
-            closing = self.hook_pool.submit(close, sock)
-        except RuntimeError:  # the interpreter ends, or there is no thread to be had
-            close(sock)
-            return
-        self.nr_conns += 1
-        closing.add_done_callback(lambda _: self.method_queue.defer(self._closed_elsewhere))
+        closing = self._elsewhere(close, sock)
+        if closing is not None:
+            self.nr_conns += 1
+            closing.add_done_callback(lambda _: self.method_queue.defer(self._closed_elsewhere))
 
     def _closed_elsewhere(self) -> None:
         self.nr_conns -= 1
+
+    def _elsewhere(self, call: Callable[[Any], object], what: Any) -> futures.Future[Any] | None:
+        """Have hooks run by `call(what)` off this thread; None if that could not be."""
+        try:
+            return self.hook_pool.submit(call, what)
+        except RuntimeError:  # the interpreter ends, or there is no thread to be had
+            call(what)
+            return None
 
     # In a pool thread
 

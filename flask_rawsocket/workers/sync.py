@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
 import threading
+import time
 from typing import Any
 
 from gunicorn import util
@@ -47,7 +47,8 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
             if exc.errno == errno.EAGAIN:
                 raise  # gunicorn waits for the next one
             if self.accept_failed(exc):
-                select.select([self.PIPE[0]], [], [], ACCEPT_PAUSE)
+                # Not by the pipe of signals: it is read elsewhere, and may be readable till then.
+                time.sleep(ACCEPT_PAUSE)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve `client`, and no longer than its head may take if it sends none."""
