@@ -10,7 +10,7 @@ import contextlib
 import ssl
 
 import pytest
-from servers import wait_for
+from servers import client_context, wait_for
 
 
 def one_closed(server):
@@ -180,6 +180,146 @@ def test_close_after_response(gthread):
         assert client.rest() == b""
     gthread.wait_sequences("NAC")
     assert one_closed(gthread)["reason"] == "AFTER_RESPONSE"
+
+
+def test_upstream_reset(server):
+    """A view that fails amid its response as if the client had gone: it has not."""
+    with server.connect() as client:
+        client.get("/upstream")
+        assert b"0\r\n\r\n" not in client.rest()
+    server.wait_sequences("NAC")
+    assert one_closed(server)["reason"] == "ERROR"
+
+
+def test_long_unread_body(server):
+    """A body that nobody reads, and that is too long to skip: the connection ends as others do."""
+    with server.connect() as client:
+        client.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")
+        client.send(b"x" * 200_000)
+        assert client.response().status == 200
+        # Werkzeug reads on until the client has closed.
+        assert server.name == "werkzeug" or client.at_eof()
+    server.wait_sequences("NAC")
+    assert one_closed(server)["reason"] == "AFTER_RESPONSE"
+
+
+class Wire:
+    """A client that keeps what was on the wire, under TLS too."""
+
+    def __init__(self, server):
+        self.sock = server.raw()
+        self.raw = self.text = b""
+        self.tls = None
+        if server.transport == "tls":
+            self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            self.tls = client_context().wrap_bio(
+                self.incoming, self.outgoing, server_hostname="localhost"
+            )
+            self._patiently(self.tls.do_handshake)
+
+    def _patiently(self, call):
+        while True:
+            try:
+                return call()
+            except ssl.SSLWantReadError:
+                self.sock.sendall(self.outgoing.read())
+                self.incoming.write(self.sock.recv(65536))
+
+    def get(self, path):
+        data = f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+        if self.tls is not None:
+            self.tls.write(data)
+            data = self.outgoing.read()
+        self.sock.sendall(data)
+
+    def more(self):
+        """Read some; tell whether there was any."""
+        data = self.sock.recv(65536)
+        self.raw += data
+        if self.tls is None:
+            self.text += data
+        else:
+            self.incoming.write(data)
+            with contextlib.suppress(ssl.SSLError):
+                while clear := self.tls.read():
+                    self.text += clear
+        return bool(data)
+
+    def is_reset(self):
+        """Read to the end, and tell whether it was a reset."""
+        try:
+            while self.more():
+                pass
+        except ConnectionResetError:
+            return True
+        return False
+
+
+class TestAbort:
+    """A connection that its application aborts."""
+
+    @pytest.mark.parametrize("by", ["itself", "another"])
+    def test_amid_a_response(self, server, by):
+        """Nothing more of the response is sent, and under TLS nothing of it in the clear."""
+        if by == "another" and server.name == "sync":
+            pytest.skip("one request at a time")
+        before = len(server.events())
+
+        def events(name):
+            return [each[name] for each in server.events()[before:] if name in each]
+
+        wire = Wire(server)
+        with wire.sock:
+            wire.get("/abort-midway" + "?waiting" * (by == "another"))
+            while by == "another" and b"one" not in wire.text:
+                assert wire.more()
+            if by == "another":
+                (number,) = wait_for(lambda: events("streaming"), "the stream to have begun")
+                with server.connect() as other:
+                    assert other.request(f"/abort-another?id={number}", "Connection: close")
+            assert wire.is_reset() or server.transport == "unix"
+        wait_for(lambda: events("going_on"), "the view to have gone on")
+        assert b"two" not in wire.text
+        assert b"0\r\n\r\n" not in wire.text
+        if server.transport == "tls":
+            for said in b"HTTP/1.1", b"one", b"two", b"0\r\n\r\n":
+                assert said not in wire.raw
+        server.wait_sequences("NAC", *["NAC"] * (by == "another"))
+        reasons = [each["reason"] for each in server.closed()]
+        assert sorted(reasons) == ["AFTER_RESPONSE"] * (by == "another") + ["APP"]
+
+    def test_a_response_that_nobody_reads(self, server):
+        """Its view, which waits to write more, ends; another request has aborted it."""
+        if server.name == "sync":
+            pytest.skip("one request at a time")
+        with server.connect() as client:
+            client.get("/stream?n=2000&size=65536")
+            wait_for(lambda: server.sequences() == ["NA"], "ACTIVE")
+            number = max(each["id"] for each in server.events() if "id" in each)
+            with server.connect() as other:
+                assert other.request(f"/abort-another?id={number}&full").status == 200
+            (event,) = wait_for(
+                lambda: [each for each in server.closed() if each["id"] == number], "CLOSED"
+            )
+            assert event["reason"] == "APP"
+
+    def test_when_new(self, server):
+        """A hook that aborts a connection which is NEW: what has come already is not answered."""
+        with server.connect() as client:
+            client.request("/ban", "Connection: close")
+        server.wait_sequences("NAC")
+        server.mark()
+        before = len(server.events())
+        with contextlib.suppress(ConnectionError, ssl.SSLError), server.connect() as client:
+            client.get("/")
+            assert client.rest() == b""
+        event = one_closed(server)
+        assert event["reason"] == "APP"
+        told = [each for each in server.events()[before:] if "banned" in each]
+        assert [(each["banned"], each["came"]) for each in told] == [(event["id"], True)]
+        assert server.sequences() in (["NC"], ["NAC"])
+        with server.connect() as client:
+            assert client.request("/", "Connection: close").status == 200
 
 
 class TestTLS:
