@@ -10,15 +10,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+import select
 import socket
 import threading
 import time
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
-from . import sockinfo
 from ._state import CloseReason, ConnState
-from .errors import RawSocketError
 from .tracker import guess_reason
 
 if TYPE_CHECKING:
@@ -27,10 +26,21 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .tracker import ConnectionTracker
 
-__all__ = ["ABORTED", "HeaderTimeoutError", "Tracked", "WriteDeadlineError"]
+__all__ = [
+    "ABORTED",
+    "READ",
+    "WRITE",
+    "HeaderTimeoutError",
+    "Tracked",
+    "WriteDeadlineError",
+    "ready",
+]
 
 ABORTED: Final = -math.inf
 """The write deadline of a connection that has been aborted: before any time."""
+
+_LONGEST_WAIT: Final = 3600.0
+"""Seconds that one poll() may take; its argument is a C int of milliseconds."""
 
 
 class HeaderTimeoutError(Exception):
@@ -192,9 +202,9 @@ class Tracked(socket.socket):
         after it goes out in the clear.
         """
         how = socket.SHUT_RDWR
-        with contextlib.suppress(OSError, RawSocketError):
-            if self._is_aborted and not sockinfo.queues(self).send:
-                # Nobody waits to write; and a FIN would make what was sent look complete.
+        with contextlib.suppress(OSError, ValueError):  # it is closed already
+            if self._is_aborted and ready(self, WRITE, 0):
+                # There is room: nobody waits to write.  A FIN would make what was sent look whole.
                 how = socket.SHUT_RD
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self, how)
@@ -284,6 +294,23 @@ class Tracked(socket.socket):
         if connection is None or tracker is None or not tracker.is_taken(connection):
             return
         text = f"{connection!r} was taken over and not closed"
-        warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
-        with contextlib.suppress(RuntimeError):  # the interpreter ends
-            threading.Thread(target=self.end, name="rawsocket-forgotten").start()
+        try:
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+        finally:  # a filter may make an error of it
+            with contextlib.suppress(RuntimeError):  # the interpreter ends
+                threading.Thread(target=self.end, name="rawsocket-forgotten").start()
+
+
+READ: Final = getattr(select, "POLLIN", 1)
+WRITE: Final = getattr(select, "POLLOUT", 4)
+
+
+def ready(sock: socket.socket, what: int, timeout: float) -> bool:
+    """Tell whether `sock` is ready to read or to write, after at most `timeout` seconds."""
+    if not hasattr(select, "poll"):  # Windows
+        socks = [sock]
+        reading, writing = (socks, []) if what == READ else ([], socks)
+        return any(select.select(reading, writing, [], min(timeout, _LONGEST_WAIT)))
+    poller = select.poll()
+    poller.register(sock, what)
+    return bool(poller.poll(math.ceil(min(timeout, _LONGEST_WAIT) * 1000)))

@@ -6,12 +6,10 @@ It is a real ``socket.socket``, so that whatever a server does with a socket goe
 from __future__ import annotations
 
 import contextlib
-import math
-import select
 import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ._tracked import ABORTED, Tracked
+from ._tracked import ABORTED, READ, WRITE, Tracked, ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +26,6 @@ _recv_into = socket.socket.recv_into
 _send = socket.socket.send
 _sendall = socket.socket.sendall
 _FILE_CHUNK: Final = 65536
-_LONGEST_WAIT: Final = 3600.0
-"""Seconds that one poll() may take; its argument is a C int of milliseconds."""
 
 
 class TrackedSocket(Tracked):
@@ -156,18 +152,3 @@ class TrackedSocket(Tracked):
         """
         while not ready(self, what, self._time_left() if what == READ else self._write_left()):
             pass
-
-
-READ: Final = getattr(select, "POLLIN", 1)
-WRITE: Final = getattr(select, "POLLOUT", 4)
-
-
-def ready(sock: socket.socket, what: int, timeout: float) -> bool:
-    """Tell whether `sock` is ready to read or to write, after at most `timeout` seconds."""
-    if not hasattr(select, "poll"):  # Windows
-        socks = [sock]
-        reading, writing = (socks, []) if what == READ else ([], socks)
-        return any(select.select(reading, writing, [], min(timeout, _LONGEST_WAIT)))
-    poller = select.poll()
-    poller.register(sock, what)
-    return bool(poller.poll(math.ceil(min(timeout, _LONGEST_WAIT) * 1000)))
