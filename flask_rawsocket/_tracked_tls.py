@@ -210,10 +210,15 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
 
         By a timeout of the socket's: a record, let alone a handshake, takes several reads.
         """
+        left, before = self._time_left(), self.gettimeout()
+        self.settimeout(left)
         try:
-            return self._within(self._time_left(), read, *args)
+            return read(*args)
         except TimeoutError:
             raise self._too_late() from None
+        finally:
+            if self.fileno() >= 0:
+                self.settimeout(before)
 
     def _within(self, seconds: float, call: Callable[..., _T], /, *args: Any) -> _T:
         before = self.gettimeout()
