@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextvars
 import socket
+import threading
 import time
 
 import pytest
-from servers import wait_for
+from accepting import dial, tcp_listener
+from flask import Flask
+from servers import PATIENCE, wait_for
+from werkzeug.exceptions import ClientDisconnected
+
+from flask_rawsocket import RawSocket, _environ
 
 
 def one(server, key, before):
@@ -119,7 +126,39 @@ def test_a_stream_is_ended(server):
     wait_for(lambda: server.sequences() == ["NAC"], "CLOSED")
 
 
-@pytest.mark.parametrize("path", ["/checkpoints", "/decorated", "/undecorated"])
+def test_a_stream_is_not_begun(server):
+    """A stream whose client has gone before its first item makes none."""
+    with server.connect() as client:
+        before = watching(server, client, "/until-gone-first")
+    assert one(server, "gone", before)["gone"]
+    server.wait_sequences("NAC")
+    assert {"made": True} not in server.events()[before:]
+
+
+def test_half_a_stream_does_not_look_whole(server):
+    """A client that has half-closed, and reads on, sees a broken stream and no proper end."""
+    if server.transport == "tls":
+        pytest.skip("Python's ssl module cannot half-close")
+    before = len(server.events())
+    with server.connect() as client:
+        client.get("/until-gone")
+        client._until(b"tick\n")
+        client.sock.shutdown(socket.SHUT_WR)
+        got = b""
+        reset = False
+        try:
+            while chunk := client.sock.recv(65536):
+                got += chunk
+        except ConnectionResetError:
+            reset = True
+    assert not got.endswith(b"0\r\n\r\n")
+    assert reset == (server.transport == "tcp")
+    one(server, "stream_ended", before)
+
+
+@pytest.mark.parametrize(
+    "path", ["/checkpoints", "/decorated", "/undecorated", "/async-decorated", "/helper"]
+)
 def test_a_view_is_stopped_at_its_checkpoint(server, path):
     """A long view stops at its next checkpoint with Werkzeug's ClientDisconnected."""
     before = len(server.events())
@@ -127,6 +166,150 @@ def test_a_view_is_stopped_at_its_checkpoint(server, path):
         client.get(path)
         one(server, "working", before)
     assert one(server, "stopped", before)["stopped"] == "ClientDisconnected"
+
+
+def test_a_view_whose_connection_is_aborted(server):
+    """A view is stopped at its checkpoint when another thread has aborted its connection."""
+    before = len(server.events())
+    with server.connect() as client:
+        client.get("/aborted-elsewhere")
+        assert one(server, "stopped", before)["stopped"] == "ClientDisconnected"
+
+
+def test_no_callback_behind_a_whole_response(server):
+    """A client that leaves after it has got its response is nobody's loss."""
+    before = len(server.events())
+    with server.connect() as client:
+        client.get("/called-back", "Connection: close")
+        assert client.rest().endswith(b"done")
+    server.wait_sequences("NAC")
+    assert {"called_back": True} not in server.events()[before:]
+
+
+def test_waiting_beyond_the_request(gthread):
+    """A thread that waits does so beyond its request, until the client goes."""
+    before = len(gthread.events())
+    with gthread.connect() as client:
+        assert client.request("/wait-beyond").body == b"done"
+        one(gthread, "waiting", before)
+        assert client.request("/status").json == {"status": "OPEN", "gone": False}
+    # The server closes too, and what it wakes first is its choice.
+    assert one(gthread, "waited", before)["waited"] in {True, "ConnectionClosedError"}
+
+
+def test_waiting_while_the_owner_closes(server):
+    """A thread that waits is told when the connection's owner closes it."""
+    before = len(server.events())
+    with server.connect() as client:
+        client.get("/wait-and-close")
+        one(server, "waiting", before)
+        client.send(b"x")
+        assert one(server, "waited", before)["waited"] == "ConnectionClosedError"
+
+
+@pytest.fixture
+def block(tracker, stack):
+    """A RawSocket and a client, in the context of a request that came in on its connection."""
+    app = Flask(__name__)
+    rawsocket = RawSocket(app)
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    context = app.test_request_context()
+    _environ.put(context.request.environ, sock.connection)
+    stack.enter_context(context)
+    return rawsocket, client
+
+
+def wait_stopped(checkpoint):
+    """Wait until `checkpoint` stops."""
+
+    def stopped():
+        try:
+            checkpoint()
+        except ClientDisconnected:
+            return True
+
+    wait_for(stopped, "the checkpoint to stop")
+
+
+def test_one_block_in_another(tracker, block):
+    """One instance may be entered again inside of itself; every watch is taken back."""
+    rawsocket, client = block
+    stop = rawsocket.stop_when_disconnected()
+    with stop as outer:
+        with stop as inner:
+            inner()
+            rawsocket.checkpoint()
+        rawsocket.checkpoint()
+        client.close()
+        wait_stopped(outer)
+        wait_stopped(inner)
+        with pytest.raises(ClientDisconnected):
+            rawsocket.checkpoint()
+    assert len(tracker._watcher) == 0
+
+
+def test_one_block_in_two_threads(tracker, block):
+    """One instance may be entered by several threads, in whatever order they leave."""
+    rawsocket, client = block
+    stop = rawsocket.stop_when_disconnected()
+    entered, leave = threading.Event(), threading.Event()
+    failed = []
+
+    def work():
+        try:
+            with stop as checkpoint:
+                checkpoint()
+                entered.set()
+                assert leave.wait(PATIENCE)
+                wait_stopped(checkpoint)
+        except BaseException as exc:
+            failed.append(exc)
+            raise
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=[work])
+    with stop:
+        thread.start()
+        assert entered.wait(PATIENCE)
+    assert len(tracker._watcher) == 1
+    client.close()
+    leave.set()
+    thread.join(PATIENCE)
+    assert not failed
+    assert len(tracker._watcher) == 0
+
+
+def test_a_block_that_is_left_in_another_context(tracker, block):
+    """A block may be entered by a generator's one caller, and left by its next."""
+    rawsocket, client = block
+
+    def generate():
+        with rawsocket.stop_when_disconnected() as checkpoint:
+            yield checkpoint
+
+    generator = generate()
+    checkpoint = contextvars.copy_context().run(next, generator)
+    assert next(generator, None) is None
+    assert len(tracker._watcher) == 0
+    checkpoint()
+    client.close()
+    wait_stopped(checkpoint)
+
+
+def test_the_block_of_a_former_request(tracker, block, stack):
+    """A block that was never left has no say in another connection's request."""
+    rawsocket, client = block
+    rawsocket.stop_when_disconnected().__enter__()
+    client.close()
+    wait_stopped(rawsocket.checkpoint)
+    app = Flask(__name__)
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    context = app.test_request_context()
+    _environ.put(context.request.environ, sock.connection)
+    with context:
+        rawsocket.checkpoint()
+        with rawsocket.stop_when_disconnected() as checkpoint:
+            checkpoint()
+            rawsocket.checkpoint()
 
 
 def test_read_deadline(server):

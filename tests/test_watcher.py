@@ -65,7 +65,7 @@ def one_caller(monkeypatch, tracker, stack):
     busy, leave = threading.Event(), threading.Event()
     stack.callback(leave.set)
     client, sock = dial(stack, tcp_listener(tracker, stack))
-    sock.connection.on_disconnect(lambda: (busy.set(), leave.wait(PATIENCE)))
+    sock.connection.on_disconnect(lambda: (busy.set(), leave.wait()))
     client.close()
     assert busy.wait(PATIENCE)
     return leave
@@ -386,7 +386,7 @@ def test_slow_callbacks(tracker, stack):
     at_work = []
     for _ in range(20):
         client, sock = dial(stack, listener)
-        sock.connection.on_disconnect(lambda: (at_work.append(1), leave.wait(PATIENCE)))
+        sock.connection.on_disconnect(lambda: (at_work.append(1), leave.wait()))
         client.close()
     wait_for(lambda: len(at_work) == 20, "20 callbacks at work")
     client, sock = dial(stack, listener)
@@ -401,7 +401,8 @@ def test_waiting_needs_no_caller(tracker, stack, one_caller):
     """Who waits is woken though every thread for callbacks is at work."""
     client, sock = dial(stack, tcp_listener(tracker, stack))
     client.close()
-    assert sock.connection.wait_disconnected(PATIENCE)
+    results = in_thread(stack, sock.connection.wait_disconnected)
+    assert wait_for(lambda: results, "the end") == [True]
 
 
 @pytest.mark.parametrize("how", ["cancel", "request_ended", "close"])

@@ -1,11 +1,13 @@
 """The contract's application with views that take their connection over, or watch it."""
 
+import contextlib
 import socket
 import threading
 import time
 
 from contract import app, describe, rawsocket, record
 from flask import Response, request, stream_with_context
+from werkzeug.exceptions import ClientDisconnected
 
 from flask_rawsocket import RawSocketError, current_conn
 
@@ -350,3 +352,95 @@ def credentials():
 @app.get("/rtt")
 def rtt():
     return {"rtt": current_conn.tcp_info().rtt, "family": current_conn.family == socket.AF_INET}
+
+
+@app.get("/wait-beyond")
+def wait_beyond():
+    """Leave a thread behind that waits, for as long as it takes, for the client to go."""
+    threading.Thread(target=wait_and_tell, args=[current_conn._get_current_object()]).start()
+    return "done"
+
+
+def wait_and_tell(conn):
+    record(waiting=conn.id)
+    try:
+        record(waited=conn.wait_disconnected())
+    except RawSocketError as exc:
+        record(waited=type(exc).__name__)
+
+
+@app.get("/wait-and-close")
+def wait_and_close():
+    """Take over, and close when the client says so, while another thread waits for it to go."""
+    conn = current_conn._get_current_object()
+    stream = conn.hijack()
+    threading.Thread(target=wait_and_tell, args=[conn]).start()
+    with stream:
+        stream.recv(1)
+    return ""
+
+
+@app.get("/called-back")
+def called_back():
+    """Watch, and respond at once."""
+    current_conn.on_disconnect(lambda: record(called_back=True))
+    return "done"
+
+
+def work_with(checkpoint):
+    """Work until `checkpoint` stops it, or for long enough to be sure that it does not."""
+    record(working=True)
+    try:
+        for _ in range(1000):
+            checkpoint()
+            threading.Event().wait(0.01)
+        record(stopped=None)
+    except Exception as exc:
+        record(stopped=type(exc).__name__)
+        raise
+
+
+@app.get("/aborted-elsewhere")
+def aborted_elsewhere():
+    """Work with a checkpoint, while another thread aborts the connection."""
+    conn = current_conn._get_current_object()
+    with rawsocket.stop_when_disconnected() as checkpoint:
+        threading.Thread(target=conn.abort).start()
+        work_with(checkpoint)
+
+
+@app.get("/async-decorated")
+@rawsocket.stop_when_disconnected()
+async def async_decorated():
+    """Work in an ``async def``; its decorator stops it."""
+    work_with(rawsocket.checkpoint)
+    return "never sent"
+
+
+@app.get("/helper")
+def helper():
+    """Leave the work to a thread, which has no request of its own."""
+    with rawsocket.stop_when_disconnected() as checkpoint:
+        thread = threading.Thread(target=stopped_quietly, args=[checkpoint])
+        thread.start()
+        thread.join()
+    return "never read"
+
+
+def stopped_quietly(checkpoint):
+    with contextlib.suppress(ClientDisconnected):
+        work_with(checkpoint)
+
+
+@app.get("/until-gone-first")
+def until_gone_first():
+    """Begin a response whose client has gone."""
+
+    def chunks():
+        record(made=True)
+        yield b"x"
+
+    record(watching=current_conn.id)
+    gone = current_conn.wait_disconnected(15)
+    record(gone=gone)
+    return Response(rawsocket.until_disconnected(chunks()))
