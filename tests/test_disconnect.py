@@ -295,6 +295,13 @@ def test_a_block_that_is_left_in_another_context(tracker, block):
     wait_stopped(checkpoint)
 
 
+def test_a_stream_whose_client_stays(block):
+    """A stream that is read to its end is whole, and its connection stays as it is."""
+    rawsocket, _ = block
+    assert list(rawsocket.until_disconnected(iter([b"a", b"b"]))) == [b"a", b"b"]
+    rawsocket.checkpoint()
+
+
 def test_the_block_of_a_former_request(tracker, block, stack):
     """A block that was never left has no say in another connection's request."""
     rawsocket, client = block

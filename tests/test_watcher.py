@@ -257,6 +257,20 @@ def test_a_descriptor_closed_behind_our_back(tracker, stack):
     assert told.wait(PATIENCE)
 
 
+def test_a_descriptor_taken_behind_our_back(tracker, stack):
+    """Of a descriptor that somebody has taken away without a word, nothing is told."""
+    listener = tcp_listener(tracker, stack)
+    client, sock = dial(stack, listener)
+    told = []
+    sock.connection.on_disconnect(lambda: told.append(1))
+    stack.callback(os.close, socket.socket.detach(sock))
+    client.close()
+    other_client, other = dial(stack, listener)
+    other_client.close()
+    assert other.connection.wait_disconnected(PATIENCE)
+    assert not told
+
+
 @pytest.mark.skipif(not hasattr(select, "EPOLLRDHUP"), reason="the error queue is Linux's")
 def test_a_message_in_the_error_queue(tracker, stack, monkeypatch):
     """A message in the error queue is no hang-up, and does not keep the thread busy."""
