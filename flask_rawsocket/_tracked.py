@@ -293,6 +293,8 @@ class Tracked(socket.socket):
         connection, tracker = getattr(self, "_connection", None), getattr(self, "_tracker", None)
         if connection is None or tracker is None or not tracker.is_taken(connection):
             return
+        # Where it was garbage in a cycle, what refers weakly to it has forgotten it already.
+        connection._sock = self
         text = f"{connection!r} was taken over and not closed"
         try:
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)

@@ -52,6 +52,8 @@ class TrackedSocket(Tracked):
         fileno: int | None = None,
     ) -> None:
         super().__init__(family, type, proto, fileno)
+        if socket.getdefaulttimeout() is not None:
+            self.settimeout(None)  # that one is meant for sockets of the application's own
         self._connection = None
         self._tracker = None
         self._head_due = False

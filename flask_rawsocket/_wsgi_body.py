@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from werkzeug.serving import DechunkedInput
 from werkzeug.wsgi import LimitedStream
@@ -71,9 +72,15 @@ class RequestFile:
         """Give what was read ahead; it is not here any more."""
         return self._take(len(self._buffer))
 
+    def put_back(self, data: bytes | bytearray) -> None:
+        """Let `data`, which was read last, be read again."""
+        self._buffer[:0] = data
+
     def close(self) -> None:
         """Read no more; the socket stays open."""
         self.closed = True
+        # Nor keep whom it told, who holds the socket as well as this file.
+        self._before_read = _refuse
 
     def _take(self, size: int) -> bytes:
         data = bytes(self._buffer[:size])
@@ -90,8 +97,38 @@ class RequestFile:
         return bool(data)
 
 
+def _refuse() -> NoReturn:
+    raise ValueError("read of closed file")
+
+
 class RequestBody(LimitedStream):
-    """A request's body of known length, in which a deadline is not taken for a disconnect."""
+    """A request's body of known length.
+
+    A deadline is not taken for a disconnect, and nothing is lost in a read that fails at one.
+    """
+
+    def readall(self) -> bytes:
+        data = bytearray()
+        with self._put_back_when_late(data):
+            while more := self.read(_CHUNK):
+                data += more
+        return bytes(data)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        data = bytearray()
+        with self._put_back_when_late(data):
+            while not data.endswith(b"\n") and len(data) != size and (more := self.read(1)):
+                data += more
+        return bytes(data)
+
+    @contextlib.contextmanager
+    def _put_back_when_late(self, data: bytearray) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            self._pos -= len(data)
+            self._stream.put_back(data)  # type: ignore[attr-defined]
+            raise
 
     def on_disconnect(self, error: Exception | None = None) -> Any:
         if isinstance(error, TimeoutError):

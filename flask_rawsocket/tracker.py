@@ -213,6 +213,7 @@ class ConnectionTracker:
         exchange = connection._exchange
         if connection._state is ConnState.HIJACKED:
             if self._event_loop is None or not self._event_loop.abort(connection):
+                sock._ended = True  # before its owner's thread finds nothing more to read
                 sock.abort()
                 sock.end()
         elif exchange is not None and exchange.refusal() is None:
