@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import signal
+import socket
 import ssl
 
 import pytest
@@ -180,6 +183,20 @@ def test_a_view_that_fails_afterwards(server):
     wait_for(lambda: "after it has taken" in server.log.read_text(), "the log")
 
 
+def test_a_response_that_fails_when_it_is_closed(server):
+    """What the view returns may fail in its close(): it is logged, and the owner's go on."""
+    with server.connect() as client:
+        client.get("/call-on-close")
+        assert client._exactly(6) == b"foobar"
+        wait_for(
+            lambda: "a response that fails when it is closed" in server.log.read_text(), "the log"
+        )
+        client.send(b"x")
+        assert client.rest() == b""
+    server.wait_sequences("NAHC")
+    assert server.closed()[0]["reason"] == "APP"
+
+
 def test_twice(server):
     """A second hijack says that there has been a first."""
     with server.connect() as client:
@@ -256,6 +273,51 @@ def test_expect_continue_that_nobody_reads(server):
         answer = client.response()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert client.rest() == b""
+    server.wait_sequences("NAC")
+
+
+def test_expect_continue_amid_the_response(server):
+    """A stream that reads the body amid itself: the client was told before the head, and once."""
+    with server.connect() as client:
+        headers = "Content-Length: 5", "Expect: 100-continue", "Connection: close"
+        client.get("/stream-body", *headers, method="POST")
+        assert client._until(b"\r\n\r\n")[0] == b"HTTP/1.1 100 Continue"
+        _, client.buffered = client._until(b"\r\n\r\n")
+        client.send(b"hello")
+        answer = client.response()
+        assert answer.headers["transfer-encoding"] == "chunked"
+        assert (answer.status, answer.body) == (200, b"begun;body=hello")
+        assert client.rest() == b""
+
+
+def behind(client):
+    """Read to the end, be it a reset; give what there was."""
+    data, client.buffered = client.buffered, b""
+    with contextlib.suppress(ConnectionResetError, ssl.SSLError):
+        while chunk := client.sock.recv(65536):
+            data += chunk
+    return data
+
+
+@pytest.mark.parametrize("size", [5, 200_000])
+def test_expect_continue_that_nobody_awaits(server, size):
+    """A client sends its body unasked, to a view that reads none: the answer is all it gets."""
+    with server.connect() as client:
+        client.get(
+            "/unread",
+            f"Content-Length: {size}",
+            "Expect: 100-continue",
+            method="POST",
+            body=b"x" * size,
+        )
+        answer = client.response()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        if server.name != "werkzeug":
+            assert behind(client) == b""
+        elif server.transport != "tls":
+            client.sock.shutdown(socket.SHUT_WR)  # Werkzeug reads on until there is no more
+            assert behind(client) == b""
+        assert client.buffered == b""
     server.wait_sequences("NAC")
 
 
@@ -355,3 +417,126 @@ def test_session_ticket_tls(server):
         assert begin(client, "/echo-thread") == b"HELLO"
         with server.connect() as other:
             assert json.loads(other.request("/", "Connection: close").body)["is_tls"]
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_an_owner_that_reads_when_another_thread_ends_it(server, how):
+    """Its read ends, the client sees the end, and CLOSED comes once."""
+    before = len(server.events())
+    with server.connect() as client:
+        assert begin(client, "/block") == b"HELLO"
+        with server.connect() as other:
+            assert other.request(f"/unblock?how={how}", "Connection: close").status == 200
+        assert behind(client) == b""
+
+        def told():
+            return [each["owner"] for each in server.events()[before:] if "owner" in each]
+
+        (owner,) = wait_for(told, "the owner's read to end")
+        assert owner in {"ConnectionClosedError", "ConnectionBrokenError"}
+    server.wait_sequences("NAHC", "NAC")
+    assert sorted(each["reason"] for each in server.closed()) == ["AFTER_RESPONSE", "APP"]
+
+
+def facts(server):
+    """Give what is to be the same before and afterwards; None while somebody else is there."""
+    with server.connect() as client:
+        found = client.request("/", "Connection: close").json
+    alone = found["alive"] == 1 and found["nr_conns"] in {1, None}
+    return (found["pid"], found["descriptors"]) if alone else None
+
+
+@pytest.mark.parametrize("path", ["/forget", "/close-its-socket"])
+def test_nobody_holds_it(server, path):
+    """A stream that is forgotten is closed; so is one whose real socket was. Nothing is left."""
+    # The least of them: who asked last may not be closed yet.
+    before = min(wait_for(lambda: facts(server), "quiet") for _ in range(5))
+    wait_for(lambda: all(each.endswith("C") for each in server.sequences()), "all to be closed")
+    server.mark()
+    for _ in range(5):
+        with server.connect() as client:
+            client.get(path)
+            assert client.rest() == (b"HELLO\n" if path == "/close-its-socket" else b"")
+    server.wait_sequences(*["NAHC"] * 5)
+    assert [each["reason"] for each in server.closed()] == ["APP"] * 5
+    wait_for(lambda: facts(server) == before, f"{before}, not {facts(server)}")
+
+
+def test_a_view_that_fails_and_holds_it(server):
+    """Its stream goes with the exception, which is garbage once Flask has handled it."""
+
+    def collected():
+        with server.connect() as other:
+            assert other.request("/collect", "Connection: close").status == 200
+        return "NAHC" in server.sequences()
+
+    with server.connect() as client:
+        client.get("/forget-and-fail")
+        wait_for(collected, "it to be closed")
+        assert client.rest() == b""
+    (event,) = (each for each in server.closed() if each["reason"] != "AFTER_RESPONSE")
+    assert (event["reason"], event["usable"]) == ("APP", True)
+
+
+def test_a_deadline_of_the_owners(server):
+    """What the view has set after the hijack is in force when its request has ended."""
+    before = len(server.events())
+    with server.connect() as client:
+        client.get("/owner-deadline")
+        assert client.rest() == b""
+    server.wait_sequences("NAHC")
+    told = {k: v for each in server.events()[before:] for k, v in each.items()}
+    assert told["deadline_kept"]
+    assert told["owner"] == "TimeoutError"
+
+
+def test_a_default_timeout(server):
+    """The timeout that sockets of the application have is none of the owner's."""
+    with server.connect() as client:
+        client.request("/default-timeout?seconds=10", "Connection: close")
+    try:
+        with server.connect() as client:
+            client.get("/timeout")
+            assert client.rest() == b"None"
+    finally:
+        with server.connect() as client:
+            client.request("/default-timeout", "Connection: close")
+
+
+@pytest.mark.parametrize("by", ["read", "readline"])
+def test_a_body_that_came_in_part(server, by):
+    """Of a body whose read has failed at its deadline, what had come is not lost to the owner."""
+    with server.connect() as client:
+        client.get(f"/late-body?by={by}", "Content-Length: 10", method="POST", body=b"hello")
+        assert client.rest() == b"5 hello"
+
+
+def test_chunked_body_read_in_part(server):
+    """Its rest is not to be had as it came: the hijack is refused, unless it was read whole."""
+    with server.connect() as client:
+        headers = "Transfer-Encoding: chunked", "Connection: close"
+        body = b"bb8\r\n" + b"x" * 3000 + b"\r\n0\r\n\r\n"
+        client.get("/amid-body?read=2", *headers, method="POST", body=body)
+        answer = client.response().json
+        assert answer["error"] == "UnsupportedError"
+        assert "read in part" in answer["text"]
+    with server.connect() as client:
+        client.get("/amid-body?read=10000", *headers, method="POST", body=body + b"next")
+        assert client.rest() == b"taken, and then next"
+
+
+@pytest.mark.parametrize("name", ["sync", "gthread", "werkzeug"])
+@pytest.mark.parametrize("transport", [*PLAIN, "tls"])
+def test_an_owner_that_never_closes(run_server, name, transport):
+    """When the server stops its connection is reported as CLOSED, which the owner did not do."""
+    options = () if name == "werkzeug" else ("--graceful-timeout", "2")
+    with run_server(name, transport, *options, app="ending:app") as server:
+        server.mark()
+        with server.connect() as client:
+            assert begin(client, "/never-close") == b"HELLO"
+            server.stop(signal.SIGINT if name == "werkzeug" else signal.SIGTERM)
+            assert client.at_eof()
+        assert server.sequences() == ["NAHC"]
+        (event,) = server.closed()
+        assert (event["reason"], event["usable"]) == ("SHUTDOWN", True)
+        assert "Traceback" not in server.log.read_text()

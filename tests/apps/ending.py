@@ -1,5 +1,6 @@
 """`taking`'s application with views that end or forget their connection, or fail, amid things."""
 
+import gc
 import select
 import socket
 import sys
@@ -126,8 +127,15 @@ def forget():
     return ""
 
 
+@app.get("/collect")
+def collect():
+    gc.collect()
+    return ""
+
+
 @app.get("/forget-and-fail")
 def forget_and_fail():
+    """Take over and fail; an exception that Flask has handled is garbage that is in a cycle."""
     stream = current_conn.hijack()
     raise ValueError(f"a view that forgets {stream}")
 
@@ -235,7 +243,7 @@ def late_body():
     """Read a body that does not come whole before its deadline; then take over."""
     current_conn.set_deadlines(read=0.2)
     try:
-        request.stream.read()
+        getattr(request.stream, request.args["by"])()
     except TimeoutError:
         with current_conn.hijack() as stream:
             stream.sendall(b"%d %s" % (len(stream.leading_bytes), stream.leading_bytes))
