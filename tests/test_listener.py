@@ -3,26 +3,57 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
 import socket
 import ssl
+import sys
 import threading
 import time
+import warnings
 
 import pytest
 from accepting import dial, tcp_listener, unix_listener
 from servers import client_context, wait_for
 
-from flask_rawsocket import CloseReason, ConnState
+from flask_rawsocket import (
+    CloseReason,
+    ConnectionClosedError,
+    ConnState,
+    RawSocketError,
+    _tracked_tls,
+)
+from flask_rawsocket._hooks import Hooks
 from flask_rawsocket._listener import Listener
 from flask_rawsocket._tracked import HeaderTimeoutError
 from flask_rawsocket._tracked_socket import TrackedSocket
 from flask_rawsocket._tracked_tls import TrackedSSLSocket, track_tls
+from flask_rawsocket.tracker import process_tracker
 
 
 def server_context(certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     return context
+
+
+class Request:
+    """The request in hand, as a server without read-ahead has it."""
+
+    def refusal(self):
+        return None
+
+    def release(self):
+        return b""
+
+
+def take(tracker, client, sock):
+    """Let a request come, and take its connection over; give that and the stream."""
+    client.sendall(b"x")
+    assert sock.recv(1) == b"x"
+    connection = sock.connection
+    connection._exchange = Request()
+    return connection, tracker.hijack(connection)
 
 
 def test_a_tracked_socket_is_a_socket(tracker, stack):
@@ -196,6 +227,75 @@ def test_a_files_close_does_not_end_it(tracker, stack):
     assert client.recv(1) == b""
 
 
+class TestForgotten:
+    """A connection that was taken over, and whose owner holds it no more."""
+
+    @pytest.fixture
+    def seen(self, tracker):
+        """What CLOSED hooks have seen of descriptors."""
+        hooks, seen = Hooks(), []
+        hooks.add([ConnState.CLOSED], lambda conn, *_: seen.append(conn.fileno() >= 0))
+        tracker.add_hooks(hooks)
+        yield seen
+        del hooks
+
+    @pytest.mark.parametrize("cycle", [False, True], ids=["alone", "in-a-cycle"])
+    def test_it_is_closed(self, tracker, stack, seen, cycle):
+        """It ends by the application, with a warning, and the hooks still see its socket."""
+        client, sock = dial(stack, tcp_listener(tracker, stack))
+        connection, stream = take(tracker, client, sock)
+        holder = [stream]
+        if cycle:
+            holder.append(holder)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del stream, holder
+            gc.collect()
+        text = f"<Connection {connection.id} {connection.key} HIJACKED> was taken over"
+        (told,) = (each for each in caught if str(each.message).startswith(text))
+        assert told.category is ResourceWarning
+        wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
+        assert client.recv(1) == b""
+        assert tracker.wait_hijacked(10)
+        assert connection.close_reason is CloseReason.APP
+        assert seen == [True]
+
+    def test_where_warnings_are_errors(self, tracker, stack, monkeypatch):
+        """It is closed all the same; Python prints the error, as nobody can catch it."""
+        printed = []
+        monkeypatch.setattr(sys, "unraisablehook", lambda each: printed.append(each.exc_type))
+        client, sock = dial(stack, tcp_listener(tracker, stack))
+        connection, stream = take(tracker, client, sock)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            del stream
+            gc.collect()
+        wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
+        assert client.recv(1) == b""
+        assert printed[0] is ResourceWarning
+
+    def test_by_a_child(self, stack):
+        """A child process that drops what its parent holds does not end it."""
+        client, sock = dial(stack, tcp_listener(process_tracker, stack))
+        connection, stream = take(process_tracker, client, sock)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a fork beside threads, and in the child
+            child = os.fork()
+            if child == 0:
+                try:
+                    del stream, sock
+                    gc.collect()
+                finally:
+                    os._exit(0)
+        os.waitpid(child, 0)
+        with stream:
+            client.sendall(b"ping")
+            assert stream.recv(4) == b"ping"
+            stream.sendall(b"pong")
+            assert client.recv(4) == b"pong"
+            assert connection.state is ConnState.HIJACKED
+
+
 class TestTLS:
     """The Connection moves to the socket that wraps it."""
 
@@ -268,6 +368,46 @@ class TestTLS:
         sock.connection.set_deadlines(read=10)
         client.sendall(b"y")
         assert sock.recv(1) == b"y"
+
+    @pytest.mark.parametrize("how", ["recv", "send"])
+    def test_a_close_amid_a_call(self, tracker, wrap, stack, monkeypatch, how):
+        """The number of the descriptor is not given out again before the owner's call is over."""
+        client, sock = wrap()
+        connection, stream = take(tracker, client, sock)
+        number = sock.fileno()
+        entered, leave, raised = threading.Event(), threading.Event(), []
+
+        def waiting(call):
+            def wait(*args):
+                entered.set()
+                assert leave.wait(10)
+                return call(*args)
+
+            return wait
+
+        for name in "_read", "_send":
+            monkeypatch.setattr(_tracked_tls, name, waiting(getattr(_tracked_tls, name)))
+
+        def own():
+            try:
+                getattr(stream, how)(1 if how == "recv" else b"x")
+            except RawSocketError as exc:
+                raised.append(type(exc))
+
+        owner = threading.Thread(target=own)
+        owner.start()
+        assert entered.wait(10)
+        stream.close()
+        assert connection.state is ConnState.CLOSED
+        others = [stack.enter_context(socket.socket()) for _ in range(5)]
+        assert number not in [each.fileno() for each in others]
+        with pytest.raises(ConnectionClosedError):
+            stream.recv(1)
+        leave.set()
+        owner.join()
+        assert raised == [ConnectionClosedError]
+        others += [stack.enter_context(socket.socket()) for _ in range(5)]
+        assert number in [each.fileno() for each in others]
 
     def test_a_context_with_sockets_of_its_own(self, certificate):
         """Sockets of a foreign class could not be tracked; it is said which class."""

@@ -178,6 +178,71 @@ def test_a_failing_hook_is_logged_and_the_next_runs(tracker, stack, caplog):
     assert "no such thing" in caplog.text
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_hook_that_exits(tracker, stack, caplog, kind):
+    """Off the main thread nobody would hear of it: it is logged, too, and the next runs."""
+    hooks = Hooks()
+
+    def leaves(conn, old, new):
+        raise kind("a hook that leaves")
+
+    hooks.add([ConnState.NEW], leaves)
+    tracker.add_hooks(hooks)
+    seen, _kept = watch(tracker)
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    thread = threading.Thread(target=tracker.run_hooks, args=(sock.connection,))
+    thread.start()
+    thread.join()
+    assert [new for *_, new in seen] == [ConnState.NEW]
+    assert "a hook that leaves" in caplog.text
+
+
+def test_a_hook_that_exits_on_the_main_thread(tracker, stack):
+    """There it may be a signal's handler, by which the server is to stop."""
+    hooks = Hooks()
+
+    def leaves(conn, old, new):
+        raise SystemExit
+
+    hooks.add([ConnState.NEW], leaves)
+    tracker.add_hooks(hooks)
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    with pytest.raises(SystemExit):
+        tracker.run_hooks(sock.connection)
+
+
+def test_a_finalizer_that_closes(tracker, stack, monkeypatch):
+    """One that runs while this very thread has the lock closes its socket, and nothing waits."""
+    listener = tcp_listener(tracker, stack)
+
+    class Session:
+        def __init__(self, sock):
+            self.sock = sock
+            self.itself = self
+
+        def __del__(self):
+            self.sock.close()
+
+    def collecting(*args):
+        gc.collect()  # which may be whenever something is made
+        return add(*args)
+
+    _, first = dial(stack, listener)
+    former = first.connection
+    add = tracker.connections._add
+    monkeypatch.setattr(tracker.connections, "_add", collecting)
+    gc.disable()
+    stack.callback(gc.enable)
+    Session(first)
+    thread = threading.Thread(target=dial, args=(stack, listener), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive(), "it waits for itself"
+    assert former.state is ConnState.CLOSED
+    assert former not in tracker.connections.values()
+    assert len(tracker.connections) == 1
+
+
 def test_a_hook_may_close_its_own_connection(tracker, stack):
     """The calls that are due already come first, then those of the close."""
     hooks, seen = Hooks(), []
