@@ -189,7 +189,9 @@ class Connection(KernelFacts, Liveness):
         Raises:
             ConnectionClosedError: it has been closed.
         """
-        return self.sock.fileno()
+        descriptor = self.sock.fileno()
+        # A hijack moves it to another socket: we may have been at it.
+        return descriptor if descriptor >= 0 else self.sock.fileno()
 
     def _watch(self, told: Told) -> Callable[[], None]:
         """Have `told` told when the peer is gone; give what takes that back."""

@@ -80,7 +80,9 @@ def test_unix_has_no_tcp(pair, name):
         GETTERS[name](server)
 
 
-@pytest.mark.parametrize("name", ["tcp_info", "congestion", "congestion_info", "save_syn", "saved_syn"])
+@pytest.mark.parametrize(
+    "name", ["tcp_info", "congestion", "congestion_info", "save_syn", "saved_syn"]
+)
 def test_what_unix_has_not_names_the_family(pair, name):
     """The error says of which kind the socket is; the system's own text is its cause."""
     server, _ = pair("unix")
