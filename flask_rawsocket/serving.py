@@ -139,7 +139,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             client_address = (client_address or "<local>", 0)
         if self.ssl_context is None:
             request.expect_head()
-            super().finish_request(request, client_address)
+            self._handle(request, client_address)
             return
         try:
             request = self.ssl_context.wrap_socket(request, server_side=True)
@@ -148,12 +148,21 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             return
         connection = request.connection
         try:
-            super().finish_request(request, client_address)
+            self._handle(request, client_address)
         finally:
             if connection is not None and connection.state is ConnState.HIJACKED:
                 request.server_done()
             else:
                 self.shutdown_request(request)
+
+    def _handle(self, request: Any, client_address: Any) -> None:
+        connection = request.connection
+        try:
+            super().finish_request(request, client_address)
+        except KeyboardInterrupt:  # on the only thread there is
+            if connection is not None:
+                connection._ending = CloseReason.SHUTDOWN
+            raise
 
     def server_close(self) -> None:
         """Stop: call the functions given to ``on_shutdown``, then close the listening socket."""

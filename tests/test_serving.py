@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -110,6 +111,12 @@ def kind(request, kinds, transport):
     return kinds(request.param, transport)
 
 
+def children(server):
+    """Give the process ids of the server's children."""
+    with open(f"/proc/{server.process.pid}/task/{server.process.pid}/children") as file:
+        return file.read().split()
+
+
 SLOW = [
     ("threaded", "tcp"),
     ("threaded", "unix"),
@@ -196,6 +203,7 @@ class TestKinds:
         answer = ask(kind).json
         expected = answer["key"] if kind.transport == "unix" else "127.0.0.1"
         assert answer["remote_addr"] == expected
+        assert answer["remote_addr_type"] == "str"
 
     @pytest.mark.parametrize(("kind", "transport"), SLOW, indirect=["kind"])
     def test_dribbled_head(self, kind):
@@ -340,6 +348,17 @@ class TestForking:
             assert client._exactly(4) == b"ping"
         wait_states(server, "NAHC")
 
+    @pytest.mark.parametrize("path", ["/forget", "/close-its-socket"])
+    def test_a_child_ends(self, kinds, transport, path):
+        """It does not wait for an owner who is not there."""
+        server = kinds("forking", transport)
+        with server.connect() as client:
+            client.get(path)
+            assert client.rest() == (b"HELLO\n" if path == "/close-its-socket" else b"")
+        wait_states(server, "NAHC")
+        assert reasons(server) == ["APP"]
+        wait_for(lambda: not children(server), "the child to be reaped")
+
     def test_keys_over_unix(self, kinds):
         """They are the child's: no two are the same."""
         server = kinds("forking", "unix")
@@ -355,13 +374,7 @@ class TestForking:
         for _ in range(10):
             ask(server)
         assert ask(server).json["descriptors"] == before
-        children = f"/proc/{server.process.pid}/task/{server.process.pid}/children"
-
-        def reaped():
-            with open(children) as file:
-                return not file.read().split()
-
-        wait_for(reaped, "the children to be reaped")
+        wait_for(lambda: not children(server), "the children to be reaped")
 
 
 class TestAddresses:
@@ -488,6 +501,26 @@ class TestStopping:
         with serve(tmp_path, "tcp", **kwargs) as server:
             ask(server)
             assert server.stop(signal.SIGINT) == 0
+            assert [each for each in server.events() if "shutdown" in each] == [{"shutdown": True}]
+            assert "Traceback" not in server.log.read_text()
+
+    @pytest.mark.parametrize("transport", ["tcp", "tls"])
+    @pytest.mark.parametrize("kind", ["threaded", "single"])
+    @pytest.mark.parametrize("seen", ["N", "NA", "NAH"])
+    def test_interrupt_beside_connections(self, tmp_path, certificate, transport, kind, seen):
+        """What is open when Ctrl-C comes is reported as CLOSED: silent, in a view, taken over."""
+        kwargs = {"threaded": kind == "threaded", "certificate": certificate}
+        with serve(tmp_path, transport, **kwargs) as server:
+            with contextlib.ExitStack() as stack:
+                client = stack.enter_context(server.connect())
+                if seen != "N":
+                    client.get("/slow?seconds=10" if seen == "NA" else "/never-close")
+                wait_for(lambda: states(server) == [seen], f"{seen}")
+                assert server.stop(signal.SIGINT) == 0
+                with contextlib.suppress(ssl.SSLError):
+                    assert client.at_eof()
+            assert states(server) == [seen + "C"]
+            assert reasons(server) == ["SHUTDOWN"]
             assert [each for each in server.events() if "shutdown" in each] == [{"shutdown": True}]
             assert "Traceback" not in server.log.read_text()
 

@@ -57,7 +57,8 @@ if os.environ.get("CONTRACT_FAILING_HOOK"):
 
     @rawsocket.on_state_change
     def fail(conn, old, new):
-        raise LookupError("this hook always fails")
+        kind = SystemExit if os.environ["CONTRACT_FAILING_HOOK"] == "SystemExit" else LookupError
+        raise kind("this hook always fails")
 
 
 @rawsocket.on_shutdown
@@ -92,6 +93,7 @@ def index():
     conn.data["seen"] = conn.data.get("seen", 0) + 1
     return describe(conn) | {
         "remote_addr": request.remote_addr,
+        "remote_addr_type": type(request.environ["REMOTE_ADDR"]).__qualname__,
         "scheme": request.scheme,
         "pid": os.getpid(),
         "same": current_conn.id == rawsocket.current_conn.id,

@@ -1,4 +1,4 @@
-"""`taking`'s application with views that handle connections roughly, theirs and other people's.
+"""`ending`'s application with views that handle connections roughly, theirs and other people's.
 
 A hook waits on connections from 127.0.0.2 to .5, until `/release` is asked for; and SIGUSR1 makes
 the process record how many connections its map has.
@@ -12,7 +12,8 @@ import signal
 import socket
 import threading
 
-from contract import app, describe, rawsocket, record
+from contract import describe, rawsocket, record
+from ending import app
 from flask import request
 from taking import error, kept
 
