@@ -8,6 +8,7 @@ takes this very object, and it is the server's calls that do nothing from then o
 from __future__ import annotations
 
 import errno
+import socket
 import ssl
 import threading
 from functools import partial
@@ -19,7 +20,6 @@ from ._tracked import Tracked, WriteDeadlineError
 from ._tracked_socket import TrackedSocket
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from .connection import Connection
@@ -158,10 +158,27 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
             super().close()
 
     def shutdown(self, how: int) -> None:
-        """Shut down as ``SSLSocket.shutdown`` does."""
+        """Shut down as ``SSLSocket.shutdown`` does; once there is an owner, keep the session.
+
+        That one drops it, and what the owner wrote afterwards would go out in the clear.
+        """
         if self._is_ignored():
             raise OSError(errno.ENOTCONN, "the connection has been taken over")
-        super().shutdown(how)
+        if self._use is None:
+            super().shutdown(how)
+        else:
+            socket.socket.shutdown(self, how)
+
+    def unwrap(self) -> socket.socket:
+        """Say goodbye as ``SSLSocket.unwrap`` does."""
+        use = self._use
+        if use is None:
+            return super().unwrap()
+        use.begin()
+        try:
+            return super().unwrap()
+        finally:
+            use.done()
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Write as ``SSLSocket.send`` does, before the write deadline."""

@@ -321,9 +321,12 @@ class Connection(KernelFacts, Liveness):
             headers: more fields of that response.
 
         Raises:
+            TypeError: `handler` cannot be called.  One that is no coroutine function is logged.
             ValueError: as `upgrade` says.
             RawSocketError: what `hijack` raises.
         """
+        if not callable(handler):
+            raise TypeError(f"{handler!r} is no handler: hijack_async takes a coroutine function")
         stream = self.hijack() if protocol is None else self.upgrade(protocol, headers)
         self._owner.serve(self, stream, handler)
 

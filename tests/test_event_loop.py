@@ -211,6 +211,26 @@ def test_much_data_to_the_handler(pair):
     assert got == BIG
 
 
+def test_a_shutdown_of_the_socket_itself(pair):
+    """It keeps the TLS session: what is written afterwards does not go out in the clear."""
+    client, connection = pair
+    with connection.hijack() as stream:
+        stream.sock.shutdown(socket.SHUT_RD)
+        stream.sendall(b"SECRET")
+        assert client.recv(6) == b"SECRET"
+
+
+@pytest.mark.parametrize("handler", [None, "handler"])
+def test_what_cannot_be_called(pair, handler):
+    """It is refused before anything is taken over."""
+    client, connection = pair
+    with pytest.raises(TypeError, match="is no handler"):
+        connection.hijack_async(handler)
+    assert connection.state is ConnState.ACTIVE
+    connection.hijack().close()
+    assert client.recv(1) == b""
+
+
 def test_what_the_streams_know(pair):
     """The transport gives its socket, and cannot half-close what is TLS."""
     client, connection = pair

@@ -303,13 +303,9 @@ def behind(client):
 def test_expect_continue_that_nobody_awaits(server, size):
     """A client sends its body unasked, to a view that reads none: the answer is all it gets."""
     with server.connect() as client:
-        client.get(
-            "/unread",
-            f"Content-Length: {size}",
-            "Expect: 100-continue",
-            method="POST",
-            body=b"x" * size,
-        )
+        client.get("/unread", f"Content-Length: {size}", "Expect: 100-continue", method="POST")
+        with contextlib.suppress(OSError):  # the server may have closed before all is sent
+            client.send(b"x" * size)
         answer = client.response()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         if server.name != "werkzeug":
