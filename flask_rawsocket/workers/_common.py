@@ -220,7 +220,7 @@ class TrackingWorker(base.Worker):
             if connection is not None and connection.state is ConnState.ACTIVE:
                 _write_timeout(client)
             return
-        if connection is not None:
+        if connection is not None and connection._ending is not CloseReason.SHUTDOWN:
             connection._ending = CloseReason.ERROR
         if isinstance(addr, (str, bytes)):
             # gunicorn takes the address apart, and of a UNIX peer's text would log one letter.

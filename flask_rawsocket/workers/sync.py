@@ -74,6 +74,13 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
             connection._ending = CloseReason.AFTER_RESPONSE
         return result
 
+    def handle_quit(self, sig: Any, frame: Any) -> None:
+        """Stop at once: by SystemExit, amid the request in hand, which ends by that."""
+        for connection in self.tracker.connections.values():
+            if connection._state is not ConnState.HIJACKED:
+                connection._ending = CloseReason.SHUTDOWN
+        super().handle_quit(sig, frame)
+
     def handle_exit(self, sig: Any, frame: Any) -> None:
         """Begin to stop; a request may go on, so another thread tells applications."""
         super().handle_exit(sig, frame)

@@ -60,6 +60,13 @@ def try_ask(server):
         return None
 
 
+def configured(folder, text):
+    """Give the options for a configuration file that says `text`."""
+    path = folder / "conf.py"
+    path.write_text(text)
+    return "-c", str(path)
+
+
 def shutdowns(server):
     return [each for each in server.events() if each.get("shutdown")]
 
@@ -226,6 +233,21 @@ class TestProcess:
             assert len(shutdowns(server)) == 1
             assert "Traceback" not in server.log.read_text()
 
+    def test_quit_amid_a_request(self, run_server, worker):
+        """A quick stop of the worker while a view is running: its connection ends by the stop."""
+        with run_server(worker) as server:
+            server.mark()
+            pid = ask(server).json["pid"]
+            server.wait_sequences("NAC")
+            server.mark()
+            with server.connect() as client:
+                client.get("/slow?seconds=2")
+                wait_for(lambda: server.sequences() == ["NA"], "ACTIVE")
+                os.kill(pid, signal.SIGQUIT)
+                assert client.at_eof()
+            server.wait_sequences("NAC")
+            assert [each["reason"] for each in server.closed()] == ["SHUTDOWN"]
+
     def test_quit_amid_a_head(self, run_server, worker):
         """A quick stop while a head is being read: the hooks hear of both ends."""
         with run_server(worker) as server:
@@ -256,6 +278,62 @@ class TestProcess:
             if worker == "gthread":
                 assert "SHUTDOWN" in [each["reason"] for each in server.closed()]
             assert "Traceback" not in server.log.read_text()
+
+
+class TestConfiguration:
+    """What a configuration file may do."""
+
+    def test_the_application(self, run_server, worker, tmp_path):
+        """`worker.wsgi` has the attributes of the application."""
+        options = configured(
+            tmp_path,
+            "def post_worker_init(worker):\n"
+            "    worker.log.info('%s, %s', worker.wsgi.name, worker.wsgi.config['SAID'])\n",
+        )
+        with run_server(worker, "tcp", *options, env={"CONTRACT_SAID": "so"}) as server:
+            assert "contract, so" in server.log.read_text()
+
+    def test_a_failing_ssl_context(self, run_server, worker, tmp_path):
+        """It costs the connections that come meanwhile, and is logged."""
+        broken = tmp_path / "broken"
+        options = configured(
+            tmp_path,
+            "import pathlib\n"
+            "def ssl_context(conf, default):\n"
+            f"    if pathlib.Path({str(broken)!r}).exists():\n"
+            "        raise LookupError('a hook that fails')\n"
+            "    return default()\n",
+        )
+        with run_server(worker, "tls", *options) as server:
+            pid = ask(server).json["pid"]
+            broken.touch()
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                server.connect()
+            broken.unlink()
+            wait_for(lambda: "LookupError: a hook that fails" in server.log.read_text(), "the log")
+            assert ask(server).json["pid"] == pid
+            wait_for(lambda: server.sequences().count("NC") == 1, "it to be closed")
+
+
+class TestSlowHooks:
+    """Hooks that take longer than the header timeout, which is the client's."""
+
+    @pytest.mark.parametrize("transport", ["tcp", "tls"])
+    @pytest.mark.parametrize("state", ["NEW", "ACTIVE"])
+    def test_before_the_head(self, run_server, worker, transport, state):
+        """A head that comes in two segments, in time, is answered."""
+        env = {
+            "CONTRACT_RAWSOCKET_HEADER_TIMEOUT": "0.5",
+            "CONTRACT_SLOW_STATE": state,
+            "CONTRACT_SLOW_SECONDS": "0.8",
+        }
+        with run_server(worker, transport, env=env) as server:
+            server.mark()
+            with server.connect() as client:
+                client.send(b"GET / HTTP/1.1\r\nConnection: close\r\n")
+                wait_for(lambda: server.sequences() == ["NA"], "ACTIVE")
+                client.send(b"Host: a\r\n\r\n")
+                assert client.response().status == 200
 
 
 V2 = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -468,6 +546,12 @@ class TestUnixPeers:
         """REMOTE_ADDR is the key."""
         answer = ask(unix).json
         assert answer["remote_addr"] == answer["key"]
+        assert answer["remote_addr_type"] == "str"
+
+    def test_in_the_environ(self, worker, transport, shared_servers):
+        """PEP 3333's own check finds nothing amiss, whatever the transport is."""
+        answer = ask(shared_servers(worker, transport), "/environ").json
+        assert answer == {"complaint": None}
 
     def test_in_the_access_log(self, unix):
         """`%(h)s` is the key."""
