@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import signal
 import threading
@@ -36,6 +37,15 @@ def seconds_to_answer(server, path="/"):
     return time.monotonic() - began
 
 
+def is_running(pid):
+    """Tell whether there is a process `pid`; one that nobody has waited for is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def is_quiet(server):
     """Tell whether nothing is counted, or alive, but the asking connection."""
     answer = ask(server).json
@@ -50,6 +60,7 @@ def servers_of_our_own(run_server):
         "hurried": {"env": {"CONTRACT_RAWSOCKET_HEADER_TIMEOUT": "1"}},
         "brief": {"options": ["--keep-alive", "1"]},
         "failing": {"env": {"CONTRACT_FAILING_HOOK": "1"}, "app": "handling:app"},
+        "leaving": {"env": {"CONTRACT_FAILING_HOOK": "SystemExit"}, "app": "handling:app"},
     }
     with contextlib.ExitStack() as stack:
         started = {}
@@ -219,6 +230,37 @@ class TestHooks:
         assert "The hook fail failed on <Connection " in log
         assert key in log
         assert "LookupError: this hook always fails" in log
+
+    def test_a_hook_that_always_exits(self, servers_of_our_own):
+        """Here that ends nothing: it is logged as any failure is, in every state."""
+        server = servers_of_our_own("leaving")
+        with server.connect() as client:
+            pid = client.request().json["pid"]
+        server.wait_sequences("NAIC")
+        for state in "NEW", "ACTIVE", "IDLE", "CLOSED":
+            wait_for(
+                lambda state=state: f" {state}>, " in server.log.read_text(), f"the log of {state}"
+            )
+        assert server.log.read_text().count("SystemExit: this hook always fails") >= 4
+        assert ask(server).json["pid"] == pid
+
+    def test_slow_closes_bound_what_is_open(self, run_server):
+        """While CLOSED hooks cannot keep up, connections wait in the backlog; a stop tells all."""
+        env = {"CONTRACT_SLOW_STATE": "CLOSED", "CONTRACT_SLOW_SECONDS": "0.2"}
+        options = "--worker-connections", "10"
+        with run_server("gthread", "tcp", *options, env=env) as server:
+            pid = ask(server).json["pid"]
+            wait_for(lambda: all(each.endswith("C") for each in server.sequences()), "quiet")
+            before = len(os.listdir(f"/proc/{pid}/fd"))
+            server.mark()
+            most = 0
+            for _ in range(40):
+                assert ask(server).status == 200
+                most = max(most, len(os.listdir(f"/proc/{pid}/fd")))
+            assert most <= before + 10 + THREADS
+            assert server.stop() == 0
+            assert server.sequences() == ["NAC"] * 40
+            assert "SIGKILL" not in server.log.read_text()
 
     def test_a_hook_that_always_fails_and_a_take_over(self, servers_of_our_own, transport):
         """A take-over goes well beside it, and what is counted stays right."""
@@ -412,6 +454,50 @@ class TestFromOutside:
         wait_for(lambda: is_quiet(rough), "the count to be right")
 
 
+class TestExits:
+    """A view that raises what is no Exception, in a pool thread."""
+
+    @pytest.fixture(params=["SystemExit", "KeyboardInterrupt", "GeneratorExit"])
+    def kind(self, request):
+        return request.param
+
+    def test_before_the_response(self, gthread, kind):
+        """It is answered with 500, logged, and the worker goes on."""
+        pid = ask(gthread).json["pid"]
+        with gthread.connect() as client:
+            assert client.request(f"/exits?kind={kind}&when=before").status == 500
+            assert client.at_eof()
+        wait_for(lambda: f"{kind}: before the response" in gthread.log.read_text(), "the log")
+        assert ask(gthread).json["pid"] == pid
+        gthread.wait_sequences(*["NAC"] * 3)
+        assert sorted(each["reason"] for each in gthread.closed()).count("ERROR") == 1
+
+    def test_amid_the_response(self, gthread, kind):
+        """The response is cut off."""
+        pid = ask(gthread).json["pid"]
+        with gthread.connect() as client:
+            client.get(f"/exits?kind={kind}&when=amid")
+            said = client.rest()
+            assert said.endswith(b"\r\n5\r\nbegun\r\n")
+        wait_for(lambda: f"{kind}: amid the response" in gthread.log.read_text(), "the log")
+        assert ask(gthread).json["pid"] == pid
+        gthread.wait_sequences(*["NAC"] * 3)
+        assert sorted(each["reason"] for each in gthread.closed()).count("ERROR") == 1
+
+    def test_after_a_hijack(self, gthread, kind):
+        """The new owner has its connection all the same."""
+        with gthread.connect() as client:
+            client.get(f"/exits?kind={kind}&when=after")
+            wait_for(lambda: f"{kind}: after the response" in gthread.log.read_text(), "the log")
+            assert client._exactly(6) == b"foobar"
+            assert gthread.sequences() == ["NAH"]
+            client.send(b"x")
+            assert client.rest() == b""
+        gthread.wait_sequences("NAHC")
+        assert [each["reason"] for each in gthread.closed()] == ["APP"]
+        wait_for(lambda: is_quiet(gthread), "the count to be right")
+
+
 class TestDescriptors:
     """A worker that runs out of them."""
 
@@ -472,6 +558,52 @@ class TestStopping:
                 assert each.at_eof()
             assert {each["reason"] for each in server.closed()} == {"AFTER_RESPONSE", "SHUTDOWN"}
             assert "Traceback" not in server.log.read_text()
+
+    @pytest.mark.parametrize("beside", [True, False], ids=["beside-one", "alone"])
+    @pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT], ids=["QUIT", "INT"])
+    def test_worker_int(self, run_server, tmp_path, how, beside):
+        """The configuration file's `worker_int` is called on a quick stop, once."""
+        path = tmp_path / "conf.py"
+        path.write_text("def worker_int(worker):\n    worker.log.info('int of %s', worker.pid)\n")
+        with run_server("gthread", "tcp", "-c", str(path)) as server:
+            pid = ask(server).json["pid"]
+            with contextlib.ExitStack() as stack:
+                if beside:
+                    client = stack.enter_context(server.connect())
+                    assert client.request().status == 200
+                os.kill(pid, how)
+                wait_for(lambda: f"int of {pid}" in server.log.read_text(), "worker_int")
+                wait_for(lambda: (answer := try_ask(server)) and answer.json["pid"] != pid, "next")
+            assert server.log.read_text().count(f"int of {pid}") == 1
+
+    def test_a_request_beyond_the_grace(self, run_server):
+        """A view that is still running when grace ends: its connection ends by the stop."""
+        with run_server("gthread", "tcp", "--graceful-timeout", "2") as server:
+            pid = ask(server).json["pid"]
+            server.wait_sequences(*["NAC"] * len(server.sequences()))
+            server.mark()
+            with server.connect() as client:
+                client.get("/slow?seconds=3")
+                wait_for(lambda: server.sequences() == ["NA"], "ACTIVE")
+                os.kill(pid, signal.SIGTERM)  # the worker's only: the arbiter would kill it
+                assert client.at_eof()
+                wait_for(server.closed, "CLOSED")
+            (event,) = server.closed()
+            assert (event["reason"], event["usable"]) == ("SHUTDOWN", True)
+
+    def test_an_arbiter_that_is_killed(self, run_server):
+        """Its worker stops; what is kept alive ends by that."""
+        with run_server("gthread") as server:
+            server.mark()
+            with server.connect() as client:
+                pid = client.request().json["pid"]
+                wait_for(lambda: server.sequences() == ["NAI"], "IDLE")
+                server.process.kill()
+                server.process.wait()
+                assert client.rest() == b""
+                server.wait_sequences("NAIC")
+            assert [each["reason"] for each in server.closed()] == ["SHUTDOWN"]
+            wait_for(lambda: not is_running(pid), "the worker to end")
 
     def test_on_shutdown_while_requests_go_on(self, run_server):
         """What `on_shutdown` was given is called at once, also while every thread is held."""
