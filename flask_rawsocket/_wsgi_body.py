@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 from werkzeug.serving import DechunkedInput
 from werkzeug.wsgi import LimitedStream
@@ -30,11 +30,16 @@ class RequestFile:
 
     Args:
         sock: where to read.
+        file: one that ``sock.makefile`` made, whose being open keeps the descriptor open where the
+            application closes the socket.
         before_read: called before every read.
     """
 
-    def __init__(self, sock: socket.socket, before_read: Callable[[], object]) -> None:
+    def __init__(
+        self, sock: socket.socket, file: IO[bytes], before_read: Callable[[], object]
+    ) -> None:
         self._sock = sock
+        self._file = file
         self._before_read = before_read
         self._buffer = bytearray()
         self.reading = False
@@ -77,8 +82,9 @@ class RequestFile:
         self._buffer[:0] = data
 
     def close(self) -> None:
-        """Read no more; the socket stays open."""
+        """Read no more."""
         self.closed = True
+        self._file.close()
         # Nor keep whom it told, who holds the socket as well as this file.
         self._before_read = _refuse
 

@@ -49,8 +49,7 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         """Read through a file of ours."""
         super().setup()
         if self.tracked is not None:
-            self.rfile.close()
-            self.rfile: Any = RequestFile(self.connection, self._before_read)
+            self.rfile: Any = RequestFile(self.connection, self.rfile, self._before_read)
 
     def _before_read(self) -> None:
         """Refuse to read once the connection has been taken; tell a client that waits to send."""

@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 
+import gunicorn
 import pytest
 from servers import wait_for
 
@@ -502,6 +503,8 @@ def test_a_default_timeout(server):
 @pytest.mark.parametrize("by", ["read", "readline"])
 def test_a_body_that_came_in_part(server, by):
     """Of a body whose read has failed at its deadline, what had come is not lost to the owner."""
+    if server.name != "werkzeug" and gunicorn.version_info < (27, 0):
+        pytest.skip("gunicorn before 27.0 loses it")
     with server.connect() as client:
         client.get(f"/late-body?by={by}", "Content-Length: 10", method="POST", body=b"hello")
         assert client.rest() == b"5 hello"
