@@ -108,7 +108,9 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         if do_handshake_on_connect:
             try:
                 self.do_handshake()
-            except BaseException:
+            except BaseException as exc:
+                if isinstance(exc, KeyboardInterrupt):  # on the main thread, which is to stop
+                    connection._ending = CloseReason.SHUTDOWN
                 self.close()
                 raise
         self._head_due = True

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from .connection import Connection
     from .tracker import ConnectionTracker
 
 __all__ = [
@@ -61,6 +62,17 @@ def _end_with_process(tracker: ConnectionTracker) -> None:
     """The process ends, and its threads with it: tell the hooks of what is still open."""
     for connection in tracker.connections.values():
         tracker.closed(connection, CloseReason.SHUTDOWN)
+
+
+@contextlib.contextmanager
+def _noting_interrupts(connection: Connection | None) -> Iterator[None]:
+    """Inside, Ctrl-C is why `connection` ends: this is the only thread that there is."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if connection is not None:
+            connection._ending = CloseReason.SHUTDOWN
+        raise
 
 
 class _Watched:
@@ -133,7 +145,8 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Shake hands where there is TLS, then serve the request; here the hooks run."""
-        self.tracker.run_hooks(request.connection)
+        with _noting_interrupts(request.connection):
+            self.tracker.run_hooks(request.connection)
         if not isinstance(client_address, tuple):
             # Werkzeug indexes the address, in its log before it has made it a tuple itself.
             client_address = (client_address or "<local>", 0)
@@ -156,13 +169,8 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
                 self.shutdown_request(request)
 
     def _handle(self, request: Any, client_address: Any) -> None:
-        connection = request.connection
-        try:
+        with _noting_interrupts(request.connection):
             super().finish_request(request, client_address)
-        except KeyboardInterrupt:  # on the only thread there is
-            if connection is not None:
-                connection._ending = CloseReason.SHUTDOWN
-            raise
 
     def server_close(self) -> None:
         """Stop: call the functions given to ``on_shutdown``, then close the listening socket."""

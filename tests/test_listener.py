@@ -296,6 +296,37 @@ class TestForgotten:
             assert connection.state is ConnState.HIJACKED
 
 
+@pytest.mark.xfail(strict=True, reason="close() shuts the socket down, which is the child's, too")
+@pytest.mark.parametrize("closer", ["parent", "child"])
+def test_a_connection_of_two_processes(stack, closer):
+    """Once the owner has forked, either process may close its own end, and the other goes on."""
+    client, sock = dial(stack, tcp_listener(process_tracker, stack))
+    _, stream = take(process_tracker, client, sock)
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+        child = os.fork()
+        if child == 0:
+            try:
+                if closer == "child":
+                    stream.close()
+                else:
+                    os.read(reader, 1)
+                    stream.sendall(b"said by the other")
+            finally:
+                os._exit(0)
+    with stream:
+        if closer == "parent":
+            stream.close()
+        os.write(writer, b"x")
+        os.waitpid(child, 0)
+        os.close(reader)
+        os.close(writer)
+        if closer == "child":
+            stream.sendall(b"said by the other")
+        assert client.recv(100) == b"said by the other"
+
+
 class TestTLS:
     """The Connection moves to the socket that wraps it."""
 

@@ -504,15 +504,23 @@ class TestStopping:
             assert [each for each in server.events() if "shutdown" in each] == [{"shutdown": True}]
             assert "Traceback" not in server.log.read_text()
 
-    @pytest.mark.parametrize("transport", ["tcp", "tls"])
     @pytest.mark.parametrize("kind", ["threaded", "single"])
-    @pytest.mark.parametrize("seen", ["N", "NA", "NAH"])
+    @pytest.mark.parametrize(
+        ("transport", "seen"),
+        [
+            *(("tcp", each) for each in ["N", "NA", "NAH"]),
+            *(("tls", each) for each in ["handshake", "N", "NA", "NAH"]),
+        ],
+    )
     def test_interrupt_beside_connections(self, tmp_path, certificate, transport, kind, seen):
         """What is open when Ctrl-C comes is reported as CLOSED: silent, in a view, taken over."""
         kwargs = {"threaded": kind == "threaded", "certificate": certificate}
         with serve(tmp_path, transport, **kwargs) as server:
             with contextlib.ExitStack() as stack:
-                client = stack.enter_context(server.connect())
+                if seen == "handshake":
+                    client, seen = stack.enter_context(Client(server.raw())), "N"
+                else:
+                    client = stack.enter_context(server.connect())
                 if seen != "N":
                     client.get("/slow?seconds=10" if seen == "NA" else "/never-close")
                 wait_for(lambda: states(server) == [seen], f"{seen}")
