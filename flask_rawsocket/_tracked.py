@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ._state import CloseReason, ConnState
@@ -23,6 +24,7 @@ from .tracker import guess_reason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._use import Use
     from .connection import Connection
     from .tracker import ConnectionTracker
 
@@ -74,6 +76,7 @@ class Tracked(socket.socket):
         _closes_at_once: bool
         _reporting: bool
         _ended: bool
+        _use: Use | None
         _submit_close: Callable[[Callable[[], object]], object] | None
 
     @property
@@ -278,12 +281,17 @@ class Tracked(socket.socket):
             self._report_end()
         finally:
             self._reporting = False
-            if self._ended:
-                self._wake()
             self._close_descriptor(*args)
 
     def _close_descriptor(self, *args: Any) -> None:
-        super()._real_close(*args)  # type: ignore[misc]
+        """Close the descriptor; where a call is in progress, wake it, and let it do that."""
+        if self._use is None:
+            super()._real_close(*args)  # type: ignore[misc]
+            return
+        if self._ended and self._use.busy:
+            # Only then: a process to which the owner has handed the connection would lose it, too.
+            self._wake()
+        self._use.end(partial(super()._real_close, *args))  # type: ignore[misc]
 
     def __del__(self) -> None:
         """End a connection that was taken over, and whose owner has forgotten it.

@@ -10,6 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ._tracked import ABORTED, READ, WRITE, Tracked, ready
+from ._use import Use
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,7 @@ class TrackedSocket(Tracked):
         "_reporting",
         "_submit_close",
         "_tracker",
+        "_use",
         "_write_deadline",
     )
 
@@ -63,6 +65,7 @@ class TrackedSocket(Tracked):
         self._closes_at_once = False
         self._reporting = False
         self._ended = False
+        self._use = None
         self._submit_close = None
 
     def give_away(self) -> TrackedSocket:
@@ -73,7 +76,7 @@ class TrackedSocket(Tracked):
         connection, self._connection = self._connection, None
         family, kind, proto = self.family, self.type, self.proto
         # Who asks the Connection meanwhile is answered by one or the other: never by neither.
-        moved = TrackedSocket(family, kind, proto, self.fileno())
+        moved = OwnedSocket(family, kind, proto, self.fileno())
         moved._tracker = self._tracker
         moved._connection = connection
         moved._closes_at_once = self._closes_at_once
@@ -154,3 +157,38 @@ class TrackedSocket(Tracked):
         """
         while not ready(self, what, self._time_left() if what == READ else self._write_left()):
             pass
+
+
+class OwnedSocket(TrackedSocket):
+    """What a connection's new owner has: a close finds the calls that other threads are amid."""
+
+    __slots__ = ()
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._use: Use = Use()
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Read as ``socket.recv`` does."""
+        with self._use:
+            return super().recv(bufsize, flags)
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """Read as ``socket.recv_into`` does."""
+        with self._use:
+            return super().recv_into(buffer, nbytes, flags)
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """Write as ``socket.send`` does."""
+        with self._use:
+            return super().send(data, flags)
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Write as ``socket.sendall`` does."""
+        with self._use:
+            super().sendall(data, flags)
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """Write as ``socket.sendfile`` does."""
+        with self._use:
+            return super().sendfile(file, offset, count)

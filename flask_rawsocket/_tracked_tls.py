@@ -11,13 +11,13 @@ import errno
 import socket
 import ssl
 import threading
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from . import sockinfo
 from ._state import CloseReason
 from ._tracked import Tracked, WriteDeadlineError
 from ._tracked_socket import TrackedSocket
+from ._use import Use
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +60,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
     _submit_close: Callable[[Callable[[], object]], object] | None = None
     _server_thread: int | None = None
     """The thread whose calls do nothing: a server's, that has let go and does not know it."""
-    _use: _Use | None = None
-    """The owner's calls in progress, once there is an owner."""
+    _use: Use | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> TrackedSSLSocket:  # noqa: PYI034
         """Take over the connection of the socket that this thread is wrapping.
@@ -133,7 +132,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         self._head_due = False
         self.head_complete()
         self.request_ended()
-        self._use = self._use or _Use()
+        self._use = self._use or Use()
         return self
 
     def ignore_server(self) -> None:
@@ -247,54 +246,6 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         finally:
             if self.fileno() >= 0:
                 self.settimeout(before)
-
-    def _close_descriptor(self, *args: Any) -> None:
-        if self._use is None:
-            super()._close_descriptor(*args)
-        else:
-            self._use.end(partial(super()._close_descriptor, *args))
-
-
-class _Use:
-    """The calls into OpenSSL in progress; the last one out closes the descriptor.
-
-    OpenSSL has the descriptor's number, and reads from it again and again.  Were it closed amid a
-    call, the number could be another connection's by then, and so could the bytes.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        """Guards the two below."""
-        self._calls = 0
-        self._close: Callable[[], object] | None = None
-
-    def begin(self) -> None:
-        """A call begins.
-
-        Raises:
-            OSError: EBADF, the socket has been closed.
-        """
-        with self._lock:
-            ended = self._close is not None
-            self._calls += not ended
-        if ended:
-            raise OSError(errno.EBADF, "the connection has been closed")
-
-    def done(self) -> None:
-        """A call has ended."""
-        with self._lock:
-            self._calls -= 1
-            close = None if self._calls else self._close
-        if close is not None:
-            close()
-
-    def end(self, close: Callable[[], object]) -> None:
-        """Call `close` when no call is in progress, and let no other begin."""
-        with self._lock:
-            self._close = close
-            busy = self._calls > 0
-        if not busy:
-            close()
 
 
 def track_tls(context: ssl.SSLContext) -> ssl.SSLContext:

@@ -296,7 +296,6 @@ class TestForgotten:
             assert connection.state is ConnState.HIJACKED
 
 
-@pytest.mark.xfail(strict=True, reason="close() shuts the socket down, which is the child's, too")
 @pytest.mark.parametrize("closer", ["parent", "child"])
 def test_a_connection_of_two_processes(stack, closer):
     """Once the owner has forked, either process may close its own end, and the other goes on."""

@@ -1,0 +1,65 @@
+"""`Use`: the calls in progress on a socket that was taken over."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Use"]
+
+
+class Use:
+    """The calls in progress; when the socket has been closed, the last one out ends the descriptor.
+
+    OpenSSL has the descriptor's number, and reads from it again and again.  Were it closed amid a
+    call, the number could be another connection's by then, and so could the bytes.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        """Guards the two below."""
+        self._calls = 0
+        self._close: Callable[[], object] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is in progress."""
+        return self._calls > 0
+
+    def begin(self) -> None:
+        """A call begins.
+
+        Raises:
+            OSError: EBADF, the socket has been closed.
+        """
+        with self._lock:
+            ended = self._close is not None
+            self._calls += not ended
+        if ended:
+            raise OSError(errno.EBADF, "the connection has been closed")
+
+    def done(self) -> None:
+        """A call has ended."""
+        with self._lock:
+            self._calls -= 1
+            close = None if self._calls else self._close
+        if close is not None:
+            close()
+
+    def __enter__(self) -> None:
+        self.begin()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.done()
+
+    def end(self, close: Callable[[], object]) -> None:
+        """Call `close` when no call is in progress, and let no other begin."""
+        with self._lock:
+            self._close = close
+            busy = self._calls > 0
+        if not busy:
+            close()
