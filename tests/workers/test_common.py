@@ -318,14 +318,21 @@ class TestConfiguration:
 class TestSlowHooks:
     """Hooks that take longer than the header timeout, which is the client's."""
 
-    @pytest.mark.parametrize("transport", ["tcp", "tls"])
-    @pytest.mark.parametrize("state", ["NEW", "ACTIVE"])
+    @pytest.mark.parametrize(
+        ("worker", "transport", "state"),
+        [
+            ("sync", "tcp", "NEW"),
+            ("sync", "tls", "NEW"),
+            ("sync", "tls", "ACTIVE"),
+            ("gthread", "tcp", "ACTIVE"),
+        ],
+    )
     def test_before_the_head(self, run_server, worker, transport, state):
         """A head that comes in two segments, in time, is answered."""
         env = {
-            "CONTRACT_RAWSOCKET_HEADER_TIMEOUT": "0.5",
+            "CONTRACT_RAWSOCKET_HEADER_TIMEOUT": "0.4",
             "CONTRACT_SLOW_STATE": state,
-            "CONTRACT_SLOW_SECONDS": "0.8",
+            "CONTRACT_SLOW_SECONDS": "0.5",
         }
         with run_server(worker, transport, env=env) as server:
             server.mark()
