@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from flask import current_app
 from werkzeug.exceptions import ClientDisconnected
 
+from ._lazy_body import close
 from .errors import ConnectionClosedError
 from .globals import get_current_conn
 
@@ -134,6 +135,4 @@ class UntilDisconnected:
 
     def close(self) -> None:
         """Close the iterable, which the server does at the end of every response."""
-        close = getattr(self._iterable, "close", None)
-        if close is not None:
-            close()
+        close(self._iterable)

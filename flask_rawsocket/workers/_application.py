@@ -60,10 +60,10 @@ class Application:
     def _failed(self, connection: Connection, exchange: Any, exc: BaseException) -> None:
         """Log the failure of a view that had taken its connection over; raise any other's."""
         if exchange.taken:
-            exchange.let_go()
             if isinstance(exc, Exception):
                 self._log.error("A view failed that had taken %r over", connection, exc_info=exc)
                 return
+            exchange.let_go()
         elif isinstance(exc, StopIteration):
             # How simple-websocket makes gunicorn forget a response; it is no error.
             connection._ending = None

@@ -231,8 +231,7 @@ class TrackingWorker(base.Worker):
         """Serve until the worker is to stop; then say so, wait for owners, close what is left."""
         try:
             super().run()
-            if self.quitting is not None:
-                self.quit_now()
+            self.quit_now()
             self.tell_stopping()
             self.await_owners()
         finally:
@@ -240,7 +239,7 @@ class TrackingWorker(base.Worker):
             self.close_connections()
 
     def quit_now(self) -> None:
-        """Obey the QUIT that was put off."""
+        """Obey the QUIT that was put off, if there is one."""
 
     def tell_stopping(self, *, wait: bool = True) -> None:
         """Call what applications gave to ``RawSocket.on_shutdown``, once.
