@@ -200,7 +200,9 @@ def test_long_unread_body(server):
         pytest.skip("gunicorn closes amid the body, and whether the answer arrives is luck")
     with server.connect() as client:
         client.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")
-        client.send(b"x" * 200_000)
+        # Nobody has to wait for the rest of what is not wanted (RFC 9112, 9.6); the answer is there.
+        with contextlib.suppress(ConnectionError):
+            client.send(b"x" * 200_000)
         assert client.response().status == 200
         # Werkzeug reads on until the client has closed.
         assert server.name == "werkzeug" or client.at_eof()
