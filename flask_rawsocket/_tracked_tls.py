@@ -146,6 +146,8 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
     def server_done(self) -> None:
         """Let this thread's calls through again: the server has forgotten the socket."""
         self._server_thread = None
+        if self._ended:
+            return  # by its owner, whose close() returns when the CLOSED hooks have run
         if self._closed and self._io_refs <= 0 and self.fileno() >= 0:  # type: ignore[attr-defined]
             # Its owner has closed it, and the server the last file, whose call was ignored.
             self._real_close()

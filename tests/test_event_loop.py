@@ -632,7 +632,9 @@ def test_the_peer_has_left(pair, caplog):
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
     wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
-    (line,) = [each for each in caplog.records if each.name == "flask_rawsocket"]
+    (line,) = wait_for(
+        lambda: [each for each in caplog.records if each.name == "flask_rawsocket"], "the line"
+    )
     assert (line.levelno, line.exc_info) == (logging.INFO, None)
     assert re.match(
         r"<Connection \d+ .* has ended before its handler .*handler: \w+\(", line.message

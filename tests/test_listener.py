@@ -439,6 +439,34 @@ class TestTLS:
         others += [stack.enter_context(socket.socket()) for _ in range(5)]
         assert number in [each.fileno() for each in others]
 
+    def test_a_server_that_is_done_amid_a_close(self, tracker, wrap, monkeypatch):
+        """The server closes its file while the owner closes: the CLOSED hooks are the owner's."""
+        client, sock = wrap()
+        connection, stream = take(tracker, client, sock)
+        file = sock.makefile("rb")
+        thread_of_hook = []
+
+        def serve():
+            sock.ignore_server()
+            file.close()
+            sock.server_done()
+
+        def close(sock):
+            original(sock)
+            if threading.current_thread() is not server:
+                server.start()
+                server.join()
+
+        hooks = Hooks()
+        hooks.add([ConnState.CLOSED], lambda *_: thread_of_hook.append(threading.current_thread()))
+        tracker.add_hooks(hooks)
+        original, server = TrackedSSLSocket.close, threading.Thread(target=serve)
+        monkeypatch.setattr(TrackedSSLSocket, "close", close)
+        stream.close()
+        monkeypatch.undo()
+        assert connection.state is ConnState.CLOSED
+        assert thread_of_hook == [threading.current_thread()]
+
     def test_a_context_with_sockets_of_its_own(self, certificate):
         """Sockets of a foreign class could not be tracked; it is said which class."""
 

@@ -165,7 +165,8 @@ def test_all_bytes_are_accounted_for(pair):
         if before.bytes_acked == after.bytes_acked:
             break
     assert before.bytes_acked + ours.send == written
-    assert 0 < ours.unsent < ours.send
+    # None is in flight where the peer's window has closed on what it has acknowledged.
+    assert 0 < ours.unsent <= ours.send
     assert queues(client).receive > 0
 
 
