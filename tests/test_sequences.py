@@ -200,7 +200,7 @@ def test_long_unread_body(server):
         pytest.skip("gunicorn closes amid the body, and whether the answer arrives is luck")
     with server.connect() as client:
         client.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")
-        # Nobody has to wait for the rest of what is not wanted (RFC 9112, 9.6); the answer is there.
+        # No server has to wait for all of what it does not want (RFC 9112, section 9.6).
         with contextlib.suppress(ConnectionError):
             client.send(b"x" * 200_000)
         assert client.response().status == 200
