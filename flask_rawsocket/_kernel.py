@@ -2,21 +2,24 @@
 
 One rule: nothing is decoded here.  Each method hands the live socket to `sockinfo`, which raises
 `ConnectionClosedError` for a closed one and `UnsupportedError` where the system, the address family
-or the kernel's version does not know the question.
+or the kernel's version does not know the question.  It does so by `_ask`, since a hijack in another
+thread may move the descriptor to another socket meanwhile.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from . import sockinfo
+from .errors import ConnectionClosedError
 from .sockinfo import Options, tcp_info
+from .sockinfo._live import ask
 
 if TYPE_CHECKING:
     import socket
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
 
-    from .errors import ConnectionClosedError
     from .sockinfo import (
         BBRInfo,
         DCTCPInfo,
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["KernelFacts"]
+
+_T = TypeVar("_T")
 
 
 class KernelFacts:
@@ -41,7 +46,9 @@ class KernelFacts:
         @property
         def sock(self) -> socket.socket: ...
 
-        def _closed_error(self) -> ConnectionClosedError: ...
+    def _ask(self, question: Callable[[socket.socket], _T]) -> _T:
+        """Give what `question` answers of the live socket, wherever a hijack has moved that."""
+        return ask(lambda: self.sock, question)
 
     def tcp_info(self) -> TCPInfo:
         """Ask what the kernel knows of the TCP connection (tcp(7), ``TCP_INFO``).
@@ -54,9 +61,13 @@ class KernelFacts:
             ConnectionClosedError: it has been closed.
         """
         sock = self._sock
-        if sock is None:
-            raise self._closed_error()
-        return tcp_info(sock)
+        if sock is not None:
+            # Without a call in between: this one is meant to be asked in every request.
+            try:
+                return tcp_info(sock)
+            except ConnectionClosedError:
+                pass  # or moved
+        return self._ask(tcp_info)
 
     @property
     def congestion(self) -> str:
@@ -69,15 +80,15 @@ class KernelFacts:
             PermissionError: the privilege is missing.
             ConnectionClosedError: the connection has been closed.
         """
-        return sockinfo.congestion(self.sock)
+        return self._ask(sockinfo.congestion)
 
     @congestion.setter
     def congestion(self, name: str) -> None:
-        sockinfo.set_congestion(self.sock, name)
+        self._ask(lambda sock: sockinfo.set_congestion(sock, name))
 
     def congestion_info(self) -> BBRInfo | VegasInfo | DCTCPInfo | None:
         """Ask what the algorithm tells of itself (``TCP_CC_INFO``); None where it tells nothing."""
-        return sockinfo.congestion_info(self.sock)
+        return self._ask(sockinfo.congestion_info)
 
     def peer_credentials(self) -> PeerCredentials:
         """Ask who is at the other end of a UNIX connection (unix(7), ``SO_PEERCRED``).
@@ -88,9 +99,10 @@ class KernelFacts:
             UnsupportedError: this is no UNIX connection.
             ConnectionClosedError: it has been closed.
         """
-        return sockinfo.peer_credentials(self.sock)
+        return self._ask(sockinfo.peer_credentials)
 
-    def peer_pidfd(self) -> AbstractContextManager[int]:
+    @contextmanager
+    def peer_pidfd(self) -> Iterator[int]:
         """Open a descriptor of the peer's process (``SO_PEERPIDFD``, Linux 6.5), as a context.
 
         Raises:
@@ -98,12 +110,13 @@ class KernelFacts:
             ProcessLookupError: the process is gone.
             ConnectionClosedError: the connection has been closed.
         """
-        return sockinfo.peer_pidfd(self.sock)
+        with ExitStack() as stack:
+            yield self._ask(lambda sock: stack.enter_context(sockinfo.peer_pidfd(sock)))
 
     @property
     def tls(self) -> TLSInfo | None:
         """What was agreed in the TLS handshake; None on a connection without TLS."""
-        return sockinfo.tls_info(self.sock)
+        return self._ask(sockinfo.tls_info)
 
     def queues(self) -> Queues:
         """Ask how many bytes wait to be read, to be acknowledged and to be sent.
@@ -113,7 +126,7 @@ class KernelFacts:
         Raises:
             ConnectionClosedError: the connection has been closed.
         """
-        return sockinfo.queues(self.sock)
+        return self._ask(sockinfo.queues)
 
     @property
     def options(self) -> Options:
@@ -142,12 +155,12 @@ class KernelFacts:
             UnsupportedError: this is no TCP connection, or the system has no such timeout.
             ConnectionClosedError: the connection has been closed.
         """
-        sockinfo.set_dead_peer_timeout(self.sock, seconds)
+        self._ask(lambda sock: sockinfo.set_dead_peer_timeout(sock, seconds))
 
     @property
     def cookie(self) -> int:
         """A number that no other socket has until the system is booted anew (``SO_COOKIE``)."""
-        return sockinfo.cookie(self.sock)
+        return self._ask(sockinfo.cookie)
 
     def original_destination(self) -> tuple[str, int]:
         """Ask where the client connected to before NAT sent it here (``SO_ORIGINAL_DST``).
@@ -157,11 +170,11 @@ class KernelFacts:
                 its connection tracking is not loaded.
             ConnectionClosedError: the connection has been closed.
         """
-        return sockinfo.original_destination(self.sock)
+        return self._ask(sockinfo.original_destination)
 
     def saved_syn(self) -> bytes | None:
         """Take the headers of the connection's SYN (``TCP_SAVED_SYN``); they are given once.
 
         None where the listener did not keep them: see ``RAWSOCKET_SAVE_SYN``.
         """
-        return sockinfo.saved_syn(self.sock)
+        return self._ask(sockinfo.saved_syn)

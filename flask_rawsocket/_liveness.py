@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import sockinfo
-from .errors import ConnectionClosedError
 
 if TYPE_CHECKING:
     import socket
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 
     from ._owner import Told
     from .sockinfo import PeerStatus
+
+    _T = TypeVar("_T")
 
 __all__ = ["Liveness"]
 
@@ -29,8 +30,7 @@ class Liveness:
 
     if TYPE_CHECKING:
 
-        @property
-        def sock(self) -> socket.socket: ...
+        def _ask(self, question: Callable[[socket.socket], _T]) -> _T: ...
 
         def _watch(self, told: Told) -> Callable[[], None]: ...
 
@@ -45,7 +45,7 @@ class Liveness:
         Raises:
             ConnectionClosedError: it has been closed on our side.
         """
-        return sockinfo.peer_status(self.sock)
+        return self._ask(sockinfo.peer_status)
 
     def is_disconnected(self) -> bool:
         """Tell whether the peer has closed, half-closed or reset the connection.
@@ -55,12 +55,7 @@ class Liveness:
         Raises:
             ConnectionClosedError: it has been closed on our side.
         """
-        try:
-            status = self.peer_status()
-        except ConnectionClosedError:
-            # A hijack moves the descriptor to another socket: it may have been at it.
-            status = self.peer_status()
-        return status is not sockinfo.PeerStatus.OPEN
+        return self.peer_status() is not sockinfo.PeerStatus.OPEN
 
     def wait_disconnected(self, timeout: float | None = None) -> bool:
         """Wait until the peer is gone, and tell whether it is.

@@ -179,9 +179,14 @@ class Connection(KernelFacts, Liveness):
             ConnectionClosedError: it has been closed.
         """
         sock = self._sock
-        if sock is None or sock.fileno() < 0:
-            raise self._closed_error()
-        return sock
+        while sock is not None:
+            if sock.fileno() >= 0:
+                return sock
+            # A hijack moves the descriptor to another socket: we may have been at the old one.
+            emptied, sock = sock, self._sock
+            if sock is emptied:
+                break
+        raise self._closed_error()
 
     def fileno(self) -> int:
         """Give the descriptor, which is the server's to close.
@@ -189,9 +194,9 @@ class Connection(KernelFacts, Liveness):
         Raises:
             ConnectionClosedError: it has been closed.
         """
-        descriptor = self.sock.fileno()
-        # A hijack moves it to another socket: we may have been at it.
-        return descriptor if descriptor >= 0 else self.sock.fileno()
+        while (descriptor := self.sock.fileno()) < 0:
+            pass  # it has moved, or been closed, since `sock` has looked
+        return descriptor
 
     def _watch(self, told: Told) -> Callable[[], None]:
         """Have `told` told when the peer is gone; give what takes that back."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import itertools
 import json
 import os
 import queue
@@ -21,6 +22,7 @@ from flask import Flask
 from servers import PATIENCE, Client, client_context, wait_for
 
 from flask_rawsocket import ConnectionClosedError, ConnState, RawSocket, UnsupportedError
+from flask_rawsocket._tracked_socket import TrackedSocket
 from flask_rawsocket.serving import make_server
 from flask_rawsocket.sockinfo import BBRInfo, PeerCredentials, PeerStatus, Queues, TCPInfo, TCPState
 from flask_rawsocket.tracker import process_tracker
@@ -280,33 +282,85 @@ def test_orders_after_the_close(place, name):
         ORDERS[name](conn)
 
 
-def ask_everything(conns, failures):
-    """Ask each of `conns` everything; put what is no typed refusal into `failures`."""
-    for conn in conns:
-        for name, question in QUESTIONS.items():
+def take_at(conn, number):
+    """Have `conn` taken over before the call `number` of its socket; give where the stream goes."""
+    streams, calls = [], itertools.count()
+
+    def counted(method):
+        def call(sock, *args):
+            if next(calls) == number:
+                streams.append(conn.hijack())
+            return method(sock, *args)
+
+        return call
+
+    names = ("fileno", "getsockopt", "setsockopt", "getsockname")
+    methods = {name: counted(getattr(TrackedSocket, name)) for name in names}
+    conn._sock.__class__ = type("Taken", (TrackedSocket,), {"__slots__": (), **methods})
+    return streams
+
+
+CALLS = [
+    *QUESTIONS.items(),
+    *ORDERS.items(),
+    ("sock", lambda conn: conn.sock),
+    ("fileno", lambda conn: conn.fileno()),
+]
+
+
+# Under TLS a connection that is taken over keeps its socket.
+@pytest.mark.parametrize("kind", ["unix", "tcp4"])
+@pytest.mark.parametrize(("name", "call"), CALLS)
+def test_asked_amid_a_hijack(get_place, kind, name, call):
+    """To whoever asks, a connection that is taken over at that moment is never a closed one."""
+    if not answers(name, kind):
+        pytest.skip("this kind of socket has no such operation")
+    for number in itertools.count():
+        with get_place(kind).active() as (_client, conn):
+            streams = take_at(conn, number)
             try:
-                question(conn)
-            except (ConnectionClosedError, UnsupportedError):
-                pass
-            except Exception as exc:  # noqa: BLE001  that is what is looked for
+                call(conn)
+            except UnsupportedError:
+                assert name == "original_destination"
+            if not streams:  # all of its calls have had their turn
+                break
+            assert conn.state is ConnState.HIJACKED
+            streams[0].close()
+    assert number > 0
+
+
+def ask_everything(conns, kind, failures):
+    """Ask each of `conns` everything; put what is no rightful refusal into `failures`."""
+    for conn, name in itertools.product(conns, QUESTIONS):
+        try:
+            ask(name, conn)
+        except ConnectionClosedError as exc:
+            if conn.state is not ConnState.CLOSED:
                 failures.append((name, exc))
+        except UnsupportedError as exc:
+            if answers(name, kind):
+                failures.append((name, exc))
+        except Exception as exc:  # noqa: BLE001  that is what is looked for
+            failures.append((name, exc))
 
 
-def test_asked_while_they_end(request, place):
-    """Whoever asks while connections end gets an answer or a typed refusal, at any moment."""
+def test_asked_while_they_end(place):
+    """Whoever asks while connections end, taken over or not, gets an answer or a true refusal."""
     conns, failures = [], []
     done = threading.Event()
 
     def go_on_asking():
         while not done.is_set():
-            ask_everything(conns[-3:], failures)
+            ask_everything(conns[-3:], place.name, failures)
 
     thread = threading.Thread(target=go_on_asking)
     thread.start()
     try:
-        for _ in range(15):
+        for number in range(30):
             with place.active() as (_client, conn):
                 conns.append(conn)
+                if number % 2:
+                    conn.hijack().close()
         wait_for(lambda: all(conn._sock is None for conn in conns), "the end of all")
     finally:
         done.set()
@@ -529,9 +583,11 @@ def test_options_follow_the_connection(place):
     with place.hijacked() as (_client, conn, stream):
         options = conn.options
         assert options.send_buffer > 0
+        assert repr(options) == f"<Options of {conn.sock!r}>"
         stream.close()
         with pytest.raises(ConnectionClosedError):
             _ = options.send_buffer
+        assert repr(options) == "<Options of a closed socket>"
 
 
 def test_bad_option(tcp):

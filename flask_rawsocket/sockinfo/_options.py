@@ -14,7 +14,9 @@ from abc import ABC, abstractmethod
 from struct import calcsize
 from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Self, TypeVar, overload
 
+from flask_rawsocket.errors import ConnectionClosedError
 from flask_rawsocket.sockinfo._errno import fail, unsupported
+from flask_rawsocket.sockinfo._live import ask
 
 if TYPE_CHECKING:
     import socket
@@ -267,19 +269,25 @@ class OptionSet:
         return place
 
     def _read(self, name: str, place: Place) -> int | None:
-        sock = self._get_sock()
-        try:
-            raw = sock.getsockopt(place.level, place.number, calcsize(place.code))
-        except OSError as exc:
-            fail(exc, f"options.{name}")
-        return place.unpack(raw)
+        def read(sock: socket.socket) -> bytes:
+            try:
+                return sock.getsockopt(place.level, place.number, calcsize(place.code))
+            except OSError as exc:
+                fail(exc, f"options.{name}")
+
+        return place.unpack(ask(self._get_sock, read))
 
     def _write(self, name: str, place: Place, raw: bytes) -> None:
-        sock = self._get_sock()
-        try:
-            sock.setsockopt(place.level, place.number, raw)
-        except OSError as exc:
-            fail(exc, f"options.{name}")
+        def write(sock: socket.socket) -> None:
+            try:
+                sock.setsockopt(place.level, place.number, raw)
+            except OSError as exc:
+                fail(exc, f"options.{name}")
+
+        ask(self._get_sock, write)
 
     def __repr__(self) -> str:
-        return f"<Options of {self._get_sock()!r}>"
+        try:
+            return f"<Options of {self._get_sock()!r}>"
+        except ConnectionClosedError:  # a repr is for looking at what went wrong
+            return "<Options of a closed socket>"
