@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jinja2
 import pytest
 from servers import Client, free_port, wait_for
 from wsproto import ConnectionType, WSConnection, events
@@ -55,6 +56,16 @@ def test_one_connection(example):
         opened = dt.datetime.fromisoformat(said["opened_at"])
         age = dt.datetime.now(dt.UTC) - opened
         assert dt.timedelta(0) <= age < dt.timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("tcp", "shown"), [(None, "-"), ({"rtt": None}, "-"), ({"rtt": 0.0042}, "4.200 ms")]
+)
+def test_a_round_trip_that_was_not_measured(tcp, shown):
+    """The page shows a dash where there is no TCP, and where it has no sample yet."""
+    page = (ROOT / "example_app/templates/index.html").read_text()
+    macros = jinja2.Environment().from_string(page.partition("<!doctype")[0]).module
+    assert macros.rtt({"tcp": tcp}) == shown
 
 
 def test_the_next_request(example):

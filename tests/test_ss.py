@@ -328,6 +328,7 @@ def test_age(site, seconds, text):
         {"state": 3, "key": {"a": 1}, "requests": True},
         {"age": float("nan"), "requests": float("inf")},
         {"age": 10**400, "tcp": {"rtt": -float("inf")}},
+        {"tcp": {"rtt": None}},
     ],
 )
 def test_rows_of_another_kind(site, row):

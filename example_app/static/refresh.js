@@ -19,7 +19,12 @@ function badge(state) {
 }
 
 const transport = (conn) => (conn.is_unix ? "UNIX" : "TCP") + (conn.is_tls ? " + TLS" : "");
-const rtt = (conn) => (conn.tcp ? `${(1000 * conn.tcp.rtt).toFixed(3)} ms` : "-");
+
+function rtt(conn) {
+  const seconds = conn.tcp?.rtt ?? null;
+  return seconds === null ? "-" : `${(1000 * seconds).toFixed(3)} ms`;
+}
+
 const seconds = (age) => `${age.toFixed(1)} s`;
 
 function row(...cells) {

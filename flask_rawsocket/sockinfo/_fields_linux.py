@@ -62,8 +62,12 @@ class LinuxFields:
     last_ack_recv = Field[float]("s", "since an acknowledgement last arrived", since=_FIRST)
     pmtu = Field[int]("bytes", "the path MTU in use", since=_FIRST)
     rcv_ssthresh = Field[int]("bytes", "the largest window that we may offer now", since=_FIRST)
-    rtt = Field[float]("s", "the smoothed round-trip time", since=_FIRST)
-    rttvar = Field[float]("s", "the mean deviation of the round-trip time", since=_FIRST)
+    rtt = Field[float](
+        "s", "the smoothed round-trip time; None without a sample (Linux)", since=_FIRST
+    )
+    rttvar = Field[float](
+        "s", "the mean deviation of the round-trip time; an assumed one before it", since=_FIRST
+    )
     snd_ssthresh = Field[int](
         "segments", "the slow-start threshold; None while there is none", since=_FIRST
     )

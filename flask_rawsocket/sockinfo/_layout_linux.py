@@ -86,7 +86,7 @@ _BODY = {
     "last_ack_recv": Item(56, "I", MILLI),
     "pmtu": Item(60, "I"),
     "rcv_ssthresh": Item(64, "I"),
-    "rtt": Item(68, "I", MICRO),
+    "rtt": Item(68, "I", none_if(0, MICRO)),  # a sample never is
     "rttvar": Item(72, "I", MICRO),
     "snd_ssthresh": Item(76, "I", none_if(_NO_THRESHOLD)),
     "snd_cwnd": Item(80, "I"),

@@ -203,6 +203,15 @@ def test_tcp_info_after_a_reset(pair):
     wait_for(lambda: tcp_info(server).state == "CLOSE")
 
 
+def test_no_round_trip_before_the_first(pair):
+    """A socket that has measured no round trip has none, instead of one in no time."""
+    info = tcp_info(pair.listener("tcp4"))
+    assert (info.rtt, info.rcv_rtt) == (None, None)
+    assert "rtt" not in repr(info)
+    server, _ = pair("tcp4")
+    assert tcp_info(server).rtt > 0
+
+
 def test_set_congestion(pair):
     """An available algorithm is set, and tells nothing of itself if it is Reno."""
     server, _ = pair("tcp4")

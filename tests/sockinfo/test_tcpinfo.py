@@ -72,6 +72,7 @@ NONE = {
     "snd_ssthresh": 0x7FFFFFFF,
     "min_rtt": 0xFFFFFFFF,
     "rcv_rtt": 0,
+    "rtt": 0,
     "pacing_rate": 2**64 - 1,
     "max_pacing_rate": 2**64 - 1,
 }
