@@ -299,7 +299,11 @@ class Tracked(socket.socket):
         In another thread: this may run amid anything, with any lock held.
         """
         connection, tracker = getattr(self, "_connection", None), getattr(self, "_tracker", None)
-        if connection is None or tracker is None or not tracker.is_taken(connection):
+        if connection is None:
+            # A duplicate, say.  The base class's closes what nobody has closed.
+            super().__del__()  # type: ignore[misc]
+            return
+        if tracker is None or not tracker.is_taken(connection):
             return
         # Where it was garbage in a cycle, what refers weakly to it has forgotten it already.
         connection._sock = self

@@ -164,8 +164,8 @@ class OwnedSocket(TrackedSocket):
 
     __slots__ = ()
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # dup() gives its descriptor by name
         self._use: Use = Use()
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:

@@ -198,6 +198,18 @@ def test_a_response_that_fails_when_it_is_closed(server):
     assert server.closed()[0]["reason"] == "APP"
 
 
+def test_a_duplicate(server):
+    """A duplicate of the stream's socket writes to the client, and its close ends nothing."""
+    with server.connect() as client:
+        # As any SSLSocket: a TLS session is one object's.
+        twin = b"NotImplementedError" if server.transport == "tls" else b"a twin"
+        assert begin(client, "/duplicate") == b"HELLO from " + twin
+        assert server.sequences() == ["NAH"]
+        client.send(b"x")
+        assert client.rest() == b""
+    server.wait_sequences("NAHC")
+
+
 def test_twice(server):
     """A second hijack says that there has been a first."""
     with server.connect() as client:

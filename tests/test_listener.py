@@ -67,6 +67,32 @@ def test_a_tracked_socket_is_a_socket(tracker, stack):
     assert sock.connection.state is ConnState.NEW
 
 
+def test_a_duplicate_of_one_that_was_taken_over(tracker, stack):
+    """It is nobody's connection: it keeps the descriptor's file open, and is no part of the end."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    connection, stream = take(tracker, client, sock)
+    with stream.sock.dup() as duplicate:
+        assert duplicate.connection is None
+        stream.close()
+        assert connection.state is ConnState.CLOSED
+        duplicate.sendall(b"still here")
+        assert client.recv(10) == b"still here"
+    assert client.recv(1) == b""
+
+
+def test_a_duplicate_that_is_forgotten(tracker, stack):
+    """It is closed with Python's own warning, as any socket."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    _, stream = take(tracker, client, sock)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        stream.sock.dup()
+        gc.collect()
+    assert any(str(each.message).startswith("unclosed <") for each in caught)
+    stream.close()
+    assert client.recv(1) == b""
+
+
 def test_addresses_are_read_at_accept(tracker, stack, tmp_path):
     """Peer and own address are there after a reset; a wildcard listener asks for its own."""
     sock = stack.enter_context(socket.create_server(("0.0.0.0", 0)))
@@ -376,7 +402,7 @@ class TestTLS:
         assert sock.recv(1) == b""
         sock.close()
         assert connection.close_reason is CloseReason.CLIENT
-        assert not connection.is_tls
+        assert connection.is_tls
 
     def test_a_write_deadline(self, wrap):
         """Writing TLS to a peer that does not read fails in time."""

@@ -101,6 +101,19 @@ def raise_after():
     raise ValueError("a view that fails after it has taken its connection over")
 
 
+@app.get("/duplicate")
+def duplicate():
+    """Take over, and have a duplicate of the socket say what can be said of it."""
+    with current_conn.hijack() as stream:
+        try:
+            with stream.sock.dup() as twin:
+                twin.sendall(b"HELLO from a twin\n")
+        except NotImplementedError as exc:
+            stream.sendall(f"HELLO from {type(exc).__name__}\n".encode())
+        stream.recv(1)
+    return ""
+
+
 def say_and_close(stream):
     with stream:
         stream.sendall(b"foobar")
