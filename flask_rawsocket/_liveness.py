@@ -10,12 +10,14 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from . import sockinfo
+from ._state import CloseReason, ConnState
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
     from ._owner import Told
+    from .errors import ConnectionClosedError
     from .sockinfo import PeerStatus
 
     _T = TypeVar("_T")
@@ -29,6 +31,10 @@ class Liveness:
     __slots__ = ()
 
     if TYPE_CHECKING:
+        _state: ConnState | None
+        close_reason: CloseReason | None
+
+        def _closed_error(self) -> ConnectionClosedError: ...
 
         def _ask(self, question: Callable[[socket.socket], _T]) -> _T: ...
 
@@ -63,7 +69,7 @@ class Liveness:
         The end of the request does not end the waiting.
 
         Args:
-            timeout: for how long at most, in seconds; None for as long as it takes.
+            timeout: for how long at most, in seconds; None or infinity for as long as it takes.
 
         Raises:
             ConnectionClosedError: it has been closed on our side, now or meanwhile.
@@ -75,14 +81,25 @@ class Liveness:
             told = threading.Event()
             cancel = self._watch(told)
             try:
-                told.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                told.wait(None if deadline is None else _left(deadline))
             finally:
                 cancel()
-            if self.is_disconnected():
+            if self._has_left():
                 return True
             if not told.is_set():
                 return False
             # It is watched no more: its request has ended.  If it was closed, the next turn raises.
+
+    def _has_left(self) -> bool:
+        """Tell whether the peer is gone; who has closed our side says whose doing that was.
+
+        The kernel could not: to it, the end of our side looks the same.
+        """
+        if self._state is not ConnState.CLOSED:
+            return self.is_disconnected()
+        if self.close_reason is CloseReason.CLIENT:
+            return True
+        raise self._closed_error()
 
     def on_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` once, from a thread of its own, when the peer is gone.
@@ -103,3 +120,8 @@ class Liveness:
             RawSocketError: the system can watch no more connections; ``__cause__`` says why.
         """
         return self._watch(callback)
+
+
+def _left(deadline: float) -> float:
+    """Give the seconds to `deadline`, as many as an Event can wait."""
+    return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)

@@ -15,6 +15,7 @@ from accepting import dial, tcp_listener, unix_listener
 from servers import PATIENCE, wait_for
 
 from flask_rawsocket import (
+    CloseReason,
     Connection,
     ConnectionClosedError,
     RawSocketError,
@@ -515,6 +516,46 @@ def test_waiting_while_our_side_closes(tracker, stack):
     (result,) = wait_for(lambda: results, "the end")
     assert isinstance(result, ConnectionClosedError)
     assert len(tracker._watcher) == 0
+
+
+@pytest.mark.parametrize("reason", [CloseReason.SHUTDOWN, CloseReason.CLIENT])
+def test_waiting_while_our_side_is_shut_down(tracker, stack, reason):
+    """Who has ended the connection is known, though the kernel shows an end of our own making."""
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    results = in_thread(stack, sock.connection.wait_disconnected)
+    wait_for(lambda: len(tracker._watcher), "the waiting")
+    connection, close = sock.connection, tracker._unwatch
+
+    def shut_down_first(connection):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        close(connection)
+
+    tracker._unwatch = shut_down_first
+    tracker.closed(connection, reason)
+    (result,) = wait_for(lambda: results, "the end")
+    if reason is CloseReason.CLIENT:
+        assert result is True
+    else:
+        assert isinstance(result, ConnectionClosedError)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300])
+def test_waiting_without_end(tracker, stack, timeout):
+    """A time that is longer than any clock counts is no limit."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    results = in_thread(stack, sock.connection.wait_disconnected, timeout)
+    wait_for(lambda: len(tracker._watcher), "the waiting")
+    client.close()
+    assert wait_for(lambda: results, "the end") == [True]
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan")])
+def test_waiting_for_no_time(tracker, stack, timeout):
+    """No time at all, be it less than none or no number: it is asked, and that is the answer."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    assert sock.connection.wait_disconnected(timeout) is False
+    client.close()
+    wait_for(lambda: sock.connection.wait_disconnected(timeout), "the peer's end")
 
 
 def test_waiting_for_a_peer_that_stays(tracker, stack):
