@@ -79,11 +79,22 @@ class WebSocket:
 
         simple-websocket wakes the view before it answers a close frame, so the end of the view
         may overtake that answer, or prevent it.  Werkzeug answers what the view returns, be there
-        a WebSocket or not, and reads to the client's end.
+        a WebSocket or not, and reads to the client's end.  A server that closes before it has read
+        our close frame resets the connection.
         """
-        self.client.sock.shutdown(socket.SHUT_WR)
-        rest = self.client.rest().removeprefix(b"\x88\x02" + NORMAL)
+        with contextlib.suppress(OSError):
+            self.client.sock.shutdown(socket.SHUT_WR)
+        try:
+            rest = self.client.rest().removeprefix(b"\x88\x02" + NORMAL)
+        except ConnectionResetError:
+            return True
         return not rest or rest.startswith(b"HTTP/1.1 200 ")
+
+    def answer_close(self):
+        """Answer the server's close frame, which may not wait for that."""
+        assert self.receive() == (CLOSE, NORMAL)
+        with contextlib.suppress(OSError):
+            self.send(NORMAL, CLOSE)
 
     def end(self, path):
         """Close from our side, and wait for the end, whose application this may be."""
@@ -217,8 +228,7 @@ def test_200_views_that_end_first(server):
 
     def visit(number):
         with websocket(server, "/sock/end") as ws:
-            assert ws.receive() == (CLOSE, NORMAL)
-            ws.send(NORMAL, CLOSE)
+            ws.answer_close()
             if number % 2:
                 assert ws.ended_by_flask_sock()
 
@@ -256,9 +266,9 @@ def end_twenty(server, path):
             if path == FLASK_SOCK:
                 ws.send(b"%d" % number)
                 assert ws.receive() == (TEXT, b"%d" % number)
+                ws.send(NORMAL, CLOSE)
             else:
-                assert ws.receive() == (CLOSE, NORMAL)
-            ws.send(NORMAL, CLOSE)
+                ws.answer_close()
             assert ws.ended_by_flask_sock()
 
 
