@@ -1,18 +1,20 @@
 """Linux' ``struct tcp_info``, by offset; imports no system module, so it loads everywhere.
 
 Offsets by ``offsetof`` on the header of 7.2; every member is aligned by itself, so that 32 and 64
-bit agree. Two layouts for each byte order, since the word at offset 276 came with 6.18 as two
-16-bit counters and was re-cut in 7.0, at the same size: its meaning cannot be told by the length.
+bit agree. Three layouts for each byte order, for two things that the length does not tell. The bits
+of ``fastopen_client_fail`` came with 5.5 into what 5.4, at the same size, leaves as padding. And
+the word at offset 276 came with 6.18 as two 16-bit counters and was re-cut in 7.0.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 
 from flask_rawsocket.sockinfo._enums import CongestionState, TCPOptions, TCPState
 from flask_rawsocket.sockinfo._layout import MICRO, MILLI, Item, Layout, bits, none_if
 
-__all__ = ["BIG", "BIG_7", "LITTLE", "LITTLE_7", "layout_of"]
+__all__ = ["BIG", "BIG_5_5", "BIG_7", "LITTLE", "LITTLE_5_5", "LITTLE_7", "layout_of"]
 
 _STATES = {
     1: TCPState.ESTABLISHED,
@@ -34,9 +36,13 @@ _NO_THRESHOLD = 0x7FFFFFFF
 _NO_SAMPLE = 0xFFFFFFFF
 _NO_LIMIT = 2**64 - 1
 
-#: The lengths of the releases that gave the bits at offset 7, padding before, their meaning.
+#: The length from which on the flag at offset 7, padding before, has its meaning.
 _LINUX_4_9 = 168
-_LINUX_5_4 = 232
+
+#: Likewise of the bits next to it: the length of the release that brought them, which the one
+#: before it has too, and the first that no release without them has.
+_LINUX_5_5 = 232
+_LINUX_6_2 = 240
 
 
 def _bits(order: str, first: int, width: int, size: int = 8) -> tuple[int, int]:
@@ -54,8 +60,13 @@ def _flag(order: str, first: int) -> Item:
     return Item(7, "B", lambda value: bool(pick(value)), needs=_LINUX_4_9)
 
 
-def _head(order: str) -> dict[str, Item]:
-    """Return the bytes up to offset 8: enums, small counters and bitfields."""
+def _head(order: str, fastopen: int) -> dict[str, Item]:
+    """Return the bytes up to offset 8: enums, small counters and bitfields.
+
+    Args:
+        order: the byte order.
+        fastopen: the length that an answer needs to have ``fastopen_client_fail``.
+    """
     return {
         "state": Item(0, "B", _STATES.get),
         "ca_state": Item(1, "B", _CA_STATES.get),
@@ -66,7 +77,7 @@ def _head(order: str) -> dict[str, Item]:
         "snd_wscale": Item(6, "B", bits(*_bits(order, 0, 4))),
         "rcv_wscale": Item(6, "B", bits(*_bits(order, 4, 4))),
         "delivery_rate_app_limited": _flag(order, 0),
-        "fastopen_client_fail": Item(7, "B", bits(*_bits(order, 1, 2)), needs=_LINUX_5_4),
+        "fastopen_client_fail": Item(7, "B", bits(*_bits(order, 1, 2)), needs=fastopen),
     }
 
 
@@ -146,8 +157,8 @@ def _tail(order: str) -> dict[str, Item]:
     }
 
 
-def _layout(name: str, order: str, *, tail: bool) -> Layout:
-    items = _head(order) | _BODY
+def _layout(name: str, order: str, *, fastopen: int = _LINUX_5_5, tail: bool = False) -> Layout:
+    items = _head(order, fastopen) | _BODY
     if not tail:
         # Known by name, present at no length: as_dict() has the same keys on every kernel.
         never = {field: item._replace(needs=sys.maxsize) for field, item in _tail(order).items()}
@@ -155,26 +166,33 @@ def _layout(name: str, order: str, *, tail: bool) -> Layout:
     return Layout(name, __name__, "Linux", order, items | _tail(order))
 
 
-LITTLE = _layout("LITTLE", "<", tail=False)
+LITTLE = _layout("LITTLE", "<", fastopen=_LINUX_6_2)
+LITTLE_5_5 = _layout("LITTLE_5_5", "<")
 LITTLE_7 = _layout("LITTLE_7", "<", tail=True)
-BIG = _layout("BIG", ">", tail=False)
+BIG = _layout("BIG", ">", fastopen=_LINUX_6_2)
+BIG_5_5 = _layout("BIG_5_5", ">")
 BIG_7 = _layout("BIG_7", ">", tail=True)
+
+#: By the release that each begins with, the latest first.
+_LAYOUTS = {
+    "little": (((7, 0), LITTLE_7), ((5, 5), LITTLE_5_5), ((0, 0), LITTLE)),
+    "big": (((7, 0), BIG_7), ((5, 5), BIG_5_5), ((0, 0), BIG)),
+}
 
 
 def layout_of(release: str, byteorder: str = sys.byteorder) -> Layout:
     """Return the layout of a kernel.
 
-    The release decides about the word at offset 276 and about nothing else. Before 7.0 its four
-    fields are None: decoded as 7.0 does, a 6.18 kernel would seem to have ECN switched off.
-    A vendor kernel that calls itself older and carries the 7.0 header is taken for older: then
-    these fields are None too, which is never wrong.
+    The release decides about two things and nothing else. Before 7.0 the four fields at offset 276
+    are None: decoded as 7.0 does, a 6.18 kernel would seem to have ECN switched off. Before 5.5
+    ``fastopen_client_fail`` is None, where 5.4's padding would say "unspecified". A vendor kernel
+    that calls itself older and carries the newer header is taken for older: then these fields are
+    None too, which is never wrong.
 
     Args:
         release: as in ``os.uname().release``, ``6.18.44-generic`` say.
         byteorder: ``little`` or ``big``.
     """
-    major = release.partition(".")[0]
-    has_tail = major.isdecimal() and int(major) >= 7  # noqa: PLR2004 - Linux 7
-    if byteorder == "little":
-        return LITTLE_7 if has_tail else LITTLE
-    return BIG_7 if has_tail else BIG
+    found = re.match(r"(\d+)(?:\.(\d+))?", release)
+    version = (int(found[1]), int(found[2] or 0)) if found else (0, 0)
+    return next(layout for first, layout in _LAYOUTS[byteorder] if version >= first)

@@ -17,7 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_rawsocket.sockinfo import CongestionState, TCPInfo, TCPOptions, TCPState
-from flask_rawsocket.sockinfo._layout_linux import BIG, BIG_7, LITTLE, LITTLE_7, layout_of
+from flask_rawsocket.sockinfo._layout_linux import (
+    BIG,
+    BIG_5_5,
+    BIG_7,
+    LITTLE,
+    LITTLE_5_5,
+    LITTLE_7,
+    layout_of,
+)
+
+LAYOUTS = [LITTLE, LITTLE_5_5, LITTLE_7, BIG, BIG_5_5, BIG_7]
 
 #: The lengths of every release's answer, with the release.
 LENGTHS = {
@@ -144,8 +154,8 @@ def test_the_members_make_up_the_structure():
 @given(raw=st.binary(max_size=600))
 def test_any_bytes_decode(raw):
     """Random bytes of any length decode to the plain reading, absent fields to None."""
-    for layout, order in ((LITTLE, "<"), (LITTLE_7, "<"), (BIG, ">"), (BIG_7, ">")):
-        check(raw, layout, order)
+    for layout in LAYOUTS:
+        check(raw, layout, layout.order)
 
 
 @settings(deadline=None, max_examples=10)
@@ -168,7 +178,9 @@ def test_a_release_returns_its_fields(length):
         if field.since is None or field.since == "7.0":
             assert getattr(info, field.name) is None, field.name
         elif field.name == "fastopen_client_fail":
-            assert (info.fastopen_client_fail is None) == (length < 232)
+            assert (info.fastopen_client_fail is None) == (length < 240)
+            later = LITTLE_5_5.decode(bytes([1]) * length)
+            assert (later.fastopen_client_fail is None) == (length < 232)
         else:
             known = release(field.since) <= release(LENGTHS[length])
             assert (getattr(info, field.name) is not None) == known, field.name
@@ -197,6 +209,14 @@ def test_padding_of_old_kernels_is_not_a_flag():
     assert LITTLE.decode(b"\xff" * 168).delivery_rate_app_limited is True
 
 
+def test_padding_of_5_4_is_no_failure():
+    """5.4 answers as much as 5.5 and has padding there; what is longer has the bits for sure."""
+    assert LITTLE.decode(bytes(232)).fastopen_client_fail is None
+    assert LITTLE_5_5.decode(bytes(232)).fastopen_client_fail == 0
+    assert LITTLE_7.decode(bytes(232)).fastopen_client_fail == 0
+    assert LITTLE.decode(bytes(240)).fastopen_client_fail == 0
+
+
 @pytest.mark.parametrize(
     ("layout", "word"),
     [
@@ -214,16 +234,21 @@ def test_tail_of_7_0(layout, word):
 @pytest.mark.parametrize(
     ("release", "byteorder", "layout"),
     [
-        ("6.18.44-generic", "little", LITTLE),
+        ("6.18.44-generic", "little", LITTLE_5_5),
         ("7.0.0", "little", LITTLE_7),
+        ("7", "little", LITTLE_7),
         ("10.1-rc2", "big", BIG_7),
+        ("5.5.0-rc1", "little", LITTLE_5_5),
+        ("5.10", "big", BIG_5_5),
+        ("5.4.0-150-generic", "little", LITTLE),
         ("5.4", "big", BIG),
+        ("4.18.0-553.el8", "little", LITTLE),
         ("odd", "little", LITTLE),
         ("", "little", LITTLE),
     ],
 )
-def test_the_release_decides_about_the_tail(release, byteorder, layout):
-    """Below 7.0, or where the release cannot be read, the tail's meaning is not known."""
+def test_the_release_decides(release, byteorder, layout):
+    """Below 5.5, below 7.0, or where the release cannot be read, something is not known."""
     assert layout_of(release, byteorder) is layout
 
 
@@ -252,7 +277,7 @@ def test_value_semantics():
     assert info != LITTLE.decode(raw[:-1])
     assert info != LITTLE_7.decode(raw)
     assert info != raw
-    for layout in (LITTLE, LITTLE_7, BIG, BIG_7):
+    for layout in LAYOUTS:
         for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
             twin = pickle.loads(pickle.dumps(layout.decode(raw), protocol))
             assert twin == layout.decode(raw)
@@ -318,4 +343,4 @@ def test_classes_stay_few():
 
 def test_the_layout_of_this_machine():
     """A live decode uses this machine's byte order."""
-    assert layout_of("6.1") is (LITTLE if sys.byteorder == "little" else BIG)
+    assert layout_of("6.1") is (LITTLE_5_5 if sys.byteorder == "little" else BIG_5_5)
