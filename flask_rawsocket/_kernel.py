@@ -76,6 +76,8 @@ class KernelFacts:
         Setting one that ``tcp_allowed_congestion_control`` does not list takes a privilege.
 
         Raises:
+            TypeError: the name that was set is no text.
+            ValueError: there is a NUL in it.
             UnsupportedError: this is no TCP connection, or the kernel has no such algorithm.
             PermissionError: the privilege is missing.
             ConnectionClosedError: the connection has been closed.

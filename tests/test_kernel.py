@@ -83,7 +83,7 @@ def answers(name, place):
 
 def named(name):
     """Give the pattern of the operation in an error's text."""
-    return re.escape({"congestion_info": "congestion"}.get(name, name))
+    return rf"^{re.escape(name)}\b"
 
 
 def ask(name, conn):
@@ -454,6 +454,31 @@ def test_unknown_congestion(tcp):
         with pytest.raises(UnsupportedError, match="congestion 'nonesuch'"):
             conn.congestion = "nonesuch"
         assert conn.congestion == before
+
+
+@pytest.mark.parametrize("name", [None, 3, b"reno", ["reno"]])
+def test_congestion_that_is_no_text(tcp, name):
+    """What is no text can be no name."""
+    refusal = re.escape(f"congestion: {name!r} is no str")
+    with tcp.active() as (_client, conn), pytest.raises(TypeError, match=refusal):
+        conn.congestion = name
+
+
+def test_congestion_with_a_nul(tcp):
+    """A name with a NUL is refused, instead of being cut off there."""
+    with tcp.active() as (_client, conn):
+        before = conn.congestion
+        with pytest.raises(ValueError, match=r"congestion: 'reno.+' has a NUL in it"):
+            conn.congestion = "reno\0x"
+        assert conn.congestion == before
+
+
+@pytest.mark.parametrize("name", ["réno", "\udc80"])
+def test_congestion_that_no_kernel_has(tcp, name):
+    """Text that can be no name of an algorithm is one that the kernel does not have."""
+    refusal = r"congestion '.+: this kernel has no such algorithm"
+    with tcp.active() as (_client, conn), pytest.raises(UnsupportedError, match=refusal):
+        conn.congestion = name
 
 
 @pytest.mark.skipif("bbr" not in ALGORITHMS, reason="this kernel has no BBR")

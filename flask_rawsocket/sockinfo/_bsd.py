@@ -12,6 +12,7 @@ import platform
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from flask_rawsocket.sockinfo._congestion import encode_name
 from flask_rawsocket.sockinfo._dead_peer import give_up_after
 from flask_rawsocket.sockinfo._errno import fail, fail_tcp, require_family, unsupported
 from flask_rawsocket.sockinfo._fallback import (
@@ -169,13 +170,16 @@ def set_congestion(sock: socket.socket, name: str) -> None:
         name: one of ``net.inet.tcp.cc.available`` (``net.inet.tcp.congctl.available``).
 
     Raises:
+        TypeError: the name is no text.
+        ValueError: there is a NUL in it.
         UnsupportedError: OpenBSD, or the kernel has no such algorithm, or not a TCP socket.
         ConnectionClosedError: the socket has been closed.
     """
     if _HERE.congestion is None:
         raise unsupported("congestion", SYSTEM)
+    raw = encode_name(name) + b"\0"
     try:
-        sock.setsockopt(_TCP, _HERE.congestion, name.encode() + b"\0")
+        sock.setsockopt(_TCP, _HERE.congestion, raw)
     except OSError as exc:
         fail(exc, f"congestion {name!r}", because=_NO_ALGORITHM)
 

@@ -1,7 +1,7 @@
-"""What a congestion control algorithm tells of itself (``TCP_CC_INFO``); knows no system call.
+"""A congestion control algorithm's name, and what it tells of itself; knows no system call.
 
-The answer does not say whose it is, and Vegas' and DCTCP's have the same length: the decoder is
-chosen by the algorithm's name. Structures: ``linux/inet_diag.h``.
+The answer to ``TCP_CC_INFO`` does not say whose it is, and Vegas' and DCTCP's have the same length:
+the decoder is chosen by the algorithm's name. Structures: ``linux/inet_diag.h``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct
 
-__all__ = ["BBRInfo", "DCTCPInfo", "VegasInfo", "decode_congestion"]
+__all__ = ["BBRInfo", "DCTCPInfo", "VegasInfo", "decode_congestion", "encode_name"]
 
 _VEGAS = Struct("=4I")
 _DCTCP = Struct("=2H3I")
@@ -52,7 +52,8 @@ class VegasInfo:
     rtt: float | None
     """The round-trip time that the algorithm reckons with, in seconds; None without a sample.
 
-    With Vegas and YeAH that is the smallest of the whole connection."""
+    With Vegas and YeAH that is the smallest of the whole connection; with Illinois the mean of the
+    ``rttcnt`` that were measured in the current round trip, and None while there are none."""
     minrtt: float | None
     """The smallest one, of late with some of them, in seconds; None without a sample."""
 
@@ -94,11 +95,26 @@ def decode_congestion(name: str, raw: bytes) -> BBRInfo | VegasInfo | DCTCPInfo 
         )
     if name in _LIKE_VEGAS and len(raw) >= _VEGAS.size:
         enabled, rttcnt, rtt, minrtt = _VEGAS.unpack_from(raw)
-        return VegasInfo(bool(enabled), rttcnt, _seconds(rtt), _seconds(minrtt))
+        # Illinois tells the mean of the current round trip: 0 until something was measured in it.
+        return VegasInfo(bool(enabled), rttcnt, _seconds(rtt) or None, _seconds(minrtt))
     if name in _LIKE_DCTCP and len(raw) >= _DCTCP.size:
         enabled, ce_state, alpha, ab_ecn, ab_tot = _DCTCP.unpack_from(raw)
         return DCTCPInfo(bool(enabled), ce_state, alpha, ab_ecn, ab_tot)
     return None
+
+
+def encode_name(name: str) -> bytes:
+    """Return the name of an algorithm as a system call takes it.
+
+    Raises:
+        TypeError: the name is no text.
+        ValueError: there is a NUL in it, at which a kernel would take it to end.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"congestion: {name!r} is no str")
+    if "\0" in name:
+        raise ValueError(f"congestion: {name!r} has a NUL in it")
+    return name.encode(errors="replace")
 
 
 def _seconds(microseconds: int) -> float | None:

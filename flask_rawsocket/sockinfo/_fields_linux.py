@@ -53,11 +53,17 @@ class LinuxFields:
     retrans = Field[int]("segments", "retransmitted and not acknowledged yet", since=_FIRST)
     fackets = Field[int]("segments", "0 since FACK was removed from the kernel", since=_FIRST)
     last_data_sent = Field[float](
-        "s", "since we last sent data; grows in steps of the kernel's clock", since=_FIRST
+        "s",
+        "since we last sent data, or since the connection was established if we have sent none; "
+        "grows in steps of the kernel's clock",
+        since=_FIRST,
     )
     last_ack_sent = Field[float]("s", "never filled by any kernel: always 0.0", since=_FIRST)
     last_data_recv = Field[float](
-        "s", "since data last arrived; on the BSDs since any segment did", since=_FIRST
+        "s",
+        "since data last arrived, or since the connection was established if none has; on the BSDs "
+        "since any segment did",
+        since=_FIRST,
     )
     last_ack_recv = Field[float]("s", "since an acknowledgement last arrived", since=_FIRST)
     pmtu = Field[int]("bytes", "the path MTU in use", since=_FIRST)
@@ -137,5 +143,9 @@ class LinuxFields:
     accecn_opt_seen = Field[int](
         "number", "AccECN option: 0 not seen, 1 empty, 2 with counters, 3 failed", since="7.0"
     )
-    accecn_fail_mode = Field[int]("mask", "in which ways AccECN failed", since="7.0")
+    accecn_fail_mode = Field[int](
+        "mask",
+        "where AccECN failed: 1 ACE sent, 2 ACE received, 4 option sent, 8 option received",
+        since="7.0",
+    )
     options2 = Field[int]("mask", "further options; no bit is named yet", since="7.0")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from flask_rawsocket.errors import ConnectionClosedError
 from flask_rawsocket.sockinfo import _linux_dead_peer, _linux_peer
-from flask_rawsocket.sockinfo._congestion import decode_congestion
+from flask_rawsocket.sockinfo._congestion import decode_congestion, encode_name
 from flask_rawsocket.sockinfo._enums import PeerStatus
 from flask_rawsocket.sockinfo._errno import OpenFd, fail, fail_tcp, require_family
 from flask_rawsocket.sockinfo._layout_linux import layout_of
@@ -139,10 +139,14 @@ def congestion(sock: socket.socket) -> str:
         UnsupportedError: the socket is not a TCP socket.
         ConnectionClosedError: the socket has been closed.
     """
+    return _congestion(sock, "congestion")
+
+
+def _congestion(sock: socket.socket, operation: str) -> str:
     try:
         raw = sock.getsockopt(_TCP, socket.TCP_CONGESTION, _LONGEST_NAME)
     except OSError as exc:
-        fail_tcp(exc, sock, "congestion")
+        fail_tcp(exc, sock, operation)
     return raw.partition(b"\0")[0].decode("ascii", "replace")
 
 
@@ -154,14 +158,17 @@ def set_congestion(sock: socket.socket, name: str) -> None:
         name: one of ``net.ipv4.tcp_available_congestion_control``.
 
     Raises:
+        TypeError: the name is no text.
+        ValueError: there is a NUL in it.
         UnsupportedError: the kernel has no such algorithm, or has not loaded it; or the socket is
             not a TCP socket.
         PermissionError: it is not in ``net.ipv4.tcp_allowed_congestion_control``, and we lack
             CAP_NET_ADMIN.
         ConnectionClosedError: the socket has been closed.
     """
+    raw = encode_name(name)
     try:
-        sock.setsockopt(_TCP, socket.TCP_CONGESTION, name.encode())
+        sock.setsockopt(_TCP, socket.TCP_CONGESTION, raw)
     except OSError as exc:
         fail(exc, f"congestion {name!r}", because=_NO_ALGORITHM)
 
@@ -173,7 +180,7 @@ def congestion_info(sock: socket.socket) -> BBRInfo | VegasInfo | DCTCPInfo | No
         UnsupportedError: the socket is not a TCP socket.
         ConnectionClosedError: the socket has been closed.
     """
-    name = congestion(sock)
+    name = _congestion(sock, "congestion_info")
     try:
         raw = sock.getsockopt(_TCP, _TCP_CC_INFO, _ASK)
     except OSError as exc:

@@ -267,6 +267,11 @@ DCTCP = struct.pack("=2H3I", 1, 0, 1024, 10, 20)
             struct.pack("=4I", 1, 0, 0x7FFFFFFF, 0xFFFFFFFF),
             VegasInfo(enabled=True, rttcnt=0, rtt=None, minrtt=None),
         ),
+        (
+            "illinois",
+            struct.pack("=4I", 1, 0, 0, 0x7FFFFFFF),
+            VegasInfo(enabled=True, rttcnt=0, rtt=None, minrtt=None),
+        ),
         ("vegas", b"", None),
         ("dctcp", DCTCP, DCTCPInfo(enabled=True, ce_state=0, alpha=1024, ab_ecn=10, ab_tot=20)),
         (

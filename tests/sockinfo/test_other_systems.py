@@ -45,7 +45,7 @@ from flask_rawsocket.sockinfo import (
 )
 from flask_rawsocket.sockinfo._layout_bsd import FREEBSD, FREEBSD_14, NETBSD, OPENBSD, layout_of
 from flask_rawsocket.sockinfo._layout_darwin import DARWIN
-from flask_rawsocket.sockinfo._layout_linux import LITTLE, LITTLE_7
+from flask_rawsocket.sockinfo._layout_linux import LITTLE, LITTLE_5_5, LITTLE_7
 from flask_rawsocket.sockinfo._layout_windows import WINDOWS
 from flask_rawsocket.sockinfo._options import OptionSet
 
@@ -98,7 +98,9 @@ def test_all_is_what_there_is():
         assert getattr(sockinfo, name) is not None
 
 
-@pytest.mark.parametrize("layout", [LITTLE, LITTLE_7, *OTHERS], ids=lambda layout: layout.name)
+@pytest.mark.parametrize(
+    "layout", [LITTLE, LITTLE_5_5, LITTLE_7, *OTHERS], ids=lambda layout: layout.name
+)
 def test_every_item_is_a_declared_field(layout):
     """A layout has no field that ``TCPInfo`` does not declare."""
     assert set(layout.items) <= {field.name for field in TCPInfo.fields()}
@@ -295,6 +297,8 @@ def test_freebsd_calls(recorded, recorded_ioctl, monkeypatch):
     assert _bsd.tcp_info(sock).rtt == 68 / 1e6
     assert _bsd.congestion(sock) == "newreno"
     _bsd.set_congestion(sock, "cubic")
+    with pytest.raises(ValueError, match="has a NUL in it"):
+        _bsd.set_congestion(sock, "cubic\0x")
     assert answers[6, 64] == b"cubic\0"
     assert _bsd.queues(sock) == Queues(0x7F, 0x77, None)
     _bsd.set_dead_peer_timeout(sock, 8)
