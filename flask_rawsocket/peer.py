@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -19,7 +21,7 @@ except ImportError:  # Windows, whose UNIX sockets tell no user
     grp = pwd = None  # type: ignore[assignment, unused-ignore]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from .sockinfo import PeerCredentials
 
@@ -42,20 +44,41 @@ class RequirePeer:
     ) -> None:
         if uid is None and user is None and gid is None and group is None:
             raise ValueError("require_peer needs a uid, a user, a gid or a group")
-        self._uids = _several(uid, int)
-        self._users = _several(user, str)
-        self._gids = _several(gid, int)
-        self._groups = _several(group, str)
+        self._uids = _several("uid", uid, int)
+        self._users = _several("user", user, str)
+        self._gids = _several("gid", gid, int)
+        self._groups = _several("group", group, str)
 
     def __call__(self, view: _View | None = None) -> Any:
-        """Decorate `view`; without one, be a ``before_request`` function and check."""
+        """Decorate `view`; without one, be a ``before_request`` function and check.
+
+        Raises:
+            TypeError: `view` cannot be called, as a blueprint cannot.
+        """
         if view is None:
             return self._check()
+        if not callable(view):
+            raise TypeError(
+                f"require_peer: {view!r} is no view; "
+                "a blueprint or an application takes the check by its before_request()"
+            )
+        return self._of_coroutine(view) if inspect.iscoroutinefunction(view) else self._of(view)
 
+    def _of(self, view: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(view)
         def checked(*args: Any, **kwargs: Any) -> Any:
             self._check()
             return current_app.ensure_sync(view)(*args, **kwargs)
+
+        return checked
+
+    def _of_coroutine(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        """Stay a coroutine function: a decorator above this one may await it."""
+
+        @functools.wraps(view)
+        async def checked(*args: Any, **kwargs: Any) -> Any:
+            self._check()
+            return await view(*args, **kwargs)
 
         return checked
 
@@ -75,16 +98,30 @@ class RequirePeer:
         )
 
 
-def _several(value: _T | Iterable[_T] | None, kind: type[_T]) -> frozenset[_T] | None:
+def _several(name: str, value: object, kind: type[_T]) -> frozenset[_T] | None:
+    """Give what was asked for as a set; None if nothing was.
+
+    Args:
+        name: the argument's, for the error's text.
+        value: one, or several.
+        kind: what each of them has to be.
+
+    Raises:
+        TypeError: one of them is of another type.
+    """
     if value is None:
         return None
-    if isinstance(value, (int, str)):
-        value = (value,)
-    found = frozenset(value)
-    for each in found:
-        if not isinstance(each, kind):
-            raise TypeError(f"require_peer: {each!r} is no {kind.__name__}")
-    return found
+    several: Iterable[object] = (value,)
+    # Of bytes the elements would be numbers, too.
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray, memoryview)):
+        several = value
+    found = set()
+    for each in several:
+        # To Python True is a number, and would be user 1.
+        if not isinstance(each, kind) or isinstance(each, bool):
+            raise TypeError(f"require_peer: {name}: {each!r} is no {kind.__name__}")
+        found.add(each)
+    return frozenset(found)
 
 
 _PROC: Final = Path("/proc")
@@ -115,7 +152,9 @@ def _ids(names: Iterable[str], find: Callable[[str], int]) -> set[int]:
 
     A name that it does not have admits nobody.
     """
-    found = set()
+    found: set[int] = set()
+    if pwd is None:  # a system that tells no user has no names for them either
+        return found
     for name in names:
         try:
             found.add(find(name))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import grp
+import inspect
 import os
 import pwd
 import socket
@@ -13,6 +15,7 @@ import threading
 
 import pytest
 from flask import Blueprint, Flask
+from flask.views import MethodView, View
 from servers import Client
 
 from flask_rawsocket import RawSocket, peer
@@ -36,12 +39,12 @@ def serving(app, host="127.0.0.1"):
         thread.join()
 
 
-def status(address, path="/"):
+def status(address, path="/", method="GET"):
     sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
     sock.settimeout(10)
     sock.connect(address)
     with Client(sock) as client:
-        return client.request(path).status
+        return client.request(path, method=method).status
 
 
 def guarded(**conditions):
@@ -139,6 +142,147 @@ def test_an_async_view(tmp_path):
         assert status(address, "/theirs") == 403
 
 
+def test_an_async_view_below_a_decorator(tmp_path):
+    """A coroutine stays one, so that a decorator above the check may await it."""
+    app = Flask(__name__)
+    rawsocket = RawSocket(app)
+
+    def timed(view):
+        assert inspect.iscoroutinefunction(view)
+
+        @functools.wraps(view)
+        async def wrapper(**kwargs):
+            return await view(**kwargs)
+
+        return wrapper
+
+    @app.get("/mine/<name>")
+    @timed
+    @rawsocket.require_peer(uid=os.geteuid())
+    async def mine(name):
+        return name
+
+    @app.get("/theirs")
+    @timed
+    @rawsocket.require_peer(uid=OTHER)
+    async def theirs():
+        return "hello"
+
+    with serving(app, f"unix://{tmp_path}/s") as address:
+        assert status(address, "/mine/me") == 200
+        assert status(address, "/theirs") == 403
+
+
+@pytest.fixture
+def classes():
+    """An application whose views are classes."""
+    app = Flask(__name__)
+    mine = RawSocket(app).require_peer(uid=os.geteuid())
+    theirs = RawSocket().require_peer(uid=OTHER)
+
+    class Mine(View):
+        decorators = (mine,)
+
+        def dispatch_request(self):
+            return "hello"
+
+    class Theirs(Mine):
+        decorators = (theirs,)
+
+    class AsyncOnes(Mine):
+        init_every_request = False
+
+        async def dispatch_request(self):
+            return "hello"
+
+    class Methods(MethodView):
+        @mine
+        def get(self):
+            return "hello"
+
+        @theirs
+        def post(self):
+            return "hello"
+
+        @mine
+        async def put(self):
+            return "hello"
+
+        @theirs
+        async def delete(self):
+            return "hello"
+
+    for view in (Mine, Theirs, AsyncOnes, Methods):
+        app.add_url_rule(f"/{view.__name__}", view_func=view.as_view(view.__name__))
+    return app
+
+
+@pytest.mark.parametrize(
+    ("request_line", "expected"),
+    [
+        ("GET /Mine", 200),
+        ("GET /Theirs", 403),
+        ("GET /AsyncOnes", 200),
+        ("GET /Methods", 200),
+        ("POST /Methods", 403),
+        ("PUT /Methods", 200),
+        ("DELETE /Methods", 403),
+    ],
+)
+def test_class_based_views(tmp_path, classes, request_line, expected):
+    """A class is guarded by its `decorators`, or a method of it by itself."""
+    with serving(classes, f"unix://{tmp_path}/s") as address:
+        method, path = request_line.split()
+        assert status(address, path, method) == expected
+    with serving(classes) as address:
+        assert status(address, path, method) == 403
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("uids", "expected"),
+    [
+        ((os.geteuid(), os.geteuid()), 200),
+        ((os.geteuid(), OTHER), 403),
+        ((OTHER, os.geteuid()), 403),
+    ],
+)
+def test_one_above_the_other(tmp_path, kind, uids, expected):
+    """Of several checks each has to let the peer in."""
+    app = Flask(__name__)
+    rawsocket = RawSocket(app)
+
+    def view():
+        return "hello"
+
+    async def coroutine():
+        return "hello"
+
+    guarded = view if kind == "sync" else coroutine
+    for uid in uids:
+        guarded = rawsocket.require_peer(uid=uid)(guarded)
+    app.add_url_rule("/", "view", guarded)
+    with serving(app, f"unix://{tmp_path}/s") as address:
+        assert status(address) == expected
+
+
+@pytest.mark.parametrize("view", [Blueprint("admin", __name__), "view", 5])
+def test_what_is_no_view(view):
+    """What cannot be called is refused, and the text tells how a blueprint is guarded."""
+    with pytest.raises(TypeError, match=r"is no view; a blueprint .+ before_request\(\)"):
+        RawSocket().require_peer(uid=0)(view)
+
+
+@pytest.mark.parametrize("conditions", [{"user": "root"}, {"group": "root"}])
+def test_a_system_without_a_user_database(monkeypatch, conditions):
+    """Where there are no names, as on Windows, a name admits nobody."""
+    monkeypatch.setattr(peer, "pwd", None)
+    monkeypatch.setattr(peer, "grp", None)
+    check = RawSocket().require_peer(**conditions)
+    assert not check._admits(PeerCredentials(4, None, None, None))
+    assert not check._admits(PeerCredentials(4, 0, 0, (0,)))
+
+
 @pytest.fixture
 def proc(tmp_path, monkeypatch):
     """A /proc in which 65534 stands for whoever is not mapped; a function writes the maps."""
@@ -185,14 +329,22 @@ def test_a_system_without_a_proc(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("conditions", "wrong"),
     [
-        ({"uid": "1000"}, "'1000' is no int"),
-        ({"gid": [0, "wheel"]}, "'wheel' is no int"),
-        ({"user": 0}, "0 is no str"),
-        ({"group": {b"wheel"}}, "b'wheel' is no str"),
+        ({"uid": "1000"}, "uid: '1000' is no int"),
+        ({"uid": True}, "uid: True is no int"),
+        ({"uid": b"\0"}, r"uid: b'.x00' is no int"),
+        ({"gid": bytearray(1)}, "gid: bytearray"),
+        ({"uid": memoryview(b"\0")}, "uid: <memory"),
+        ({"uid": 1.0}, "uid: 1.0 is no int"),
+        ({"uid": [[0]]}, r"uid: \[0\] is no int"),
+        ({"uid": [None]}, "uid: None is no int"),
+        ({"gid": [0, "wheel"]}, "gid: 'wheel' is no int"),
+        ({"user": 0}, "user: 0 is no str"),
+        ({"user": b"root"}, "user: b'root' is no str"),
+        ({"group": {b"wheel"}}, "group: b'wheel' is no str"),
     ],
 )
 def test_ids_of_the_wrong_type(conditions, wrong):
-    """A number that is text, as from the environment, is refused at once."""
+    """What is no number or no name, such as text from the environment, is refused at once."""
     with pytest.raises(TypeError, match=wrong):
         RawSocket().require_peer(**conditions)
 
