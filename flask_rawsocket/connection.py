@@ -292,7 +292,7 @@ class Connection(KernelFacts, Liveness):
             The stream, as `hijack` does.
 
         Raises:
-            ValueError: the protocol or a field is not one that HTTP allows.
+            ValueError: the protocol or a field is not one that HTTP allows, or not there.
             ConnectionBrokenError: the peer has left.
             RawSocketError: what `hijack` raises.
         """
@@ -327,11 +327,13 @@ class Connection(KernelFacts, Liveness):
 
         Raises:
             TypeError: `handler` cannot be called.  One that is no coroutine function is logged.
-            ValueError: as `upgrade` says.
+            ValueError: as `upgrade` says; or there are fields, and no `protocol`.
             RawSocketError: what `hijack` raises.
         """
         if not callable(handler):
             raise TypeError(f"{handler!r} is no handler: hijack_async takes a coroutine function")
+        if protocol is None and headers:
+            raise ValueError("headers are those of a 101 response: say which protocol it is for")
         stream = self.hijack() if protocol is None else self.upgrade(protocol, headers)
         self._owner.serve(self, stream, handler)
 

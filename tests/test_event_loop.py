@@ -231,6 +231,17 @@ def test_what_cannot_be_called(pair, handler):
     assert client.recv(1) == b""
 
 
+def test_headers_without_a_protocol(pair):
+    """Fields of a response that is not sent are refused before anything is taken over."""
+    client, connection = pair
+    with pytest.raises(ValueError, match="say which protocol"):
+        connection.hijack_async(echo, headers={"A": "1"})
+    assert connection.state is ConnState.ACTIVE
+    connection.hijack_async(echo, headers={})
+    assert is_echoing(client)
+    client.close()
+
+
 def test_what_the_streams_know(pair):
     """The transport gives its socket, and cannot half-close what is TLS."""
     client, connection = pair

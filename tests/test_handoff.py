@@ -410,3 +410,19 @@ def test_switching_protocols_refuses(protocol, headers):
     """Nothing gets into a head that is no protocol, name or value."""
     with pytest.raises(ValueError, match="RFC 9110"):
         switching_protocols(protocol, headers)
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("Upgrade", "Upgrade is made of the protocol"),
+        ("connection", "connection is made of the protocol"),
+        ("Content-Length", "Content-Length has no place in a 101"),
+        ("TRANSFER-ENCODING", "TRANSFER-ENCODING has no place in a 101"),
+    ],
+)
+@pytest.mark.parametrize("kind", [dict, list])
+def test_switching_protocols_has_fields_of_its_own(name, match, kind):
+    """A field that is there already, or says how long the body is, is refused in any spelling."""
+    with pytest.raises(ValueError, match=match):
+        switching_protocols("websocket", kind([("A", "1"), (name, "2")]))
