@@ -442,6 +442,23 @@ def test_without_an_application(site, tmp_path):
     assert out.stderr == ""
 
 
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_without_an_output(site, closed):
+    """Where standard output is closed there is nothing to show, which is no failure."""
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, f"{site.url}/rows"]
+    out = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (out.returncode, out.stdout, out.stderr) == (0, "", "")
+
+
+def test_watching_without_an_output(monkeypatch):
+    """Watched, it shows nothing either, and fails without a word on it."""
+    monkeypatch.setattr(sys, "stdout", None)
+    display = _ss.display(watching=True)
+    display.show(_ss.Page(ROWS, 1))
+    display.fail("Nobody answers…")
+    display.close()
+
+
 # Errors
 
 

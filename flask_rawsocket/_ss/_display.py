@@ -41,7 +41,8 @@ def display(*, watching: bool) -> Display:
     Args:
         watching: whether the table will be shown more than once.
     """
-    is_terminal = sys.stdout.isatty()
+    # None where it was closed before we began: nothing is shown then.
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
     if is_terminal and os.environ.get("TERM") not in {None, "dumb", "unknown"}:
         try:
             return _RichDisplay(watching=watching)
@@ -55,7 +56,7 @@ class _Encoding:
 
     def __init__(self) -> None:
         # Once, as Rich puts something else in the place of standard output.
-        self._name = sys.stdout.encoding
+        self._name = "utf-8" if sys.stdout is None else sys.stdout.encoding
         self.mark = ELLIPSIS if self.escaped(ELLIPSIS) == ELLIPSIS else "+"
         """The character that stands for what was left out."""
 
