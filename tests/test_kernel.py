@@ -749,7 +749,7 @@ def test_saved_syn(tmp_path, certificate, monkeypatch, name):
         assert conn.saved_syn() is None
 
 
-# The thread worker
+# The workers
 
 
 APP = '''
@@ -840,12 +840,12 @@ def get_worker(run_server, tmp_path_factory):
     with contextlib.ExitStack() as stack:
         made = {}
 
-        def get(transport):
-            if transport not in made:
-                made[transport] = stack.enter_context(
-                    run_server("gthread", transport, app="asking:app", env=env)
+        def get(transport, name="gthread"):
+            if (name, transport) not in made:
+                made[name, transport] = stack.enter_context(
+                    run_server(name, transport, app="asking:app", env=env)
                 )
-            return made[transport]
+            return made[name, transport]
 
         yield get
 
@@ -917,10 +917,11 @@ def test_worker_closed(worker):
     wait_for(afterwards, "the descriptor to be closed")
 
 
+@pytest.mark.parametrize("name", ["gthread", "sync"])
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
-def test_worker_saved_syn(get_worker, transport):
+def test_worker_saved_syn(get_worker, transport, name):
     """`RAWSOCKET_SAVE_SYN` makes the listeners keep the SYN, which a connection gives once."""
-    worker = get_worker(transport)
+    worker = get_worker(transport, name)
     with worker.connect() as client:
         first, second = client.request("/").json["saved_syn"]
         check_syn(bytes.fromhex(first), worker.address[1])
@@ -929,8 +930,9 @@ def test_worker_saved_syn(get_worker, transport):
         assert second is None
 
 
+@pytest.mark.parametrize("name", ["gthread", "sync"])
 @pytest.mark.parametrize("transport", ["unix"])
-def test_worker_saved_syn_unix(get_worker, transport):
+def test_worker_saved_syn_unix(get_worker, transport, name):
     """The setting does no harm to a UNIX socket, which has no SYN."""
-    with get_worker(transport).connect() as client:
+    with get_worker(transport, name).connect() as client:
         assert client.request("/").json["saved_syn"] == {"error": "UnsupportedError"}
