@@ -15,12 +15,13 @@ import contextlib
 import inspect
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import werkzeug.serving
 from werkzeug.serving import is_running_from_reloader
 
 from . import _environ
+from ._leftover import close_taken
 from ._listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from ._state import CloseReason, ConnState
 from ._tracked import HeaderTimeoutError
@@ -45,6 +46,15 @@ __all__ = [
     "make_server",
     "run_simple",
 ]
+
+_OWNERS_TIMEOUT: Final = 1.0
+"""The seconds that owners of taken connections have when the server stops."""
+
+_CLOSING_TIMEOUT: Final = 0.5
+"""And those that they have to close, once they are told to."""
+
+_running: Final[set[BaseWSGIServer]] = set()
+"""The servers of this process that serve; they share its tracker."""
 
 
 def _tracking(
@@ -140,6 +150,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         """Serve until `shutdown` is called."""
         if not self._served:
             self._served = True
+            _running.add(self)
             atexit.register(_end_with_process, self.tracker)
         super().serve_forever(poll_interval)
 
@@ -173,10 +184,18 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             super().finish_request(request, client_address)
 
     def server_close(self) -> None:
-        """Stop: call the functions given to ``on_shutdown``, then close the listening socket."""
+        """Stop: call the functions given to ``on_shutdown``, then close the listening socket.
+
+        What was taken over is ended after a moment for its owners: the process may end next, and
+        their threads, or the event loop's, with it.
+        """
         if self._served:
             self._served = False
             self.tracker.shutdown()
+            _running.discard(self)
+            if not _running:
+                self.tracker.wait_hijacked(_OWNERS_TIMEOUT)
+                close_taken(self.tracker, _CLOSING_TIMEOUT)
         super().server_close()
 
 

@@ -196,6 +196,14 @@ class RunningServer:
                 raise
         return Client(sock)
 
+    def hand_over(self, path):
+        """Open a connection and have the view at `path` give it to its owner, who says HELLO."""
+        client = self.connect()
+        client.get(path)
+        line, client.buffered = client._until(b"\n")
+        assert line == b"HELLO"
+        return client
+
     def events(self):
         """Give everything that the application has recorded."""
         if not self.record.exists():

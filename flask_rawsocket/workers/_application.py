@@ -73,9 +73,11 @@ class Application:
         self, connection: Connection, exchange: Any, body: Iterable[bytes]
     ) -> Iterable[bytes]:
         """Close `body`, of which nothing is sent."""
-        exchange.let_go()
         try:
             close(body)
         except Exception:  # noqa: BLE001
             self._log.exception("What a view returned that had taken %r over", connection)
+        finally:
+            # Not before: what is closed may still speak through the stream, on this thread.
+            exchange.let_go()
         return ()

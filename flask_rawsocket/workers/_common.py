@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import ssl
 import threading
 import time
@@ -25,8 +24,10 @@ from .._state import CloseReason, ConnState
 from .._tracked import HeaderTimeoutError, WriteDeadlineError
 from .._tracked_tls import track_tls
 from ..tracker import guess_reason, process_tracker
+from . import _exchange
 from ._application import Application
 from ._exchange import Exchange
+from ._stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,9 +53,6 @@ PASSING_ERRORS: Final = frozenset(
 )
 """Why accept() may fail for one connection only: go on with the next (accept(2))."""
 
-_GRACE_MARGIN: Final = 1.0
-"""How long before the arbiter's patience ends ours does, in seconds."""
-
 PEER_SAID_BYE: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What reading or writing raises when the peer has left, in TLS's words."""
 
@@ -70,21 +68,24 @@ def check_seams(worker: type[base.Worker], seams: Iterable[tuple[object, str]]) 
 
     Args:
         worker: the worker class, for the text.
-        seams: pairs of a module or class of gunicorn's and an attribute that it must have.
+        seams: pairs of a module, class or object of gunicorn's and an attribute that it must have.
 
     Raises:
         RuntimeError: something is missing; gunicorn prints the text and stops.
     """
-    missing = [
-        f"{getattr(owner, '__qualname__', getattr(owner, '__name__', owner))}.{name}"
-        for owner, name in seams
-        if not hasattr(owner, name)
-    ]
+    missing = [f"{_name(owner)}.{name}" for owner, name in seams if not hasattr(owner, name)]
     if missing:
         raise RuntimeError(
             f"flask_rawsocket.workers.{worker.__name__} needs {', '.join(missing)}, "
-            f"which gunicorn {gunicorn.__version__} does not have; gunicorn 25.3 to 27.0 do."
+            f"which gunicorn {gunicorn.__version__} does not have; 25.3 to 27.0 do."
         )
+
+
+def _name(owner: object) -> str:
+    for attribute in ("__qualname__", "__name__"):
+        if hasattr(owner, attribute):
+            return str(getattr(owner, attribute))
+    return type(owner).__qualname__
 
 
 class TrackingWorker(base.Worker):
@@ -98,6 +99,7 @@ class TrackingWorker(base.Worker):
         (base.Worker, "handle_error"),
         (http, "get_parser"),
         (util, "write_error"),
+        *_exchange.SEAMS,
     )
     """What we rely on beyond the documented settings: pairs of an owner and a name."""
 
@@ -106,8 +108,6 @@ class TrackingWorker(base.Worker):
 
     quitting: tuple[Any, Any] | None = None
     """The signal and frame of a QUIT that is to be obeyed at the next safe moment."""
-
-    _stopping_told = False
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -120,8 +120,7 @@ class TrackingWorker(base.Worker):
     def init_process(self) -> None:
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
-        self._stopping = threading.Lock()
-        """Held by who tells applications of the stop."""
+        self.stop = Stop(self)
         self.is_tls = self.cfg.is_ssl
         if self.is_tls:
             self._track_tls()
@@ -232,67 +231,23 @@ class TrackingWorker(base.Worker):
         try:
             super().run()
             self.quit_now()
-            self.tell_stopping()
-            self.await_owners()
+            self.stop.begin()
+            self.stop.wait_told()
+            self.stop.wait_owners()
+            self.quit_now()
         finally:
-            self.tell_stopping(wait=False)
-            self.close_connections()
+            if self.stop.begin():
+                self.stop.wait_told()
+            self.stop.end()
 
     def quit_now(self) -> None:
         """Obey the QUIT that was put off, if there is one."""
-
-    def tell_stopping(self, *, wait: bool = True) -> None:
-        """Call what applications gave to ``RawSocket.on_shutdown``, once.
-
-        Args:
-            wait: return only when that has been done, if another thread is at it.
-        """
-        if not self._stopping.acquire(blocking=wait):
-            return
-        try:
-            if not self._stopping_told:
-                self._stopping_told = True
-                self._grace_ends = time.monotonic() + self.cfg.graceful_timeout - _GRACE_MARGIN
-                self.tracker.shutdown()
-        finally:
-            self._stopping.release()
-
-    def await_owners(self) -> None:
-        """Wait for the owners of connections that were taken over, as long as grace lasts."""
-        while time.monotonic() < self._grace_ends and self.quitting is None:
-            if self.tracker.wait_hijacked(0.5):
-                break
-            self.notify()
-        self.tracker.stop_handlers(_GRACE_MARGIN / 2)
-
-    def close_connections(self) -> None:
-        """Close what is left when the worker ends; the hooks run here, nobody else waits."""
-        left = self.tracker.connections.values()
-        for connection in left:
-            taken = connection.state is ConnState.HIJACKED
-            if not taken:
-                # Before its thread, which may be in a view, finds the end and says why.
-                unfinished = connection._ending in (None, CloseReason.ERROR)
-                self.tracker.closed(connection, CloseReason.SHUTDOWN if unfinished else None)
-            sock = connection._sock
-            if sock is None:
-                continue
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
-            if not taken and connection._exchange is None:
-                util.close(sock)  # else the thread that has it finds the end, and closes
-        # The owners learn of the end by this, and have a moment to close.
-        if not self.tracker.wait_hijacked(_GRACE_MARGIN / 2):
-            for connection in left:
-                self.tracker.closed(connection, CloseReason.SHUTDOWN)
 
     def is_parent_alive(self) -> bool:
         """Tell whether the arbiter lives; without it this worker stops."""
         alive = bool(super().is_parent_alive())  # type: ignore[misc]
         self.alive = self.alive and alive
         return alive
-
-    _grace_ends = 0.0
 
     def accept_failed(self, exc: OSError) -> bool:
         """Judge a failed ``accept()``: tell whether to pause, raise what is beyond us.

@@ -30,7 +30,6 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         (sync.SyncWorker, "accept"),
         (sync.SyncWorker, "handle"),
         (sync.SyncWorker, "handle_request"),
-        (sync.SyncWorker, "run"),
     )
 
     def init_process(self) -> None:
@@ -90,7 +89,7 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
 
     def _wait_for_stop(self) -> None:
         os.read(self._stop_pipe[0], 1)
-        self.tell_stopping()
+        self.stop.begin()
 
     def run(self) -> None:
         """Serve, with a thread that tells applications of a stop while a request goes on."""

@@ -1,0 +1,34 @@
+"""What is left when a server stops: owners are told, have their moment, and then it is the end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections import Counter
+
+import pytest
+
+MANY = 20
+
+
+@pytest.mark.parametrize("name", ["werkzeug", "sync", "gthread"])
+@pytest.mark.parametrize("transport", ["unix", "tls"])
+def test_owners_at_a_stop(run_server, name, transport):
+    """Handlers are cancelled, told before or not; a thread that reads finds the end."""
+    options = () if name == "werkzeug" else ("--graceful-timeout", "2")
+    with (
+        run_server(name, transport, *options, app="stopping:app") as server,
+        contextlib.ExitStack() as stack,
+    ):
+        server.mark()
+        paths = [*["/stay", "/guest"] * MANY, "/thread"]
+        *handled, reading = [stack.enter_context(server.hand_over(path)) for path in paths]
+        server.stop(signal.SIGINT if name == "werkzeug" else signal.SIGTERM)
+        assert {client.rest() for client in handled} == {b"CANCELLED\n"}
+        assert reading.at_eof()
+        assert server.sequences() == ["NAHC"] * (2 * MANY + 1)
+        assert all(each["usable"] for each in server.closed())
+        reasons = Counter(each["reason"] for each in server.closed())
+        # A guest leaves by itself; nobody's client has left.
+        assert reasons == {"APP": MANY, "SHUTDOWN": MANY + 1}
+        assert "Traceback" not in server.log.read_text()
