@@ -7,13 +7,25 @@ gunicorn's ``gthread``, ``SyncWorker`` its ``sync``.
 from __future__ import annotations
 
 try:
-    import gunicorn as _gunicorn  # noqa: F401  asked for here, so that its absence has one sentence
+    import gunicorn as _gunicorn  # asked for here, so that its absence has one sentence
 except ImportError as exc:
     raise ImportError(
         "flask_rawsocket.workers needs gunicorn: pip install 'Flask-RawSocket[gunicorn]'"
     ) from exc
 
-from .gthread import ThreadWorker
-from .sync import SyncWorker
+# Neither an AttributeError nor an ImportError: gunicorn takes those for something else.
+if _gunicorn.version_info < (25, 3):
+    raise RuntimeError(
+        "flask_rawsocket.workers needs gunicorn 25.3 or newer, "
+        f"and this is {_gunicorn.__version__}: pip install 'Flask-RawSocket[gunicorn]'"
+    )
+try:
+    from .gthread import ThreadWorker
+    from .sync import SyncWorker
+except (AttributeError, ImportError, TypeError) as exc:
+    raise RuntimeError(
+        f"flask_rawsocket.workers does not know gunicorn {_gunicorn.__version__}, "
+        f"which is not built as 25.3 to 27.0 are: {exc}"
+    ) from exc
 
 __all__ = ["SyncWorker", "ThreadWorker"]

@@ -7,13 +7,34 @@ request's body.
 from __future__ import annotations
 
 import inspect
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
-from gunicorn.http.body import ChunkedReader
+from gunicorn.http import message, wsgi
+from gunicorn.http.body import Body, ChunkedReader
+from gunicorn.http.unreader import Unreader
 
 from ..errors import InvalidStateError, UnsupportedError
 
-__all__ = ["Exchange", "HTTP2Exchange"]
+__all__ = ["SEAMS", "Exchange", "HTTP2Exchange"]
+
+_NONE: Any = None
+_RESPONSE: Final = wsgi.Response(_NONE, _NONE, _NONE)
+_CHUNKED: Final = ChunkedReader(_NONE, _NONE)
+
+SEAMS: Final = (
+    (message.Message, "force_close"),
+    (_RESPONSE, "chunked"),
+    (_RESPONSE, "headers_sent"),
+    (_RESPONSE, "response_length"),
+    (_RESPONSE, "sock"),
+    (_RESPONSE, "status"),
+    (Unreader(), "buf"),
+    (Body(_NONE), "buf"),
+    (Body(_NONE), "reader"),
+    (_CHUNKED, "buf"),
+    (_CHUNKED, "parser"),
+)
+"""What we rely on here; for attributes that an object gets when it is made, such an object."""
 
 _MAY_STREAM = frozenset(range(200, 300)) - {204, 205}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -35,7 +56,7 @@ class Exchange:
         self._sock = sock
         self.start_response: Any = None
         self.taken = False
-        self.waits_for_body = req._expected_100_continue
+        self.waits_for_body = getattr(req, "_expected_100_continue", False)
         if self.waits_for_body:
             # gunicorn would answer at once, and a view that hijacks wants no answer sent.  It is
             # sent when the body is first read, as RFC 9110, section 10.1.1 means it.

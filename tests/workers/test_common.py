@@ -16,7 +16,10 @@ import time
 
 import gunicorn
 import pytest
+from gunicorn.config import Config
 from servers import Client, client_context, free_port, wait_for
+
+from flask_rawsocket.workers import SyncWorker, ThreadWorker
 
 SECONDS = 1.0
 """The header timeout of the servers here that have a short one."""
@@ -193,8 +196,7 @@ class TestProcess:
                 return  # one at a time: there is no other
             with server.connect() as client:
                 pid = client.request().json["pid"]
-                wait_for(lambda: become(1, 2), "one of them to have another")
-                assert alive[pid] == 2
+                wait_for(lambda: become(1, 2) and alive[pid] == 2, "its worker to have another")
 
     def test_term(self, run_server, worker):
         """A graceful stop: the request in hand is answered, the idle told, all in order."""
@@ -692,6 +694,7 @@ class TestGunicornItself:
     @pytest.mark.parametrize(
         ("name", "owner", "attribute"),
         [
+            ("flask_rawsocket.Worker", "gthread", "PollableMethodQueue"),
             ("flask_rawsocket.Worker", "gthread.ThreadWorker", "murder_pending"),
             ("flask_rawsocket.workers.SyncWorker", "sync.SyncWorker", "handle_request"),
         ],
@@ -710,3 +713,22 @@ class TestGunicornItself:
         (sentence,) = [line for line in said.splitlines() if attribute in line]
         assert owner.partition(".")[2] in sentence
         assert gunicorn.__version__ in sentence
+
+    def test_too_old(self):
+        """A release before the oldest supported one is told so, whatever it has."""
+        old = "import gunicorn; gunicorn.version_info, gunicorn.__version__ = (25, 2, 9), '25.2.9'"
+        code, said = run_python("-c", f"{old}; import flask_rawsocket.workers")
+        assert code == 1
+        last = said.strip().splitlines()[-1]
+        assert last.startswith("RuntimeError: flask_rawsocket.workers needs gunicorn 25.3 or newer")
+        assert "25.2.9" in last
+
+    @pytest.mark.parametrize("worker", [ThreadWorker, SyncWorker])
+    def test_every_seam(self, monkeypatch, worker):
+        """Each of them is there, and would be missed."""
+        for owner, name in worker.SEAMS:
+            worker.check_config(Config(), None)
+            with monkeypatch.context() as patch:
+                patch.delattr(owner, name)
+                with pytest.raises(RuntimeError, match=rf"needs \w.*\.{name}, which gunicorn"):
+                    worker.check_config(Config(), None)
