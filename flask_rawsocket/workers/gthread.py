@@ -14,11 +14,11 @@ No hook runs on the main thread.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import selectors
 import socket
 import ssl
-import threading
 import time
 from concurrent import futures
 from functools import partial
@@ -44,6 +44,9 @@ LINGER_TIMEOUT: Final = 2.0
 SILENT_TIMEOUT: Final = 5.0
 """What a new connection is given beyond `keepalive` for its first byte: gunicorn's own sum."""
 
+HOOK_THREADS: Final = 64
+"""How many slow hooks may run at once, not counting those in pool threads; begun on demand."""
+
 _QUIET: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
 """The peer's going, or the application's close; nothing to log."""
 
@@ -65,7 +68,6 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
         (gthread.ThreadWorker, "murder_pending"),
         (gthread.ThreadWorker, "on_client_socket_readable"),
         (gthread.ThreadWorker, "on_pending_socket_readable"),
-        (gthread.ThreadWorker, "run"),
         (gthread.ThreadWorker, "set_accept_enabled"),
         (gthread.ThreadWorker, "wait_for_and_dispatch_events"),
     )
@@ -84,7 +86,7 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
 
         Not the pool's own: a slow hook of a connection that ends is not to delay requests.
         """
-        self.hook_pool = futures.ThreadPoolExecutor(self.cfg.threads, "rawsocket-hooks")
+        self.hook_pool = futures.ThreadPoolExecutor(HOOK_THREADS, "rawsocket-hooks")
         super().init_process()
 
     # On the main thread
@@ -113,8 +115,7 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
             self._hurry(time.monotonic() + LINGER_TIMEOUT)
-            # Not in the pool: its threads may all be in views that wait to be told.
-            threading.Thread(target=self.tell_stopping, name="rawsocket-shutdown").start()
+            self.stop.begin()
 
     def _hurry(self, deadline: float) -> None:
         """The worker stops: wait for no request beyond `deadline`, be it a first or a next one.
@@ -239,7 +240,7 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
 
     def _linger(self, conn: TConn) -> None:
         # Most peers have closed by now; if not, the poller tells when they do.
-        if drained(conn):
+        if conn.sock._closes_at_once or drained(conn):
             self.nr_conns -= 1
             self.close_elsewhere(conn.sock)
         else:
@@ -360,11 +361,12 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
             connection._ending = None if keepalive else CloseReason.AFTER_RESPONSE
         return keepalive
 
-    def _finish(self, conn: Any) -> Any:
-        """Begin to close: say FIN, and go on reading in the poller until the peer has said it."""
-        try:
+    def _finish(self, conn: Any) -> Next:
+        """Begin to close: say FIN, and go on reading in the poller until the peer has said it.
+
+        Where there is no peer to wait for `_linger` finds so.  The close is not made here in any
+        case: its hooks may take their time, and this thread is for requests.
+        """
+        with contextlib.suppress(OSError):
             conn.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            close(conn.sock)
-            return False
         return Next.LINGER
