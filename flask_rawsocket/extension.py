@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+import math
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from . import globals as _globals
 from ._hooks import Hooks
@@ -13,7 +14,7 @@ from .peer import RequirePeer
 from .tracker import process_tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from flask import Flask
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     _Hook = TypeVar("_Hook", bound=StateHook)
     _Function = TypeVar("_Function", bound=Callable[[], object])
+    _Called = TypeVar("_Called")
 
 __all__ = ["RawSocket"]
 
@@ -74,19 +76,11 @@ class RawSocket:
                 f"RawSocket has been set up on {app.name!r} already: "
                 "call init_app once, or pass the app to the constructor, not both."
             )
+        settings = _settings(app.config)  # before anything is changed
         app.extensions[_NAME] = self
         app.wsgi_app = _globals.Entering(app.wsgi_app)  # type: ignore[method-assign]
-        settings = process_tracker.settings
-        config: dict[str, Any] = app.config
-        if "RAWSOCKET_HEADER_TIMEOUT" in config:
-            timeout = config["RAWSOCKET_HEADER_TIMEOUT"]
-            if timeout is not None and not timeout > 0:
-                raise ValueError("RAWSOCKET_HEADER_TIMEOUT takes seconds above 0, or None")
-            settings.header_timeout = timeout
-        if "RAWSOCKET_UNIX_REMOTE_ADDR" in config:
-            settings.unix_remote_addr = config["RAWSOCKET_UNIX_REMOTE_ADDR"]
-        if "RAWSOCKET_SAVE_SYN" in config:
-            settings.save_syn = config["RAWSOCKET_SAVE_SYN"]
+        for name, value in settings.items():
+            setattr(process_tracker.settings, name, value)
         process_tracker.add_hooks(self._hooks)
 
     @property
@@ -143,13 +137,19 @@ class RawSocket:
 
         Args:
             states: call it on changes into these states; without any, on every change.
+
+        Raises:
+            TypeError: what was given is no state, or no function.
         """
-        if len(states) == 1 and not isinstance(states[0], ConnState):
+        if len(states) == 1 and not isinstance(states[0], ConnState) and callable(states[0]):
             self._hooks.add((), states[0])
             return states[0]
+        wrong = [each for each in states if not isinstance(each, ConnState)]
+        if wrong:
+            raise TypeError(f"on_state_change takes ConnStates or a function, not {wrong[0]!r}")
 
         def decorate(hook: _Hook) -> _Hook:
-            self._hooks.add(states, hook)
+            self._hooks.add(states, _callable(hook, "on_state_change"))
             return hook
 
         return decorate
@@ -159,8 +159,11 @@ class RawSocket:
 
         It runs in a thread of its own while requests in progress go on; the server's graceful
         timeout is its limit too.  What it raises is logged.
+
+        Raises:
+            TypeError: it cannot be called.
         """
-        self._hooks.add_shutdown(function)
+        self._hooks.add_shutdown(_callable(function, "on_shutdown"))
         return function
 
     def require_peer(
@@ -230,3 +233,45 @@ class RawSocket:
         has gone.
         """
         return UntilDisconnected(iterable)
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what `config` says of our settings.
+
+    Raises:
+        ValueError: one of them makes no sense.
+    """
+    settings = {}
+    for name, (accepts, expected) in _ACCEPTED.items():
+        key = f"RAWSOCKET_{name.upper()}"
+        if key in config:
+            if not accepts(config[key]):
+                raise ValueError(f"{key} takes {expected}, not {config[key]!r}")
+            settings[name] = config[key]
+    return settings
+
+
+def _is_timeout(value: object) -> bool:
+    if value is None:
+        return True
+    # A bool is an int, but no number of seconds.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < value < math.inf  # type: ignore[operator]
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+_ACCEPTED: Final = {
+    "header_timeout": (_is_timeout, "seconds above 0, or None"),
+    "unix_remote_addr": (_is_bool, "True or False"),
+    "save_syn": (_is_bool, "True or False"),
+}
+"""What each setting may be: a test, and its text."""
+
+
+def _callable(function: _Called, name: str) -> _Called:
+    if not callable(function):
+        raise TypeError(f"{name} decorates a function, not {function!r}")
+    return function

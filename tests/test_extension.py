@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import astuple
 
 import pytest
 from flask import Flask
 
-from flask_rawsocket import NoConnectionError, RawSocket, current_conn
-from flask_rawsocket.tracker import ConnectionTracker
+from flask_rawsocket import ConnState, NoConnectionError, RawSocket, current_conn
+from flask_rawsocket.tracker import ConnectionTracker, process_tracker
 
 
 @pytest.fixture
@@ -46,6 +47,43 @@ def test_set_up_twice():
         rawsocket.init_app(app)
     with pytest.raises(RuntimeError, match="call init_app once"):
         RawSocket(app)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("HEADER_TIMEOUT", each) for each in ["10", 0, -1, True, float("inf"), float("nan")]),
+        *(("UNIX_REMOTE_ADDR", each) for each in ["False", 0, None]),
+        *(("SAVE_SYN", each) for each in ["yes", 1, None]),
+    ],
+)
+def test_a_setting_that_makes_no_sense(name, value):
+    """It is named, and the application is as it was: it may be set up again."""
+    app = Flask("wrong")
+    app.config["RAWSOCKET_" + name] = value
+    before, wsgi_app = astuple(process_tracker.settings), app.wsgi_app
+    with pytest.raises(ValueError, match=f"RAWSOCKET_{name} takes .*, not {value!r}"):
+        RawSocket(app)
+    assert astuple(process_tracker.settings) == before
+    assert app.wsgi_app == wsgi_app
+    del app.config["RAWSOCKET_" + name]
+    assert RawSocket(app) is app.extensions["rawsocket"]
+
+
+@pytest.mark.parametrize("wrong", ["closed", [ConnState.CLOSED], None])
+def test_hooks_on_what_is_no_state(wrong):
+    """They are refused at once, and nothing is hooked on anything."""
+    rawsocket = RawSocket()
+    with pytest.raises(TypeError, match="takes ConnStates or a function"):
+        rawsocket.on_state_change(wrong)
+    with pytest.raises(TypeError, match="takes ConnStates or a function"):
+        rawsocket.on_state_change(ConnState.CLOSED, wrong)
+    with pytest.raises(TypeError, match="on_state_change decorates a function"):
+        rawsocket.on_state_change(ConnState.CLOSED)(wrong)
+    with pytest.raises(TypeError, match="on_shutdown decorates a function"):
+        rawsocket.on_shutdown(wrong)
+    assert not any(rawsocket._hooks.into(each) for each in ConnState)
+    assert not rawsocket._hooks.shutdown
 
 
 def test_factory_pattern_and_several_apps():
