@@ -29,6 +29,9 @@ __all__ = ["TrackedSSLSocket", "track_tls"]
 
 _T = TypeVar("_T")
 
+_LONGEST_TIMEOUT: Final = 2e6
+"""The seconds, 23 days, that `settimeout` is given; it takes a C int of milliseconds."""
+
 # Not by super(), which costs a microsecond in every request.
 _read: Final = ssl.SSLSocket.read
 _send: Final = ssl.SSLSocket.send
@@ -75,7 +78,10 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
             # It may have been aborted before its handshake.
             self._closes_at_once = plain._closes_at_once
             self._write_deadline = plain._write_deadline
+            # `_create` does this next: till then whoever asks the Connection would find it closed.
+            socket.socket.__init__(self, *args, **kwargs)
             connection._sock = self
+            connection._is_tls = True
         return self
 
     @classmethod
@@ -231,7 +237,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         By a timeout of the socket's: a record, let alone a handshake, takes several reads.
         """
         left, before = self._time_left(), self.gettimeout()
-        self.settimeout(left)
+        self.settimeout(min(left, _LONGEST_TIMEOUT))
         try:
             return read(*args)
         except TimeoutError:
@@ -242,7 +248,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
 
     def _within(self, seconds: float, call: Callable[..., _T], /, *args: Any) -> _T:
         before = self.gettimeout()
-        self.settimeout(seconds)
+        self.settimeout(min(seconds, _LONGEST_TIMEOUT))
         try:
             return call(*args)
         finally:

@@ -7,7 +7,9 @@ Two rules: a Connection never reaches upward (what must be told to the tracker g
 from __future__ import annotations
 
 import itertools
+import math
 import ssl
+import threading
 import time
 import weakref
 from datetime import UTC, datetime
@@ -22,7 +24,6 @@ from .errors import ConnectionClosedError, UnsupportedError
 
 if TYPE_CHECKING:
     import socket
-    import threading
     from collections import deque
     from collections.abc import Callable, Iterable, Mapping
     from types import EllipsisType
@@ -36,6 +37,9 @@ __all__ = ["Connection"]
 
 _numbers = itertools.count(1)
 """An identity is a number of its own: descriptors, addresses and pointers are all used again."""
+
+_data_lock = threading.Lock()
+"""Guards the making of any connection's `data`."""
 
 
 class Connection(KernelFacts, Liveness):
@@ -61,6 +65,7 @@ class Connection(KernelFacts, Liveness):
         "_ending",
         "_exchange",
         "_force_close",
+        "_is_tls",
         "_opened",
         "_opened_monotonic",
         "_owner",
@@ -99,6 +104,7 @@ class Connection(KernelFacts, Liveness):
         self.close_reason: CloseReason | None = None
         self.proxy: ProxyHeader | None = None
         self._sock = sock
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._owner = owner
         self._state: ConnState | None = None
         """Written by the tracker only."""
@@ -148,8 +154,8 @@ class Connection(KernelFacts, Liveness):
 
     @property
     def is_tls(self) -> bool:
-        """Whether it carries TLS; False before the handshake has begun, and after close."""
-        return isinstance(self._sock, ssl.SSLSocket)
+        """Whether it carries TLS; False before the handshake has begun."""
+        return self._is_tls
 
     @property
     def opened_at(self) -> datetime:
@@ -165,7 +171,9 @@ class Connection(KernelFacts, Liveness):
     def data(self) -> dict[Any, Any]:
         """A dict for the application, as long-lived as the connection."""
         if self._data is None:
-            self._data = {}
+            with _data_lock:  # two threads are to find the same one
+                if self._data is None:
+                    self._data = {}
         return self._data
 
     @property
@@ -215,6 +223,7 @@ class Connection(KernelFacts, Liveness):
             write: likewise.
 
         Raises:
+            ValueError: that is no number of seconds.
             ConnectionClosedError: it has been closed.
             UnsupportedError: the server is not one of this package's, or the event loop has the
                 connection; use ``asyncio.timeout`` there.
@@ -226,9 +235,9 @@ class Connection(KernelFacts, Liveness):
             raise UnsupportedError("set_deadlines is not supported on a non-blocking socket")
         now = time.monotonic()
         if read is not ...:
-            sock.set_read_deadline(None if read is None else now + read)  # type: ignore[attr-defined]
+            sock.set_read_deadline(None if read is None else now + _seconds(read))  # type: ignore[attr-defined]
         if write is not ...:
-            sock.set_write_deadline(None if write is None else now + write)  # type: ignore[attr-defined]
+            sock.set_write_deadline(None if write is None else now + _seconds(write))  # type: ignore[attr-defined]
 
     def close_after_response(self) -> None:
         """Close the connection after this request's response instead of keeping it alive.
@@ -345,3 +354,9 @@ class Connection(KernelFacts, Liveness):
             f"{self!r} is kept by a server that is not ours; "
             "use flask_rawsocket.Worker or `flask rawsocket run`"
         )
+
+
+def _seconds(value: float) -> float:
+    if not value > -math.inf:  # nor NaN
+        raise ValueError(f"{value!r} is no number of seconds")
+    return value

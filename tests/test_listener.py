@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import socket
 import ssl
@@ -403,6 +404,44 @@ class TestTLS:
         sock.close()
         assert connection.close_reason is CloseReason.CLIENT
         assert connection.is_tls
+
+    def test_asked_while_it_is_wrapped(self, tracker, stack, certificate, monkeypatch):
+        """Whoever asks the Connection meanwhile finds one of its sockets, and that one open."""
+        _, sock = dial(stack, tcp_listener(tracker, stack))
+        connection, found = sock.connection, []
+        original = socket.socket.__init__
+
+        def init(self, *args, **kwargs):
+            found.append(connection.fileno())
+            original(self, *args, **kwargs)
+
+        monkeypatch.setattr(socket.socket, "__init__", init)
+        context = track_tls(server_context(certificate))
+        wrapped = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        monkeypatch.undo()
+        with wrapped:
+            assert set(found) == {wrapped.fileno()}
+
+    @pytest.mark.parametrize("seconds", [math.inf, 1e300])
+    def test_a_deadline_that_never_comes(self, wrap, seconds):
+        """It is no limit, though no timeout of a socket could be as long."""
+        client, sock = wrap()
+        sock.connection.set_deadlines(read=seconds, write=seconds)
+        client.sendall(b"x")
+        assert sock.recv(1) == b"x"
+        sock.sendall(b"y")
+        assert client.recv(1) == b"y"
+
+    @pytest.mark.parametrize("seconds", [math.nan, -math.inf])
+    def test_a_deadline_that_is_none(self, wrap, seconds):
+        """What is no number of seconds is refused, and changes nothing."""
+        client, sock = wrap()
+        with pytest.raises(ValueError, match="no number of seconds"):
+            sock.connection.set_deadlines(read=seconds)
+        with pytest.raises(ValueError, match="no number of seconds"):
+            sock.connection.set_deadlines(write=seconds)
+        client.sendall(b"x")
+        assert sock.recv(1) == b"x"
 
     def test_a_write_deadline(self, wrap):
         """Writing TLS to a peer that does not read fails in time."""
