@@ -324,7 +324,8 @@ def test_expect_continue_that_nobody_awaits(server, size):
         if server.name != "werkzeug":
             assert behind(client) == b""
         elif server.transport != "tls":
-            client.sock.shutdown(socket.SHUT_WR)  # Werkzeug reads on until there is no more
+            with contextlib.suppress(OSError):  # Werkzeug reads on to our end
+                client.sock.shutdown(socket.SHUT_WR)
             assert behind(client) == b""
         assert client.buffered == b""
     server.wait_sequences("NAC")
