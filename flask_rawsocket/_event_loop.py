@@ -19,6 +19,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from ._stream_protocol import StreamProtocol
 from ._tls_transport import TLSTransport
 
 if TYPE_CHECKING:
@@ -195,9 +196,10 @@ class _Served:
         self._submit = submit
         """Has a close made by another thread."""
         self._transport: asyncio.Transport | None = None
+        """What has the socket; where the handler starts TLS, the streams get one on top of it."""
         self._handling = False
         """Whether the handler is at work."""
-        self._protocol: _Protocol | None = None
+        self._protocol: StreamProtocol | None = None
         self._aborted = False
 
     async def serve(self) -> None:
@@ -227,7 +229,10 @@ class _Served:
     def abort(self) -> None:
         """Close the connection at once; where it is still to be opened, do that then."""
         self._aborted = True
-        if self._transport is not None:
+        if self._protocol is not None and self._protocol.starts_tls:
+            # Not now: asyncio's TLS may not have been told yet that it is to begin.
+            asyncio.get_running_loop().call_soon(self._protocol.end_handshake)
+        elif self._transport is not None:
             self._transport.abort()
 
     def reset(self) -> None:
@@ -252,7 +257,7 @@ class _Served:
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
-        protocol = self._protocol = _Protocol(reader)
+        protocol = self._protocol = StreamProtocol(reader, self.connection)
         if self._stream.leading_bytes:
             reader.feed_data(self._stream.leading_bytes)
         sock = self._stream.sock
@@ -265,7 +270,7 @@ class _Served:
         else:
             transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock)
             self._transport = transport
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+        return reader, protocol.writer
 
     def _close_unopened(self) -> None:
         if self._transport is not None:
@@ -290,47 +295,30 @@ class _Served:
 
     def _report(self, exc: BaseException) -> None:
         name = getattr(self._handler, "__qualname__", repr(self._handler))
-        if self._protocol is not None and self._protocol.has_lost_by(exc):
+        if self._protocol is not None and self._protocol.has_ended_by(exc):
             log.info("%r has ended before its handler %s: %r", self.connection, name, exc)
         else:
             log.error("The handler %s failed on %r", name, self.connection, exc_info=exc)
 
     async def _close(self, writer: asyncio.StreamWriter) -> None:
         """Let the peer have what is left to be sent, within limits, and close."""
-        loop, transport = asyncio.get_running_loop(), writer.transport
+        transport: Any = self._transport
+        protocol: Any = self._protocol
+        loop, will_hear = asyncio.get_running_loop(), False
         cancelled = self._aborted or (self.task is not None and self.task.cancelling())
-        writer.close()
         cut = loop.call_later(0 if cancelled else _FLUSH_LIMIT, transport.abort)
-        if transport.get_protocol() is not self._protocol:
-            return  # it has ended; or the handler has set a protocol, and ours will not hear of it
+        # Of asyncio's TLS, nothing may be left but a shell that is good for no call.
+        with contextlib.suppress(AttributeError):
+            protocol.close()
+            will_hear = writer.transport.get_protocol() is protocol
+        if not will_hear:
+            return  # it has ended; or the handler has set a protocol, and ours is told nothing
         try:
             with contextlib.suppress(Exception):  # the handler has had it, or did not care
                 await writer.wait_closed()
         finally:
             cut.cancel()
             transport.abort()  # where this has been cancelled
-
-
-class _Protocol(asyncio.StreamReaderProtocol):
-    """What feeds the streams, as asyncio's own does."""
-
-    _lost = False
-    _reason: Exception | None = None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the streams; and remember it, for `has_lost_by`."""
-        self._lost, self._reason = True, exc
-        super().connection_lost(exc)
-
-    def eof_received(self) -> bool:
-        """Keep the transport open under TLS too: the peer has ended its own half."""
-        super().eof_received()
-        return True
-
-    def has_lost_by(self, exc: BaseException) -> bool:
-        """Tell whether `exc` says nothing but that the connection has been lost."""
-        by_streams = isinstance(exc, OSError) and exc is self._reason
-        return self._lost and (by_streams or isinstance(exc, ConnectionError))
 
 
 def _awaitable(result: Any) -> Any:

@@ -120,6 +120,7 @@ def pair(connect):
     return connect()
 
 
+plain = pytest.mark.parametrize("connect", ["plain"], indirect=True)
 over_tls = pytest.mark.parametrize("connect", ["tls"], indirect=True)
 
 
@@ -462,6 +463,185 @@ def test_a_fast_sender_is_not_alone(pair):
     there.set()
     assert read_all(client) == b""
     assert 0 < protocol.at_other_work < records
+
+
+def server_context(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+def start_tls(client, stack):
+    """Wait for the handler's word, and shake hands; give the client's TLS socket."""
+    assert client.recv(3) == b"go\n"
+    return stack.enter_context(client_context().wrap_socket(client))
+
+
+def reset(client):
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+
+
+@pytest.fixture
+def starting(pair, tracker, certificate, stack, caplog):
+    """A function that has TLS started by a handler, which calls a function and reads to the end.
+
+    It gives the client's end.  CLOSED is to come once, and nothing to be logged.
+    """
+    client, connection = pair
+    seen = []
+    hooks = closed_hook(tracker, lambda conn, *_: seen.append(conn.fileno() >= 0))
+
+    def start(then):
+        async def handler(reader, writer):
+            writer.write(b"go\n")
+            await writer.start_tls(server_context(certificate))
+            assert writer.get_extra_info("ssl_object").version() == "TLSv1.3"
+            writer.write(await reader.readexactly(5))
+            await writer.drain()
+            if then(writer) != "return":
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
+
+        connection.hijack_async(handler)
+        tls = start_tls(client, stack)
+        tls.sendall(b"hello")
+        assert tls.recv(5) == b"hello"
+        return connection, tls
+
+    yield start
+    wait_for(lambda: seen, "the hook")
+    assert tracker.wait_hijacked(10)
+    assert seen == [True]
+    assert caplog.text == ""
+    del hooks
+
+
+@plain
+@pytest.mark.parametrize(
+    ("how", "answer"),
+    [
+        ("return", socket.socket.close),
+        ("return", reset),
+        ("close", socket.socket.close),
+        ("close twice", socket.socket.close),
+    ],
+)
+def test_tls_that_is_started(starting, how, answer):
+    """The handler's end is the server's; what its peer does at the end is none of the reasons."""
+
+    def then(writer):
+        for _ in range(["return", "close", "close twice"].index(how)):
+            writer.close()
+        return how
+
+    connection, client = starting(then)
+    assert read_all(client) == b""
+    answer(client)
+    wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
+    assert connection.close_reason is CloseReason.APP
+
+
+@plain
+@pytest.mark.parametrize("end", [ssl.SSLSocket.unwrap, socket.socket.close, reset])
+def test_a_peer_that_ends_tls(starting, end):
+    """A close_notify, which is answered, is the end as much as a FIN without one, or a reset."""
+    connection, client = starting(lambda _: None)
+    end(client)
+    wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
+    assert connection.close_reason is CloseReason.CLIENT
+
+
+@plain
+@pytest.mark.parametrize("how", ["garbage", "fin", "reset"])
+def test_a_handshake_that_fails(pair, certificate, caplog, how):
+    """It is raised in the handler; let out, it is one line for information."""
+    client, connection = pair
+    caplog.set_level(logging.INFO)
+
+    async def handler(reader, writer):
+        writer.write(b"go\n")
+        await writer.start_tls(server_context(certificate))
+
+    connection.hijack_async(handler)
+    assert client.recv(3) == b"go\n"
+    if how == "garbage":
+        client.sendall(b"this is no ClientHello\n")
+        with contextlib.suppress(ConnectionError):
+            read_all(client)
+    elif how == "reset":
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+    wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
+    (line,) = wait_for(
+        lambda: [each for each in caplog.records if each.name == "flask_rawsocket"], "the line"
+    )
+    assert (line.levelno, line.exc_info) == (logging.INFO, None)
+    assert "has ended before its handler" in line.message
+
+
+@over_tls
+def test_tls_that_is_there_already(pair, certificate):
+    """A connection that is TLS starts no other inside: that is refused, and it goes on."""
+    client, connection = pair
+
+    async def handler(reader, writer):
+        try:
+            await writer.start_tls(server_context(certificate))
+        except TypeError as exc:
+            writer.write(str(exc).encode())
+
+    connection.hijack_async(handler)
+    assert b"is not supported by start_tls()" in read_all(client)
+
+
+@plain
+@pytest.mark.parametrize("how", ["abort", "stop"])
+@pytest.mark.parametrize("amid", ["the handshake", "the stream"])
+def test_an_end_after_start_tls(pair, tracker, certificate, stack, how, amid):
+    """An abort and a stop find the transport below TLS, during the handshake too."""
+    client, connection = pair
+
+    async def handler(reader, writer):
+        writer.write(b"go\n")
+        await writer.start_tls(server_context(certificate))
+        writer.write(b"hello")
+        try:
+            assert await reader.read() == b""
+        except asyncio.CancelledError:
+            writer.write(b"goodbye")
+            raise
+
+    connection.hijack_async(handler)
+    if amid == "the stream":
+        client = start_tls(client, stack)
+        assert client.recv(5) == b"hello"
+    else:
+        assert client.recv(3) == b"go\n"
+    if how == "stop":
+        assert tracker.stop_handlers(5)
+        assert read_all(client) == (b"goodbye" if amid == "the stream" else b"")
+    else:
+        connection.abort()
+        assert is_reset(client)
+    wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
+    assert connection.close_reason is CloseReason.APP
+
+
+@plain
+def test_nobody_answers_the_end_of_tls(pair, certificate, stack, monkeypatch):
+    """A peer that says no close_notify in answer to ours is awaited for a while, not for ever."""
+    client, connection = pair
+    monkeypatch.setattr(_event_loop, "_FLUSH_LIMIT", 0.1)
+
+    async def handler(reader, writer):
+        writer.write(b"go\n")
+        await writer.start_tls(server_context(certificate))
+
+    connection.hijack_async(handler)
+    client = start_tls(client, stack)
+    wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
+    assert connection.close_reason is CloseReason.APP
 
 
 def test_abort(pair):
