@@ -256,7 +256,8 @@ def test_the_body_is_closed_and_teardown_runs(server):
             return {"body_closed", "torn_down"} <= set(seen) and seen
 
         assert "iterated" not in wait_for(recorded, "close() and teardown")
-    wait_for(lambda: "GET /closing-body HTTP/1.1" in server.log.read_text(), "the access log")
+    logged = re.compile(r'GET /closing-body HTTP/1\.1[^"]*" 101 ')
+    wait_for(lambda: logged.search(server.log.read_text()), "the access log")
 
 
 def test_expect_continue_is_not_answered(server):
@@ -486,6 +487,15 @@ def test_a_view_that_fails_and_holds_it(server):
         assert client.rest() == b""
     (event,) = (each for each in server.closed() if each["reason"] != "AFTER_RESPONSE")
     assert (event["reason"], event["usable"]) == ("APP", True)
+
+
+def test_deadlines_of_the_view_before(server):
+    """What the view has set before the hijack is lifted: the owner reads and writes past it."""
+    with server.connect() as client:
+        assert begin(client, "/former-deadlines") == b"HELLO"
+        client.send(b"x")
+        assert client.rest() == b"None x"
+    server.wait_sequences("NAHC")
 
 
 def test_a_deadline_of_the_owners(server):

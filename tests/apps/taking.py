@@ -356,6 +356,20 @@ def set_deadlines():
     return describe(current_conn)
 
 
+@app.get("/former-deadlines")
+def former_deadlines():
+    """Set deadlines and take over; when they have passed, write and read."""
+    current_conn.set_deadlines(read=0.05, write=0.05)
+    passed = time.monotonic() + 0.05
+    with current_conn.hijack() as stream:
+        while time.monotonic() < passed:
+            threading.Event().wait(0.01)
+        stream.sendall(b"HELLO\n")
+        data = stream.recv(1)
+        stream.sendall(b"%r %b" % (stream.sock.gettimeout(), data))
+    return ""
+
+
 @app.post("/credentials")
 def credentials():
     found = current_conn.peer_credentials()
