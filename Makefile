@@ -43,7 +43,8 @@ cov: .venv/.dev
 
 # What stands on Flask, Werkzeug and gunicorn.
 MIN_TESTS = $(wildcard tests/workers tests/test_sequences.py tests/test_serving*.py \
-	tests/test_foreign*.py tests/test_extension*.py tests/test_hijack.py tests/test_example_app.py)
+	tests/test_foreign*.py tests/test_extension*.py tests/test_hijack.py tests/test_leftover.py \
+	tests/test_example_app.py)
 
 test-min: .venv-min/.test
 	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(PYTEST_ARGS)

@@ -133,8 +133,10 @@ def facts(server):
         ("gthread", "unix"),
         ("gthread", "tls"),
         ("sync", "tcp"),
+        ("sync", "unix"),
         ("sync", "tls"),
         ("werkzeug", "tcp"),
+        ("werkzeug", "unix"),
         ("werkzeug", "tls"),
     ],
 )
