@@ -101,9 +101,10 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         _wrapping.plain, _wrapping.connection = sock, connection
         try:
             self = super()._create(sock, *args, do_handshake_on_connect=False, **kwargs)  # type: ignore[misc]
-        except BaseException:
+        except BaseException as exc:
             if connection._sock is sock:
                 sock._connection = connection
+            _note_interrupt(connection, exc)
             if connection._sock is not None:
                 connection._sock.close()
             raise
@@ -114,8 +115,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
             try:
                 self.do_handshake()
             except BaseException as exc:
-                if isinstance(exc, KeyboardInterrupt):  # on the main thread, which is to stop
-                    connection._ending = CloseReason.SHUTDOWN
+                _note_interrupt(connection, exc)
                 self.close()
                 raise
         self._head_due = True
@@ -254,6 +254,11 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         finally:
             if self.fileno() >= 0:
                 self.settimeout(before)
+
+
+def _note_interrupt(connection: Any, exc: BaseException) -> None:
+    if isinstance(exc, KeyboardInterrupt):  # on the main thread, which is to stop
+        connection._ending = CloseReason.SHUTDOWN
 
 
 def track_tls(context: ssl.SSLContext) -> ssl.SSLContext:

@@ -14,6 +14,7 @@ import atexit
 import contextlib
 import inspect
 import socket
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,6 +54,9 @@ _OWNERS_TIMEOUT: Final = 1.0
 _CLOSING_TIMEOUT: Final = 0.5
 """And those that they have to close, once they are told to."""
 
+_HOOKS_TIMEOUT: Final = 5.0
+"""The seconds that hooks have which other threads are running when the process ends."""
+
 _running: Final[set[BaseWSGIServer]] = set()
 """The servers of this process that serve; they share its tracker."""
 
@@ -70,8 +74,10 @@ def _tracking(
 
 def _end_with_process(tracker: ConnectionTracker) -> None:
     """The process ends, and its threads with it: tell the hooks of what is still open."""
-    for connection in tracker.connections.values():
-        tracker.closed(connection, CloseReason.SHUTDOWN)
+    with contextlib.suppress(KeyboardInterrupt):  # once more: that is enough
+        for connection in tracker.connections.values():
+            tracker.closed(connection, CloseReason.SHUTDOWN)
+        tracker.wait_closed(_HOOKS_TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -182,6 +188,13 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
     def _handle(self, request: Any, client_address: Any) -> None:
         with _noting_interrupts(request.connection):
             super().finish_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection; Ctrl-C is why, where that has come amid its handling."""
+        connection = getattr(request, "connection", None)
+        if isinstance(sys.exception(), KeyboardInterrupt) and connection is not None:
+            connection._ending = CloseReason.SHUTDOWN
+        super().shutdown_request(request)
 
     def server_close(self) -> None:
         """Stop: call the functions given to ``on_shutdown``, then close the listening socket.

@@ -77,8 +77,10 @@ class ConnectionTracker:
         """
         self._taken: set[Connection] = set()
         """Those taken over whose end has not been seen by every hook."""
-        self._taken_ended = threading.Condition(self._lock)
-        """Told when there is one less."""
+        self._closing = 0
+        """How many are CLOSED whose hooks have not all run yet."""
+        self._one_less = threading.Condition(self._lock)
+        """Told when there is one less of either."""
         self._pid = os.getpid()
         self._watcher = Watcher()
         self._event_loop: EventLoop | None = None
@@ -165,19 +167,21 @@ class ConnectionTracker:
             connection.close_reason = reason
             self.connections._remove(connection)
             due = self._change(connection, ConnState.CLOSED)
+            self._closing += due
         try:
             if connection._watched:
                 self._unwatch(connection)
             if due:
                 self.run_hooks(connection)
         finally:
-            if connection in self._taken:
-                self._forget_taken(connection)
+            if due or connection in self._taken:
+                self._forget(connection, due=due)
 
-    def _forget_taken(self, connection: Connection) -> None:
+    def _forget(self, connection: Connection, *, due: bool) -> None:
         with self._lock:
             self._taken.discard(connection)
-            self._taken_ended.notify_all()
+            self._closing -= due
+            self._one_less.notify_all()
 
     def hijack(self, connection: Connection) -> HijackedSocket:
         """Have the server let go of `connection`, and give what its new owner holds.
@@ -291,7 +295,12 @@ class ConnectionTracker:
         The process may end after this, so to be CLOSED is not enough.
         """
         with self._lock:
-            return self._taken_ended.wait_for(lambda: not self._taken, timeout)
+            return self._one_less.wait_for(lambda: not self._taken, timeout)
+
+    def wait_closed(self, timeout: float) -> bool:
+        """Wait until the hooks of all ends have run; tell whether they have."""
+        with self._lock:
+            return self._one_less.wait_for(lambda: not self._closing, timeout)
 
     def stop_handlers(self, timeout: float) -> bool:
         """Cancel the handlers of `hijack_async`; tell whether all have ended in `timeout`."""
@@ -335,7 +344,8 @@ class ConnectionTracker:
         """Start anew in a child: its parent's connections are not its own."""
         self._lock = threading.RLock()
         self._taken.clear()
-        self._taken_ended = threading.Condition(self._lock)
+        self._closing = 0
+        self._one_less = threading.Condition(self._lock)
         self._pid = os.getpid()
         self._watcher = Watcher()
         self._event_loop = None

@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 
 import pytest
+from servers import wait_for
 
 MANY = 20
 
@@ -32,3 +33,19 @@ def test_owners_at_a_stop(run_server, name, transport):
         # A guest leaves by itself; nobody's client has left.
         assert reasons == {"APP": MANY, "SHUTDOWN": MANY + 1}
         assert "Traceback" not in server.log.read_text()
+
+
+def test_a_hook_that_is_running(run_server):
+    """The development server's process does not end amid a hook."""
+    env = {"STOPPING_HOOK_SECONDS": "1"}
+    with run_server("werkzeug", "tcp", app="stopping:app", env=env) as server:
+
+        def count(what):
+            return sum(each.get("hook") == what for each in server.events())
+
+        wait_for(lambda: count("begun") == count("ended") > 0, "the hooks of others")
+        before = count("begun")
+        server.connect().close()
+        wait_for(lambda: count("begun") > before, "the hook to begin")
+        server.stop(signal.SIGINT)
+        assert count("ended") == count("begun")

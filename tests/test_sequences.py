@@ -196,7 +196,7 @@ def test_long_unread_body(server):
     """A body that nobody reads, and that is too long to skip: the connection ends as others do."""
     if server.name == "gthread" and gunicorn.version_info < (27, 0):
         pytest.skip("gunicorn before 27.0 finds it when it looks for the next request")
-    if (server.name, server.transport) == ("sync", "tls"):
+    if server.name != "werkzeug" and server.transport == "tls":
         pytest.skip("gunicorn closes amid the body, and whether the answer arrives is luck")
     with server.connect() as client:
         client.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")

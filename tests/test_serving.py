@@ -71,7 +71,7 @@ def serve(folder, transport, *, env=(), pass_fds=(), certificate=None, port=None
         settle(server)
         yield server
     finally:
-        server.stop()
+        server.end()
 
 
 def settle(server):

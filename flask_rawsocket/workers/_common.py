@@ -233,12 +233,15 @@ class TrackingWorker(base.Worker):
             self.quit_now()
             self.stop.begin()
             self.stop.wait_told()
+            self.quit_now()
             self.stop.wait_owners()
             self.quit_now()
         finally:
-            if self.stop.begin():
+            try:
+                self.stop.begin()
                 self.stop.wait_told()
-            self.stop.end()
+            finally:
+                self.stop.end()
 
     def quit_now(self) -> None:
         """Obey the QUIT that was put off, if there is one."""

@@ -60,23 +60,35 @@ class Stop:
             self._tell()
         return True
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the worker's main thread ends the connections, and is not to be disturbed."""
+        return self._over.is_set()
+
     def wait_told(self) -> None:
-        """Wait until applications have been told, within the grace."""
+        """Wait until applications have been told, within the grace, and until another QUIT."""
         self._wait(self._told.wait)
 
     def wait_owners(self) -> None:
-        """Wait until taken connections have ended, within the grace."""
+        """Wait until taken connections have ended, within the grace, and until another QUIT."""
         self._wait(self._tracker.wait_hijacked)
 
     def end(self) -> None:
-        """End the connections that are left."""
+        """End the connections that are left; the main thread does."""
         self._over.set()
-        with self._closing:
-            close_taken(self._tracker, self._margin / 2)
-            close_rest(self._tracker, self._worker.notify)
+        while not self._closing.acquire(timeout=0.5):
+            self._worker.notify()
+        try:
+            self._close(self._margin / 2)
+        finally:
+            self._closing.release()
+
+    def _close(self, patience: float) -> None:
+        notify = self._worker.notify
+        close_taken(self._tracker, patience, notify)
+        close_rest(self._tracker, notify)
 
     def _wait(self, wait: Callable[[float], bool]) -> None:
-        """Call `wait` until it says so, grace ends, or a QUIT comes; on the main thread."""
         quitting = self._worker.quitting
         while (left := self._left()) > 0 and self._worker.quitting is quitting:
             if wait(min(left, 0.5)):
@@ -98,12 +110,11 @@ class Stop:
         if self._over.wait(max(0.0, self._left())):
             return
         with self._closing:
-            close_taken(self._tracker, self._margin / 2)
+            close_taken(self._tracker, self._margin / 2, self._worker.notify)
         if self._over.wait(max(0.0, self._left() + 0.75 * self._margin)):
             return
         with self._closing:
-            close_taken(self._tracker, 0.0)
-            close_rest(self._tracker, self._worker.notify)
+            self._close(0.0)
 
 
 def _start(name: str, function: Callable[[], None]) -> None:

@@ -114,7 +114,7 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
             return
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
-            self._hurry(time.monotonic() + LINGER_TIMEOUT)
+            self._hurry(time.monotonic() + self._last_moment)
             self.stop.begin()
 
     def _hurry(self, deadline: float) -> None:
@@ -125,6 +125,11 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
         for queue in (self.pending_conns, self.keepalived_conns):
             for conn in queue:
                 conn.timeout = min(conn.timeout, deadline)
+
+    @property
+    def _last_moment(self) -> float:
+        """How long a request that was on its way may take to come when the worker stops."""
+        return min(LINGER_TIMEOUT, float(self.cfg.graceful_timeout) / 2)
 
     def accept(self, listener: Any) -> None:
         """Accept a connection and let the poller wait for its first byte."""
@@ -155,7 +160,8 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
         readable: Callable[[TConn, socket.socket], object],
     ) -> None:
         """Leave `conn` to the poller: `readable` is called when it is, or `queue` times it out."""
-        conn.timeout = time.monotonic() + (timeout if self.alive else min(timeout, LINGER_TIMEOUT))
+        timeout = timeout if self.alive else min(timeout, self._last_moment)
+        conn.timeout = time.monotonic() + timeout
         queue.append(conn)
         callback = partial(self._on_readable, conn, queue, readable)
         try:
@@ -288,7 +294,9 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
     def handle(self, conn: Any) -> Any:
         """Serve the connection, which has something to read, and say what is to become of it."""
         conn.responded = False
-        if conn.sock._closes_at_once:  # aborted before its request came
+        connection = conn.sock._connection
+        ended = connection is not None and connection._state is ConnState.CLOSED  # by a stop
+        if ended or conn.sock._closes_at_once:  # aborted before its request came
             return self._finish(conn)
         if self.is_tls:
             if not conn.initialized and not self._shake_hands(conn):

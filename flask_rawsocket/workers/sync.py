@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
+import sys
 import threading
 import time
-from typing import Any
+from typing import Any, Final
 
 from gunicorn import util
 from gunicorn.workers import sync
@@ -20,6 +22,8 @@ from .._state import CloseReason, ConnState
 from ._common import ACCEPT_PAUSE, TrackingWorker, server_done
 
 __all__ = ["SyncWorker"]
+
+_STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGQUIT, signal.SIGINT})
 
 
 class SyncWorker(TrackingWorker, sync.SyncWorker):
@@ -33,9 +37,9 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
     )
 
     def init_process(self) -> None:
-        """Run, with a way for the signal handler to wake a thread."""
-        self._stop_pipe = os.pipe()
-        util.set_non_blocking(self._stop_pipe[1])
+        """Run, with a pipe in which the interpreter writes the signals that come."""
+        self._signals = os.pipe()
+        util.set_non_blocking(self._signals[1])
         super().init_process()
 
     def accept(self, listener: Any) -> None:
@@ -75,23 +79,36 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
 
     def handle_quit(self, sig: Any, frame: Any) -> None:
         """Stop at once: by SystemExit, amid the request in hand, which ends by that."""
+        again, self.quitting = self.quitting is not None, (sig, frame)
+        if again or self.stop.is_ending:
+            return  # what ends the connections is not to be broken off
         for connection in self.tracker.connections.values():
             if connection._state is not ConnState.HIJACKED:
                 connection._ending = CloseReason.SHUTDOWN
         super().handle_quit(sig, frame)
 
-    def handle_exit(self, sig: Any, frame: Any) -> None:
-        """Begin to stop; a request may go on, so another thread tells applications."""
-        super().handle_exit(sig, frame)
-        # A signal handler may not start a thread: it may have interrupted one's start.
-        with contextlib.suppress(BlockingIOError):  # told often enough
-            os.write(self._stop_pipe[1], b"x")
+    def quit_now(self) -> None:
+        """Leave where there was a QUIT: gunicorn takes its SystemExit for a view's failure."""
+        if self.quitting is not None:
+            sys.exit(0)
 
-    def _wait_for_stop(self) -> None:
-        os.read(self._stop_pipe[0], 1)
-        self.stop.begin()
+    def init_signals(self) -> None:
+        """Have signals heard of by a thread, too.
+
+        The main thread may be in a system call that a TERM does not interrupt, such as a view's
+        recv(), and runs no handler until that returns.
+        """
+        super().init_signals()
+        signal.set_wakeup_fd(self._signals[1])
+
+    def _hear_signals(self) -> None:
+        while heard := os.read(self._signals[0], 512):
+            with contextlib.suppress(BlockingIOError):  # it will wake up anyhow
+                os.write(self.PIPE[1], heard)  # where gunicorn waits for them
+            if not _STOPPING.isdisjoint(heard):
+                self.stop.begin()
 
     def run(self) -> None:
         """Serve, with a thread that tells applications of a stop while a request goes on."""
-        threading.Thread(target=self._wait_for_stop, name="rawsocket-stop", daemon=True).start()
+        threading.Thread(target=self._hear_signals, name="rawsocket-signals", daemon=True).start()
         super().run()

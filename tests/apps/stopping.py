@@ -8,13 +8,26 @@ import time
 from contract import app, rawsocket, record
 from flask import request
 
-from flask_rawsocket import current_conn
+from flask_rawsocket import ConnState, current_conn
 
 SECONDS = float(os.environ.get("STOPPING_SECONDS", "0"))
 """How long a function given to on_shutdown takes."""
 
+HOOK_SECONDS = float(os.environ.get("STOPPING_HOOK_SECONDS", "0"))
+"""How long a hook on CLOSED takes."""
+
+held = []
 guests = []
 """The loop and the task of each that leaves when it is told."""
+
+
+if HOOK_SECONDS:
+
+    @rawsocket.on_state_change(ConnState.CLOSED)
+    def take_time(conn, old, new):
+        record(hook="begun")
+        time.sleep(HOOK_SECONDS)
+        record(hook="ended")
 
 
 @rawsocket.on_shutdown
@@ -63,6 +76,23 @@ def view_of_thread():
             stream.recv(1)
 
     threading.Thread(target=own).start()
+    return ""
+
+
+@app.get("/view")
+def view():
+    """Serve the connection here, and read to the end of the stream."""
+    with current_conn.hijack() as stream:
+        stream.sendall(b"HELLO\n")
+        stream.recv(1)
+    return ""
+
+
+@app.get("/held")
+def view_of_held():
+    """Leave the connection to nobody who would do anything about it."""
+    held.append(current_conn.hijack())
+    held[-1].sendall(b"HELLO\n")
     return ""
 
 
