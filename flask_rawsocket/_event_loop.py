@@ -311,9 +311,10 @@ class _Served:
         with contextlib.suppress(AttributeError):
             protocol.close()
             will_hear = writer.transport.get_protocol() is protocol
-        if not will_hear:
-            return  # it has ended; or the handler has set a protocol, and ours is told nothing
+        if not (will_hear or protocol.is_lost):
+            return  # the handler has set a protocol, and ours is told nothing
         try:
+            # Also where it has ended: asyncio complains of an error for which nobody has asked.
             with contextlib.suppress(Exception):  # the handler has had it, or did not care
                 await writer.wait_closed()
         finally:

@@ -80,6 +80,11 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         self._connection._ending = self._connection._ending or reason
 
     @property
+    def is_lost(self) -> bool:
+        """Whether the connection has ended."""
+        return self._lost
+
+    @property
     def starts_tls(self) -> bool:
         """Whether the handler is waiting for a ``start_tls()``."""
         return self._is_over_asyncios_tls() and self.writer.transport is self._below

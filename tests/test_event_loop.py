@@ -832,6 +832,29 @@ def test_the_peer_has_left(pair, caplog):
     )
 
 
+def test_a_peer_that_has_left_is_not_mentioned(pair, caplog):
+    """A handler that takes it as it comes has asyncio say nothing of it either, now or later."""
+    client, connection = pair
+    waiters = []
+
+    async def handler(reader, writer):
+        waiters.append(writer._protocol._get_close_waiter(writer))
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(BIG)
+                await writer.drain()
+
+    connection.hijack_async(handler)
+    (waiter,) = wait_for(lambda: waiters, "the handler")
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+    wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
+    # What asyncio would complain of, if the garbage collector comes to it first.
+    wait_for(lambda: waiter.done() and not waiter._log_traceback, "its error to be taken")
+    assert waiter.exception() is not None
+    assert not caplog.records
+
+
 def test_another_peer_has_left(pair, caplog):
     """Where the connection is well, its handler's ConnectionError is another one's: a failure."""
     client, connection = pair
