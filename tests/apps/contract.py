@@ -20,8 +20,6 @@ app.config["PROPAGATE_EXCEPTIONS"] = False
 app.config.from_prefixed_env("CONTRACT")
 rawsocket = RawSocket(app)
 
-gc.freeze()  # so that a collection takes no time: see descriptors()
-
 _record = os.open(os.environ["CONTRACT_RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
@@ -73,7 +71,8 @@ def descriptors():
 
     It drains a connection with a selector that it does not close when the client resets that.
     """
-    gc.collect()
+    if request.environ["SERVER_SOFTWARE"].startswith("Werkzeug/"):
+        gc.collect()
     return len(os.listdir("/proc/self/fd"))
 
 
