@@ -43,22 +43,21 @@ class Stop:
         self._closing = threading.Lock()
         """Held by who ends connections."""
 
-    def begin(self) -> bool:
-        """Have applications told of the stop, and its limit kept; tell if it had not begun yet.
+    def begin(self) -> None:
+        """Have applications told of the stop, and its limit kept, unless it has begun already.
 
         In other threads: the worker's may all be in views that wait to be told, and its main thread
         is to tell the arbiter that it lives.
         """
         with self._lock:
             if self._grace_ends is not None:
-                return False
+                return
             self._grace_ends = time.monotonic() + self._grace
         try:
             _start("rawsocket-grace", self._keep_limit)
             _start("rawsocket-shutdown", self._tell)
         except RuntimeError:  # there is no thread to be had
             self._tell()
-        return True
 
     @property
     def is_ending(self) -> bool:
