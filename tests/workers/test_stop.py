@@ -12,8 +12,7 @@ from servers import wait_for
 WORKERS = pytest.mark.parametrize("name", ["sync", "gthread"])
 
 
-@WORKERS
-@pytest.mark.parametrize("transport", ["tcp", "tls"])
+@pytest.mark.parametrize(("name", "transport"), [("gthread", "tls"), ("sync", "tcp")])
 def test_beside_a_request_that_goes_on(run_server, name, transport):
     """Its connection and the owners' end before the arbiter kills, hooks and all."""
     with (
@@ -84,11 +83,12 @@ def test_term_while_a_view_reads(run_server, path):
         assert [each["reason"] for each in server.closed()] == ["SHUTDOWN"]
 
 
-@WORKERS
-@pytest.mark.parametrize("path", ["/held", "/"])
+@pytest.mark.parametrize(
+    ("name", "path"), [("gthread", "/"), ("gthread", "/held"), ("sync", "/held")]
+)
 def test_slow_hooks_at_a_quit(run_server, name, path):
     """Those of different connections are run beside each other, and all of them are."""
-    count = 20 if path == "/held" or name == "gthread" else 1
+    count = 20
     env = {"STOPPING_HOOK_SECONDS": "0.4"}  # one after the other, 8 seconds
     options = "--graceful-timeout", "4"
     with (
@@ -136,11 +136,10 @@ def test_quit_twice(run_server, name):
 
 
 @WORKERS
-@pytest.mark.parametrize("transport", ["tcp", "tls"])
-def test_half_heads_at_a_stop(run_server, name, transport):
+def test_half_heads_at_a_stop(run_server, name):
     """Threads that are reading find the end, and nothing is logged as a failure."""
     with (
-        run_server(name, transport, "--graceful-timeout", "2") as server,
+        run_server(name, "tcp", "--graceful-timeout", "2") as server,
         contextlib.ExitStack() as stack,
     ):
         server.mark()
