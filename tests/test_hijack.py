@@ -313,6 +313,14 @@ def behind(client):
     return data
 
 
+def test_last_words(server):
+    """What is called when the dropped response is closed may still use the stream."""
+    with server.connect() as client:
+        client.get("/last-words")
+        assert client.rest() == b"one\ntwo\n"
+    server.wait_sequences("NAHC")
+
+
 @pytest.mark.parametrize("size", [5, 200_000])
 def test_expect_continue_that_nobody_awaits(server, size):
     """A client sends its body unasked, to a view that reads none: the answer is all it gets."""

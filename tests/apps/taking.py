@@ -120,6 +120,21 @@ def say_and_close(stream):
         stream.recv(1)
 
 
+@app.get("/last-words")
+def last_words():
+    """Take over, and speak once more when the dropped response is closed."""
+    stream = current_conn.hijack()
+    stream.sendall(b"one\n")
+    response = Response("this is dropped")
+
+    @response.call_on_close
+    def speak():
+        with stream:
+            stream.sendall(b"two\n")
+
+    return response
+
+
 @app.get("/twice")
 def twice():
     """Take over twice; the owner tells what the second time raised."""
