@@ -124,6 +124,14 @@ plain = pytest.mark.parametrize("connect", ["plain"], indirect=True)
 over_tls = pytest.mark.parametrize("connect", ["tls"], indirect=True)
 
 
+def only_line(caplog):
+    """Wait for what this package logs, which is one line, and give it."""
+    (line,) = wait_for(
+        lambda: [each for each in caplog.records if each.name == "flask_rawsocket"], "the line"
+    )
+    return line
+
+
 def read_all(sock):
     data = b""
     while chunk := sock.recv(65536):
@@ -573,9 +581,7 @@ def test_a_handshake_that_fails(pair, certificate, caplog, how):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
     wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
-    (line,) = wait_for(
-        lambda: [each for each in caplog.records if each.name == "flask_rawsocket"], "the line"
-    )
+    line = only_line(caplog)
     assert (line.levelno, line.exc_info) == (logging.INFO, None)
     assert "has ended before its handler" in line.message
 
@@ -823,9 +829,7 @@ def test_the_peer_has_left(pair, caplog):
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
     wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
-    (line,) = wait_for(
-        lambda: [each for each in caplog.records if each.name == "flask_rawsocket"], "the line"
-    )
+    line = only_line(caplog)
     assert (line.levelno, line.exc_info) == (logging.INFO, None)
     assert re.match(
         r"<Connection \d+ .* has ended before its handler .*handler: \w+\(", line.message
