@@ -27,8 +27,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from flask_rawsocket import sockinfo
-from flask_rawsocket._listener import Listener
-from flask_rawsocket.tracker import process_tracker
+from flask_rawsocket._sockets.listener import Listener
+from flask_rawsocket._tracking.tracker import process_tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import sockinfo
-from ._address import ProxyHeader, RemoteAddr
-from ._handoff import HijackedSocket
-from ._map import ConnectionMap
-from ._state import TRANSITIONS, CloseReason, ConnState
-from .connection import Connection
+from ._connection.address import ProxyHeader, RemoteAddr
+from ._connection.connection import Connection
+from ._connection.hijacked import HijackedSocket
+from ._connection.state import TRANSITIONS, CloseReason, ConnState
+from ._tracking.map import ConnectionMap
 from .errors import (
     AlreadyHijackedError,
     ConnectionBrokenError,

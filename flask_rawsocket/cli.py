@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from flask.cli import run_command as flask_run_command
 
-from . import _ss, serving
-from ._state import ConnState
+from . import _ss
+from ._connection.state import ConnState
+from .serving import _server as serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable

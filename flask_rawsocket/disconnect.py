@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from flask import current_app
 from werkzeug.exceptions import ClientDisconnected
 
-from ._lazy_body import close
+from ._wsgi import close
 from .errors import ConnectionClosedError
 from .globals import get_current_conn
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    from .connection import Connection
+    from ._connection.connection import Connection
 
     _View = TypeVar("_View", bound=Callable[..., Any])
 

@@ -6,21 +6,21 @@ import math
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from . import globals as _globals
-from ._hooks import Hooks
+from ._connection.state import ConnState
 from ._ss import describe, snapshot
-from ._state import ConnState
+from ._tracking.hooks import Hooks
+from ._tracking.tracker import process_tracker
 from .disconnect import StopWhenDisconnected, UntilDisconnected, checkpoint
 from .peer import RequirePeer
-from .tracker import process_tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from flask import Flask
 
-    from ._hooks import StateHook
-    from ._map import ConnectionMap
-    from .connection import Connection
+    from ._connection.connection import Connection
+    from ._tracking.hooks import StateHook
+    from ._tracking.map import ConnectionMap
 
     _Hook = TypeVar("_Hook", bound=StateHook)
     _Function = TypeVar("_Function", bound=Callable[[], object])

@@ -14,12 +14,12 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ._address import AF_UNIX, RemoteAddr
-from ._state import ConnState
-from .connection import Connection
+from ._connection.address import AF_UNIX, RemoteAddr
+from ._connection.connection import Connection
+from ._connection.state import ConnState
 
 if TYPE_CHECKING:
-    from ._address import SocketAddress
+    from ._connection.address import SocketAddress
 
 __all__ = ["find"]
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, cast
 from flask import has_request_context, request
 from werkzeug.local import LocalProxy
 
-from . import _environ, foreign
+from . import _wsgi, foreign
 from .errors import NoConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from .connection import Connection
+    from ._connection.connection import Connection
 
 __all__ = ["Entering", "current_conn", "get_current_conn"]
 
@@ -30,7 +30,7 @@ def get_current_conn() -> Connection:
             "There is no connection outside of a request: use current_conn in a view, and hand "
             "the Connection itself to whatever outlives the request."
         )
-    connection = _environ.get(request.environ) or _enter(request.environ)
+    connection = _wsgi.get(request.environ) or _enter(request.environ)
     if connection is None:
         raise NoConnectionError(
             "This request's server shows no socket (Flask's test client has none): run the "
@@ -43,7 +43,7 @@ def _enter(environ: WSGIEnvironment) -> Connection | None:
     """Find the connection of a request on a server that is not ours, and put it into `environ`."""
     connection = foreign.find(environ)
     if connection is not None:
-        _environ.put(environ, connection)
+        _wsgi.put(environ, connection)
     return connection
 
 
@@ -58,7 +58,7 @@ class Entering:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Enter the connection, and call the application."""
-        if _environ.KEY not in environ:
+        if _wsgi.KEY not in environ:
             _enter(environ)
         return self._app(environ, start_response)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from flask_rawsocket._listener import Listener
+from flask_rawsocket._sockets.listener import Listener
 
 
 def unix_listener(tracker, stack, path):

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from servers import running
 
-from flask_rawsocket.tracker import ConnectionTracker
+from flask_rawsocket._tracking.tracker import ConnectionTracker
 
 # A shell's background jobs ignore it, and so would the servers that are started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,7 +13,7 @@ from flask import Flask
 from servers import PATIENCE, wait_for
 from werkzeug.exceptions import ClientDisconnected
 
-from flask_rawsocket import RawSocket, _environ
+from flask_rawsocket import RawSocket, _wsgi
 
 
 def one(server, key, before):
@@ -214,7 +214,7 @@ def block(tracker, stack):
     rawsocket = RawSocket(app)
     client, sock = dial(stack, tcp_listener(tracker, stack))
     context = app.test_request_context()
-    _environ.put(context.request.environ, sock.connection)
+    _wsgi.put(context.request.environ, sock.connection)
     stack.enter_context(context)
     return rawsocket, client
 
@@ -311,7 +311,7 @@ def test_the_block_of_a_former_request(tracker, block, stack):
     app = Flask(__name__)
     _, sock = dial(stack, tcp_listener(tracker, stack))
     context = app.test_request_context()
-    _environ.put(context.request.environ, sock.connection)
+    _wsgi.put(context.request.environ, sock.connection)
     with context:
         rawsocket.checkpoint()
         with rawsocket.stop_when_disconnected() as checkpoint:

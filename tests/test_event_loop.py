@@ -15,11 +15,12 @@ import pytest
 from accepting import dial, tcp_listener
 from servers import client_context, wait_for
 
-from flask_rawsocket import CloseReason, ConnState, _event_loop
-from flask_rawsocket._event_loop import EventLoop
-from flask_rawsocket._hooks import Hooks
-from flask_rawsocket._tracked_tls import TrackedSSLSocket, track_tls
-from flask_rawsocket.tracker import ConnectionTracker
+from flask_rawsocket import CloseReason, ConnState
+from flask_rawsocket._asyncio import event_loop as _event_loop
+from flask_rawsocket._asyncio.event_loop import EventLoop
+from flask_rawsocket._sockets.tls import TrackedSSLSocket, track_tls
+from flask_rawsocket._tracking.hooks import Hooks
+from flask_rawsocket._tracking.tracker import ConnectionTracker
 
 BIG = bytes(range(250)) * 80_000
 """20 MB: more than the buffers of a loopback connection take."""

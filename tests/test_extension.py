@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from flask_rawsocket import ConnState, NoConnectionError, RawSocket, current_conn
-from flask_rawsocket.tracker import ConnectionTracker, process_tracker
+from flask_rawsocket._tracking.tracker import ConnectionTracker, process_tracker
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from flask_rawsocket import (
     HijackedSocket,
     UnsupportedError,
 )
-from flask_rawsocket._handoff import switching_protocols
+from flask_rawsocket._connection.switching import switching_protocols
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ from flask import Flask
 from servers import PATIENCE, Client, client_context, wait_for
 
 from flask_rawsocket import ConnectionClosedError, ConnState, RawSocket, UnsupportedError
-from flask_rawsocket._tracked_socket import TrackedSocket
-from flask_rawsocket.serving import make_server
+from flask_rawsocket._sockets.plain import TrackedSocket
+from flask_rawsocket._tracking.tracker import process_tracker
+from flask_rawsocket.serving._server import make_server
 from flask_rawsocket.sockinfo import BBRInfo, PeerCredentials, PeerStatus, Queues, TCPInfo, TCPState
-from flask_rawsocket.tracker import process_tracker
 
 PLACES = ["unix", "tcp4", "tcp6", "mapped", "tls"]
 HOSTS = {"tcp4": "127.0.0.1", "tcp6": "::1", "mapped": "::ffff:127.0.0.1", "tls": "127.0.0.1"}

@@ -17,19 +17,14 @@ import pytest
 from accepting import dial, tcp_listener, unix_listener
 from servers import client_context, wait_for
 
-from flask_rawsocket import (
-    CloseReason,
-    ConnectionClosedError,
-    ConnState,
-    RawSocketError,
-    _tracked_tls,
-)
-from flask_rawsocket._hooks import Hooks
-from flask_rawsocket._listener import Listener
-from flask_rawsocket._tracked import HeaderTimeoutError
-from flask_rawsocket._tracked_socket import TrackedSocket
-from flask_rawsocket._tracked_tls import TrackedSSLSocket, track_tls
-from flask_rawsocket.tracker import process_tracker
+from flask_rawsocket import CloseReason, ConnectionClosedError, ConnState, RawSocketError
+from flask_rawsocket._sockets import tls as _tracked_tls
+from flask_rawsocket._sockets.listener import Listener
+from flask_rawsocket._sockets.plain import TrackedSocket
+from flask_rawsocket._sockets.tls import TrackedSSLSocket, track_tls
+from flask_rawsocket._sockets.tracked import HeaderTimeoutError
+from flask_rawsocket._tracking.hooks import Hooks
+from flask_rawsocket._tracking.tracker import process_tracker
 
 
 def server_context(certificate):

@@ -19,7 +19,7 @@ from flask.views import MethodView, View
 from servers import Client
 
 from flask_rawsocket import RawSocket, peer
-from flask_rawsocket.serving import make_server
+from flask_rawsocket.serving._server import make_server
 from flask_rawsocket.sockinfo import PeerCredentials
 
 ME = pwd.getpwuid(os.geteuid()).pw_name

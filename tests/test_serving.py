@@ -20,7 +20,8 @@ import werkzeug.serving
 from flask import Flask
 from servers import APPS, Client, RunningServer, client_context, free_port, wait_for
 
-from flask_rawsocket import RawSocket, serving
+from flask_rawsocket import RawSocket
+from flask_rawsocket.serving import _server as serving
 
 
 def ask(server, path="/", *headers):

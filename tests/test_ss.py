@@ -24,7 +24,7 @@ from servers import PATIENCE, Client, free_port, wait_for
 from flask_rawsocket import ConnState, RawSocket, _ss
 from flask_rawsocket._ss import _display, _endpoint, _limited, _table
 from flask_rawsocket.cli import rawsocket_command
-from flask_rawsocket.serving import make_server
+from flask_rawsocket.serving._server import make_server
 
 ROOT = Path(__file__).parent.parent
 MAIN = """

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_rawsocket import TRANSITIONS, ConnState, InvalidStateError
-from flask_rawsocket.connection import Connection
-from flask_rawsocket.tracker import ConnectionTracker
+from flask_rawsocket._connection.connection import Connection
+from flask_rawsocket._tracking.tracker import ConnectionTracker
 
 N, A, IDLE, H, C = ConnState
 LEGAL = {(N, A), (N, C), (A, IDLE), (A, H), (A, C), (IDLE, A), (IDLE, C), (H, C)}

@@ -13,8 +13,8 @@ import pytest
 from accepting import dial, tcp_listener, unix_listener
 
 from flask_rawsocket import CloseReason, ConnectionClosedError, ConnState
-from flask_rawsocket._hooks import Hooks
-from flask_rawsocket.tracker import process_tracker
+from flask_rawsocket._tracking.hooks import Hooks
+from flask_rawsocket._tracking.tracker import process_tracker
 
 
 def watch(tracker, *states):

@@ -20,9 +20,9 @@ from flask_rawsocket import (
     ConnectionClosedError,
     RawSocketError,
     UnsupportedError,
-    _watcher,
     sockinfo,
 )
+from flask_rawsocket._tracking import watcher as _watcher
 from flask_rawsocket.sockinfo import PeerStatus
 
 SO_TIMESTAMPING = 37

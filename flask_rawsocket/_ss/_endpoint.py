@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import click
 
-from .._address import AF_UNIX
+from .._connection.address import AF_UNIX
 from ._limited import LimitedResponse, whole
 from ._table import Page, printable
 

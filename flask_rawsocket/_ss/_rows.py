@@ -6,14 +6,14 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._address import RemoteAddr
+from .._connection.address import RemoteAddr
 from ..errors import RawSocketError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._map import ConnectionMap
-    from ..connection import Connection
+    from .._connection.connection import Connection
+    from .._tracking.map import ConnectionMap
 
     _T = TypeVar("_T")
 

@@ -14,25 +14,25 @@ from __future__ import annotations
 
 import sys
 
-from flask_rawsocket.sockinfo._congestion import BBRInfo, DCTCPInfo, VegasInfo
-from flask_rawsocket.sockinfo._enums import CongestionState, PeerStatus, TCPOptions, TCPState
-from flask_rawsocket.sockinfo._field import FieldInfo
-from flask_rawsocket.sockinfo._options import OptionSet
-from flask_rawsocket.sockinfo._table import FieldRow, field_table
-from flask_rawsocket.sockinfo._tcpinfo import TCPInfo
-from flask_rawsocket.sockinfo._tls import TLSInfo, remember_server_name, tls_info
-from flask_rawsocket.sockinfo._values import PeerCredentials, Queues
+from ._congestion import BBRInfo, DCTCPInfo, VegasInfo
+from ._enums import CongestionState, PeerStatus, TCPOptions, TCPState
+from ._options import OptionSet
+from ._tcp_info.field import FieldInfo
+from ._tcp_info.table import FieldRow, field_table
+from ._tcp_info.value import TCPInfo
+from ._tls import TLSInfo, remember_server_name, tls_info
+from ._values import PeerCredentials, Queues
 
 if sys.platform == "linux":
-    from flask_rawsocket.sockinfo import _linux as _system
+    from ._systems import linux as _system
 elif sys.platform == "darwin":
-    from flask_rawsocket.sockinfo import _darwin as _system
+    from ._systems import darwin as _system
 elif sys.platform == "win32":
-    from flask_rawsocket.sockinfo import _windows as _system
+    from ._systems import windows as _system
 elif sys.platform.startswith(("freebsd", "netbsd", "openbsd")):
-    from flask_rawsocket.sockinfo import _bsd as _system
+    from ._systems import bsd as _system
 else:
-    from flask_rawsocket.sockinfo import _fallback as _system
+    from ._systems import fallback as _system
 
 __all__ = [
     "BBRInfo",

@@ -13,11 +13,7 @@ import socket
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
-from flask_rawsocket.errors import (
-    ConnectionBrokenError,
-    ConnectionClosedError,
-    UnsupportedError,
-)
+from ..errors import ConnectionBrokenError, ConnectionClosedError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -14,9 +14,9 @@ from abc import ABC, abstractmethod
 from struct import calcsize
 from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Self, TypeVar, overload
 
-from flask_rawsocket.errors import ConnectionClosedError
-from flask_rawsocket.sockinfo._errno import fail, unsupported
-from flask_rawsocket.sockinfo._live import ask
+from ..errors import ConnectionClosedError
+from ._errno import fail, unsupported
+from ._moving import ask
 
 if TYPE_CHECKING:
     import socket

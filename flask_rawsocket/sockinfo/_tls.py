@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
-from flask_rawsocket.sockinfo._errno import open_fd
+from ._errno import open_fd
 
 if TYPE_CHECKING:
     import socket

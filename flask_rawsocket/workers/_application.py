@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import _environ
-from .._lazy_body import begin, close
+from .. import _wsgi
+from .._wsgi import begin, close
 from ._exchange import HTTP2Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from ..connection import Connection
+    from .._connection.connection import Connection
 
 __all__ = ["Application"]
 
@@ -41,7 +41,7 @@ class Application:
         connection = environ["gunicorn.socket"]._connection
         if connection is None:
             return self._app(environ, start_response)
-        _environ.put(environ, connection)
+        _wsgi.put(environ, connection)
         exchange = connection._exchange
         if exchange is None:  # the first stream of an HTTP/2 upgrade in the clear
             exchange = connection._exchange = HTTP2Exchange()

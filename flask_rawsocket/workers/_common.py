@@ -18,12 +18,12 @@ import gunicorn
 from gunicorn import http, util
 from gunicorn.workers import base
 
-from .._address import ProxyHeader
-from .._listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
-from .._state import CloseReason, ConnState
-from .._tracked import HeaderTimeoutError, WriteDeadlineError
-from .._tracked_tls import track_tls
-from ..tracker import guess_reason, process_tracker
+from .._connection.address import ProxyHeader
+from .._connection.state import CloseReason, ConnState
+from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
+from .._sockets.tls import track_tls
+from .._sockets.tracked import HeaderTimeoutError, WriteDeadlineError
+from .._tracking.tracker import guess_reason, process_tracker
 from . import _exchange
 from ._application import Application
 from ._exchange import Exchange
@@ -32,8 +32,8 @@ from ._stop import Stop
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..connection import Connection
-    from ..tracker import ConnectionTracker
+    from .._connection.connection import Connection
+    from .._tracking.tracker import ConnectionTracker
 
 __all__ = ["ACCEPT_PAUSE", "TrackingWorker", "check_seams", "server_done"]
 

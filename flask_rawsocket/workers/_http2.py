@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.workers import gthread
 
-from .._state import CloseReason, ConnState
+from .._connection.state import CloseReason, ConnState
 from ._exchange import HTTP2Exchange
 
 if TYPE_CHECKING:
-    from ..tracker import ConnectionTracker
+    from .._tracking.tracker import ConnectionTracker
 
 __all__ = ["HTTP2Worker"]
 

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from .._leftover import close_rest, close_taken
+from .._tracking.shutdown import close_rest, close_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.workers import gthread
 
-from .._state import CloseReason, ConnState
-from .._tracked_socket import DONT_WAIT
+from .._sockets.plain import DONT_WAIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .gthread import ThreadWorker
+    from collections.abc import Callable, Iterator
 
 __all__ = ["MethodQueue", "Next", "Queue", "TConn", "close", "drained"]
 
@@ -81,8 +78,8 @@ class TConn(gthread.TConn):
 
     sock: Any
     parser: Any
-    worker: ThreadWorker
-    """Who closes it: set when it is accepted."""
+    on_close: Callable[[TConn], None]
+    """What closes it: set when it is accepted."""
     timeout: float
 
     responded = False
@@ -96,14 +93,7 @@ class TConn(gthread.TConn):
 
         gunicorn counts a connection down before it closes it, and once more if that fails.
         """
-        connection = self.sock.connection
-        if connection is not None and connection._ending is None:
-            idle = connection.state in (ConnState.NEW, ConnState.IDLE)
-            if not self.worker.alive:
-                connection._ending = CloseReason.SHUTDOWN
-            elif idle:
-                connection._ending = CloseReason.KEEPALIVE_TIMEOUT
-        self.worker.close_elsewhere(self.sock)
+        self.on_close(self)
 
 
 def drained(conn: TConn) -> bool:

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from gunicorn.workers import gthread
 
-from .._state import CloseReason, ConnState
-from .._tracked import HeaderTimeoutError
-from .._tracked_socket import READ, ready
+from .._connection.state import CloseReason, ConnState
+from .._sockets.plain import READ, ready
+from .._sockets.tracked import HeaderTimeoutError
 from ._common import ACCEPT_PAUSE, TrackingWorker, server_done
 from ._http2 import HTTP2Worker
 from ._tconn import MethodQueue, Next, Queue, TConn, close, drained
@@ -142,7 +142,7 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
             return
         self.nr_conns += 1
         conn = TConn(self.cfg, sock, cast("Any", addr), listener.getsockname())
-        conn.worker = self
+        conn.on_close = self._close_waiting
         self._await_first(conn)
         connection = sock.connection
         if connection is not None and connection._calls:
@@ -260,6 +260,17 @@ class ThreadWorker(TrackingWorker, HTTP2Worker):
         self.lingering_conns.remove(conn)
         self.poller.unregister(conn.sock)
         self.nr_conns -= 1
+        self.close_elsewhere(conn.sock)
+
+    def _close_waiting(self, conn: TConn) -> None:
+        """Close a connection that gunicorn has waited for long enough."""
+        connection = conn.sock.connection
+        if connection is not None and connection._ending is None:
+            idle = connection.state in (ConnState.NEW, ConnState.IDLE)
+            if not self.alive:
+                connection._ending = CloseReason.SHUTDOWN
+            elif idle:
+                connection._ending = CloseReason.KEEPALIVE_TIMEOUT
         self.close_elsewhere(conn.sock)
 
     def close_elsewhere(self, sock: Any) -> None:

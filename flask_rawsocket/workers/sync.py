@@ -18,7 +18,7 @@ from typing import Any, Final
 from gunicorn import util
 from gunicorn.workers import sync
 
-from .._state import CloseReason, ConnState
+from .._connection.state import CloseReason, ConnState
 from ._common import ACCEPT_PAUSE, TrackingWorker, server_done
 
 __all__ = ["SyncWorker"]

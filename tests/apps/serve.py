@@ -10,7 +10,7 @@ import sys
 import werkzeug.serving
 from handling import app
 
-from flask_rawsocket import serving
+from flask_rawsocket.serving import _server as serving
 
 
 class Handler(werkzeug.serving.WSGIRequestHandler):

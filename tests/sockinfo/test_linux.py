@@ -13,11 +13,7 @@ import pytest
 from servers import wait_for
 
 from flask_rawsocket import sockinfo
-from flask_rawsocket.errors import (
-    ConnectionBrokenError,
-    ConnectionClosedError,
-    UnsupportedError,
-)
+from flask_rawsocket.errors import ConnectionBrokenError, ConnectionClosedError, UnsupportedError
 from flask_rawsocket.sockinfo import (
     BBRInfo,
     DCTCPInfo,
@@ -383,12 +379,12 @@ def test_errno_without_a_text():
 @pytest.mark.parametrize(
     ("platform", "module"),
     [
-        ("darwin", "_darwin"),
-        ("win32", "_windows"),
-        ("freebsd14", "_bsd"),
-        ("netbsd10", "_bsd"),
-        ("openbsd7", "_bsd"),
-        ("sunos5", "_fallback"),
+        ("darwin", "darwin"),
+        ("win32", "windows"),
+        ("freebsd14", "bsd"),
+        ("netbsd10", "bsd"),
+        ("openbsd7", "bsd"),
+        ("sunos5", "fallback"),
     ],
 )
 def test_each_system_takes_its_file(platform, module):

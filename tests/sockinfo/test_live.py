@@ -8,7 +8,7 @@ import pytest
 
 from flask_rawsocket import ConnectionClosedError
 from flask_rawsocket.sockinfo import Options, cookie
-from flask_rawsocket.sockinfo._live import ask
+from flask_rawsocket.sockinfo._moving import ask
 
 
 def test_a_socket_that_moves_twice(pair):

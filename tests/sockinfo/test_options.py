@@ -15,14 +15,14 @@ from flask_rawsocket.errors import ConnectionClosedError, UnsupportedError
 from flask_rawsocket.sockinfo import (
     Options,
     PeerStatus,
-    _linux_dead_peer,
     peer_status,
     set_dead_peer_timeout,
     tcp_info,
 )
-from flask_rawsocket.sockinfo._linux import OPTIONS
-from flask_rawsocket.sockinfo._linux_numbers import NUMBERS
 from flask_rawsocket.sockinfo._options import OptionSet, Place
+from flask_rawsocket.sockinfo._systems import linux_dead_peer as _linux_dead_peer
+from flask_rawsocket.sockinfo._systems.linux import OPTIONS
+from flask_rawsocket.sockinfo._systems.linux_numbers import NUMBERS
 
 NAMES = [
     "nodelay",

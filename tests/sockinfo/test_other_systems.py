@@ -22,11 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_rawsocket import sockinfo
-from flask_rawsocket.errors import (
-    ConnectionBrokenError,
-    ConnectionClosedError,
-    UnsupportedError,
-)
+from flask_rawsocket.errors import ConnectionBrokenError, ConnectionClosedError, UnsupportedError
 from flask_rawsocket.sockinfo import (
     Options,
     PeerCredentials,
@@ -34,20 +30,26 @@ from flask_rawsocket.sockinfo import (
     Queues,
     TCPInfo,
     TCPState,
-    _bsd,
-    _darwin,
-    _fallback,
-    _kqueue,
-    _linux,
-    _posix,
-    _windows,
     field_table,
 )
-from flask_rawsocket.sockinfo._layout_bsd import FREEBSD, FREEBSD_14, NETBSD, OPENBSD, layout_of
-from flask_rawsocket.sockinfo._layout_darwin import DARWIN
-from flask_rawsocket.sockinfo._layout_linux import LITTLE, LITTLE_5_5, LITTLE_7
-from flask_rawsocket.sockinfo._layout_windows import WINDOWS
 from flask_rawsocket.sockinfo._options import OptionSet
+from flask_rawsocket.sockinfo._systems import bsd as _bsd
+from flask_rawsocket.sockinfo._systems import darwin as _darwin
+from flask_rawsocket.sockinfo._systems import fallback as _fallback
+from flask_rawsocket.sockinfo._systems import linux as _linux
+from flask_rawsocket.sockinfo._systems import posix as _kqueue
+from flask_rawsocket.sockinfo._systems import posix as _posix
+from flask_rawsocket.sockinfo._systems import windows as _windows
+from flask_rawsocket.sockinfo._tcp_info.layout_bsd import (
+    FREEBSD,
+    FREEBSD_14,
+    NETBSD,
+    OPENBSD,
+    layout_of,
+)
+from flask_rawsocket.sockinfo._tcp_info.layout_darwin import DARWIN
+from flask_rawsocket.sockinfo._tcp_info.layout_linux import LITTLE, LITTLE_5_5, LITTLE_7
+from flask_rawsocket.sockinfo._tcp_info.layout_windows import WINDOWS
 
 SYSTEMS = [_linux, _darwin, _bsd, _windows, _fallback]
 OTHERS = [DARWIN, FREEBSD, FREEBSD_14, NETBSD, OPENBSD, WINDOWS]

@@ -17,13 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from flask_rawsocket.errors import (
-    ConnectionBrokenError,
-    ConnectionClosedError,
-    UnsupportedError,
-)
+from flask_rawsocket.errors import ConnectionBrokenError, ConnectionClosedError, UnsupportedError
 from flask_rawsocket.sockinfo import PeerCredentials, peer_credentials, peer_pidfd
-from flask_rawsocket.sockinfo._linux_numbers import NUMBERS, numbers_of
+from flask_rawsocket.sockinfo._systems.linux_numbers import NUMBERS, numbers_of
 
 NOBODY = 65534
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="changing the user id needs root")

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_rawsocket.sockinfo import CongestionState, TCPInfo, TCPOptions, TCPState
-from flask_rawsocket.sockinfo._layout_linux import (
+from flask_rawsocket.sockinfo._tcp_info.layout_linux import (
     BIG,
     BIG_5_5,
     BIG_7,

@@ -1,0 +1,1 @@
+"""What a connection is, and what a view may ask of it."""

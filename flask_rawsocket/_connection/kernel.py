@@ -1,0 +1,174 @@
+"""`KernelFacts`: what a Connection can ask the kernel, and the options it can set.
+
+One rule: nothing is decoded here.  Each method hands the live socket to `sockinfo`, which raises
+`ConnectionClosedError` for a closed one and `UnsupportedError` where the system, the address family
+or the kernel's version does not know the question.  It does so by `_ask`, since a hijack in another
+thread may move the descriptor to another socket meanwhile.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from .. import sockinfo
+from ..errors import ConnectionClosedError
+from ..sockinfo import Options, tcp_info
+from ..sockinfo._moving import ask
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from ..sockinfo import BBRInfo, DCTCPInfo, PeerCredentials, Queues, TCPInfo, TLSInfo, VegasInfo
+
+__all__ = ["KernelFacts"]
+
+_T = TypeVar("_T")
+
+
+class KernelFacts:
+    """The kernel's side of a `flask_rawsocket.Connection`."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        _sock: socket.socket | None
+
+        @property
+        def sock(self) -> socket.socket: ...
+
+    def _ask(self, question: Callable[[socket.socket], _T]) -> _T:
+        """Give what `question` answers of the live socket, wherever a hijack has moved that."""
+        return ask(lambda: self.sock, question)
+
+    def tcp_info(self) -> TCPInfo:
+        """Ask what the kernel knows of the TCP connection (tcp(7), ``TCP_INFO``).
+
+        Returns:
+            A snapshot, whose fields are decoded when they are read; times are in seconds.
+
+        Raises:
+            UnsupportedError: this is no TCP connection.
+            ConnectionClosedError: it has been closed.
+        """
+        sock = self._sock
+        if sock is not None:
+            # Without a call in between: this one is meant to be asked in every request.
+            try:
+                return tcp_info(sock)
+            except ConnectionClosedError:
+                pass  # or moved
+        return self._ask(tcp_info)
+
+    @property
+    def congestion(self) -> str:
+        """The name of the congestion control algorithm, get and set (tcp(7), ``TCP_CONGESTION``).
+
+        Setting one that ``tcp_allowed_congestion_control`` does not list takes a privilege.
+
+        Raises:
+            TypeError: the name that was set is no text.
+            ValueError: there is a NUL in it.
+            UnsupportedError: this is no TCP connection, or the kernel has no such algorithm.
+            PermissionError: the privilege is missing.
+            ConnectionClosedError: the connection has been closed.
+        """
+        return self._ask(sockinfo.congestion)
+
+    @congestion.setter
+    def congestion(self, name: str) -> None:
+        self._ask(lambda sock: sockinfo.set_congestion(sock, name))
+
+    def congestion_info(self) -> BBRInfo | VegasInfo | DCTCPInfo | None:
+        """Ask what the algorithm tells of itself (``TCP_CC_INFO``); None where it tells nothing."""
+        return self._ask(sockinfo.congestion_info)
+
+    def peer_credentials(self) -> PeerCredentials:
+        """Ask who is at the other end of a UNIX connection (unix(7), ``SO_PEERCRED``).
+
+        They are those of the process that connected, at the time when it did.
+
+        Raises:
+            UnsupportedError: this is no UNIX connection.
+            ConnectionClosedError: it has been closed.
+        """
+        return self._ask(sockinfo.peer_credentials)
+
+    @contextmanager
+    def peer_pidfd(self) -> Iterator[int]:
+        """Open a descriptor of the peer's process (``SO_PEERPIDFD``, Linux 6.5), as a context.
+
+        Raises:
+            UnsupportedError: this is no UNIX connection, or the kernel is older.
+            ProcessLookupError: the process is gone.
+            ConnectionClosedError: the connection has been closed.
+        """
+        with ExitStack() as stack:
+            yield self._ask(lambda sock: stack.enter_context(sockinfo.peer_pidfd(sock)))
+
+    @property
+    def tls(self) -> TLSInfo | None:
+        """What was agreed in the TLS handshake; None on a connection without TLS."""
+        return self._ask(sockinfo.tls_info)
+
+    def queues(self) -> Queues:
+        """Ask how many bytes wait to be read, to be acknowledged and to be sent.
+
+        After a reset the last two tell what was thrown away (Linux).
+
+        Raises:
+            ConnectionClosedError: the connection has been closed.
+        """
+        return self._ask(sockinfo.queues)
+
+    @property
+    def options(self) -> Options:
+        """The socket's options as typed attributes, get and set."""
+        return Options(lambda: self.sock)
+
+    def set_dead_peer_timeout(self, seconds: float | None) -> None:
+        """Notice a peer that vanished without a word within about so many seconds.
+
+        Sets keepalive and the user timeout together: the first does not work while data is
+        unacknowledged, the second does not while there is none (tcp(7)).
+
+        **A client that is alive is reset as well** if it reads nothing for so long while something
+        waits to be sent to it: Linux counts the time of a closed window, even while the client's
+        kernel answers every probe of it (tcp(7), ``TCP_USER_TIMEOUT``). Choose a time longer than
+        any pause of a reader: a paused video, a consumer that is busy.
+
+        Args:
+            seconds: for how long a peer may be silent. None turns keepalive off and goes back to
+                the system's own times and number of probes; on other systems than Linux keepalive's
+                times and number stay as they were set.
+
+        Raises:
+            TypeError: the time is not a number.
+            ValueError: the time is not positive, or longer than 24 days.
+            UnsupportedError: this is no TCP connection, or the system has no such timeout.
+            ConnectionClosedError: the connection has been closed.
+        """
+        self._ask(lambda sock: sockinfo.set_dead_peer_timeout(sock, seconds))
+
+    @property
+    def cookie(self) -> int:
+        """A number that no other socket has until the system is booted anew (``SO_COOKIE``)."""
+        return self._ask(sockinfo.cookie)
+
+    def original_destination(self) -> tuple[str, int]:
+        """Ask where the client connected to before NAT sent it here (``SO_ORIGINAL_DST``).
+
+        Raises:
+            UnsupportedError: this is no IP connection, or netfilter tracks no such connection, or
+                its connection tracking is not loaded.
+            ConnectionClosedError: the connection has been closed.
+        """
+        return self._ask(sockinfo.original_destination)
+
+    def saved_syn(self) -> bytes | None:
+        """Take the headers of the connection's SYN (``TCP_SAVED_SYN``); they are given once.
+
+        None where the listener did not keep them: see ``RAWSOCKET_SAVE_SYN``.
+        """
+        return self._ask(sockinfo.saved_syn)

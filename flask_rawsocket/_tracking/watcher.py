@@ -1,0 +1,302 @@
+"""`Watcher`: tells when a peer is gone.
+
+One thread waits in epoll (kqueue on the BSDs and macOS) for hang-ups only: data that nobody has
+read does not wake it, and it reads nothing.  It sets the Events that threads wait for itself; a
+callback gets a thread of its own, so that a slow one keeps nobody else waiting.
+
+Three rules: a descriptor is taken out before it is closed, since epoll keeps a registration for as
+long as any duplicate of it lives; an entry is found by the connection's number, since descriptors
+are used again; and what the kernel reports is a reason to ask about the connection, never the
+answer: the descriptor may be another's by now, and an error may be a message in the error queue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import threading
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from ..errors import ConnectionClosedError, RawSocketError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._connection.connection import Connection
+    from .._connection.liveness import Told
+
+__all__ = ["Watcher"]
+
+log = logging.getLogger("flask_rawsocket")
+
+_MOST_CALLERS: Final = 64
+"""How many threads make callbacks at once; a callback beyond that waits for the first to end."""
+
+_select: Any = select
+"""Untyped: each system's module lacks the other's half."""
+
+
+class _EpollHangups:
+    """Waits for hang-ups with epoll (epoll(7)).
+
+    Edge-triggered: a report that was no hang-up comes again when something has changed, and no
+    sooner, though its cause may stay.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = _select.epoll()
+
+    def add(self, fd: int) -> None:
+        self._epoll.register(fd, _select.EPOLLRDHUP | _select.EPOLLET)
+
+    def remove(self, fd: int) -> None:
+        self._epoll.unregister(fd)
+
+    def wait(self) -> list[int]:
+        return [fd for fd, _events in self._epoll.poll()]
+
+
+class _KqueueHangups:
+    """Waits for hang-ups with kqueue (kqueue(2)).  It was not run on such a system."""
+
+    def __init__(self) -> None:
+        self._kqueue = _select.kqueue()
+
+    def add(self, fd: int) -> None:
+        # Data wakes it too; EV_CLEAR lets the same data do so only once.
+        self._change(fd, _select.KQ_EV_ADD | _select.KQ_EV_CLEAR)
+
+    def remove(self, fd: int) -> None:
+        self._change(fd, _select.KQ_EV_DELETE)
+
+    def wait(self) -> list[int]:
+        events = self._kqueue.control(None, 64, None)
+        return [event.ident for event in events if event.flags & _select.KQ_EV_EOF]
+
+    def _change(self, fd: int, flags: int) -> None:
+        self._kqueue.control([_select.kevent(fd, _select.KQ_FILTER_READ, flags)], 0)
+
+
+_Hangups: TypeAlias = _EpollHangups | _KqueueHangups
+
+
+def _make_hangups() -> _Hangups:
+    """Give what waits for hang-ups on this system.
+
+    Raises:
+        UnsupportedError: it has neither epoll nor kqueue.
+    """
+    if hasattr(select, "epoll"):
+        return _EpollHangups()
+    if hasattr(select, "kqueue"):
+        return _KqueueHangups()
+    raise UnsupportedError("on_disconnect is not supported here: no epoll, no kqueue")
+
+
+class _Callers:
+    """Makes callbacks, each in a thread of its own as long as there are not too many."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        """Guards the two below."""
+        self._queue: deque[Callable[[], object]] = deque()
+        self._threads = 0
+
+    def submit(self, job: Callable[[], object]) -> None:
+        """Have `job`, which raises nothing, called soon."""
+        with self._lock:
+            self._queue.append(job)
+            if self._threads >= _MOST_CALLERS:
+                return
+            self._threads += 1
+        try:
+            # No daemon, as the watcher is: the interpreter lets a callback that has begun end.
+            threading.Thread(target=self._work, name="rawsocket-disconnected", daemon=False).start()
+        except RuntimeError:
+            # The system has no thread left, or the interpreter ends: better here than never.
+            self._work()
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            job()
+
+    def _next(self) -> Callable[[], object] | None:
+        with self._lock:
+            if self._queue:
+                return self._queue.popleft()
+            self._threads -= 1
+            return None
+
+
+class _Entry:
+    """A connection that is watched, and for whom.  Without a watch it is in no table."""
+
+    __slots__ = ("connection", "fd", "watches")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.fd = -1
+        """By which the kernel knows it, once it does."""
+        self.watches: list[_Watch] = []
+
+
+class _Watch:
+    """One who is to be told, once; taken out of its entry before that."""
+
+    __slots__ = ("entry", "is_event", "tell")
+
+    def __init__(self, entry: _Entry, told: Told) -> None:
+        self.entry = entry
+        self.is_event = isinstance(told, threading.Event)
+        self.tell: Callable[[], object] = told.set if isinstance(told, threading.Event) else told
+
+
+class Watcher:
+    """Watches connections for one process.  Its threads are started when there is need."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        """Guards everything below; held for no system call but those that cannot block.
+        Re-entrant: a finalizer may run amid anything, and close a connection."""
+        self._pid = os.getpid()
+        self._hangups: _Hangups | None = None
+        self._callers = _Callers()
+        self._by_number: dict[int, _Entry] = {}
+        self._by_fd: dict[int, _Entry] = {}
+        """Those of whom the kernel is to report; no more once it has."""
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def watch(self, connection: Connection, told: Told) -> Callable[[], None]:
+        """Tell `told` once `connection`'s peer is gone, at once if it is; give its undoing.
+
+        Args:
+            connection: the one to watch.
+            told: a callback, which is called in another thread; or an Event, which is set, and
+                also when `connection` is watched no more: who waits for it must see why.
+
+        Raises:
+            ConnectionClosedError: the connection has been closed on our side.
+            RawSocketError: the system watches no more; ``__cause__`` says why.
+            UnsupportedError: the system has nothing to watch with.
+        """
+        with self._lock:
+            entry = self._by_number.get(connection.id) or _Entry(connection)
+            self._arm(entry)
+            watch = _Watch(entry, told)
+            entry.watches.append(watch)
+            self._by_number[connection.id] = entry
+        return partial(self._cancel, watch)
+
+    def unwatch(self, connection: Connection) -> None:
+        """Forget `connection`, before its descriptor is closed; what is queued is not called."""
+        with self._lock:
+            entry = self._by_number.get(connection.id)
+            if entry is not None:
+                self._end(entry)
+
+    def _cancel(self, watch: _Watch) -> None:
+        # A forked child has the kernel's table in common with its parent, whose watch this is.
+        if os.getpid() == self._pid:
+            self._take_out(watch)
+
+    def _take_out(self, watch: _Watch) -> bool:
+        """Take `watch` out, and its entry with the last one; tell whether it was there."""
+        with self._lock:
+            entry = watch.entry
+            if watch not in entry.watches:
+                return False
+            entry.watches.remove(watch)
+            if not entry.watches:
+                self._end(entry)
+            return True
+
+    def _arm(self, entry: _Entry) -> None:
+        """Let the kernel report of `entry`.  The caller holds the lock."""
+        # Under the lock: who has the same number later can only be watched after this.
+        fd = entry.connection.fileno()
+        former = self._by_fd.get(fd)
+        if former is entry:
+            return
+        if former is not None:  # closed by somebody behind our back
+            self._end(former)
+        try:
+            self._started().add(fd)
+        except OSError as exc:
+            entry.connection.fileno()  # says so if it has been closed meanwhile
+            raise RawSocketError(f"{entry.connection!r} cannot be watched: {exc}") from exc
+        entry.fd = fd
+        self._by_fd[fd] = entry
+
+    def _disarm(self, entry: _Entry) -> None:
+        """Let the kernel report of `entry` no more.  The caller holds the lock."""
+        if self._by_fd.get(entry.fd) is not entry:
+            return
+        del self._by_fd[entry.fd]
+        # It may have been closed under us by whoever took the socket from the connection.
+        with contextlib.suppress(OSError):
+            if self._hangups is not None:
+                self._hangups.remove(entry.fd)
+
+    def _end(self, entry: _Entry) -> None:
+        """Forget `entry`, and wake who waits for it.  The caller holds the lock."""
+        if self._by_number.get(entry.connection.id) is entry:
+            del self._by_number[entry.connection.id]
+        self._disarm(entry)
+        while entry.watches:
+            watch = entry.watches.pop()
+            if watch.is_event:
+                watch.tell()
+
+    def _started(self) -> _Hangups:
+        """Start the watching if that has not been done.  The caller holds the lock."""
+        if self._hangups is None:
+            hangups = _make_hangups()
+            threading.Thread(
+                target=self._run, args=(hangups,), name="rawsocket-watcher", daemon=True
+            ).start()
+            self._hangups = hangups
+        return self._hangups
+
+    def _run(self, hangups: _Hangups) -> None:
+        while True:
+            # Whoever waits is woken before the first thread is started for a callback.
+            for watch in [due for fd in hangups.wait() for due in self._reported(fd)]:
+                self._callers.submit(partial(self._call, watch))
+
+    def _reported(self, fd: int) -> list[_Watch]:
+        """The kernel has reported of `fd`: set the Events that wait, give the callbacks due."""
+        with self._lock:
+            entry = self._by_fd.get(fd)
+            if entry is None or not _is_gone(entry.connection):
+                return []
+            self._disarm(entry)
+            for watch in [each for each in entry.watches if each.is_event]:
+                if self._take_out(watch):
+                    watch.tell()
+            return list(entry.watches)
+
+    def _call(self, watch: _Watch) -> None:
+        """Make a callback; not if it was taken back, or its request has ended, in the queue."""
+        if not self._take_out(watch):
+            return
+        try:
+            watch.tell()
+        except BaseException:  # a SystemExit too: other callbacks wait for this thread
+            name = getattr(watch.tell, "__qualname__", repr(watch.tell))
+            log.exception("The callback %s failed on %r", name, watch.entry.connection)
+
+
+def _is_gone(connection: Connection) -> bool:
+    """Ask the kernel again, about the connection this time."""
+    try:
+        return connection.is_disconnected()
+    except ConnectionClosedError:
+        return False  # whoever closes it says so
+    except (RawSocketError, OSError):
+        return True  # no answer is to be had, and the report stands

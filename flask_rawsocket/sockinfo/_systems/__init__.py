@@ -1,0 +1,1 @@
+"""One file for each operating system, with the same signatures in each."""

@@ -1,0 +1,254 @@
+"""What FreeBSD, NetBSD and OpenBSD know of a socket; same signatures as in each system's file.
+
+**Never run on a BSD.** Structures and numbers are from their headers; the decoders are tested with
+bytes built from the structures. Numbers are literals, so that the file loads, and its decoders run,
+on every system. What differs among the three is in one ``_Numbers`` for each.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+from struct import Struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from .._congestion import encode_name
+from .._errno import fail, fail_tcp, require_family, unsupported
+from .._options import Place
+from .._tcp_info.layout_bsd import layout_of
+from .._values import PeerCredentials, Queues
+from .dead_peer import give_up_after
+from .fallback import congestion_info, cookie, original_destination, peer_pidfd, save_syn, saved_syn
+from .posix import abort, ioctl_int, peer_status
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from .._tcp_info.value import TCPInfo
+
+__all__ = [
+    "OPTIONS",
+    "SYSTEM",
+    "abort",
+    "congestion",
+    "congestion_info",
+    "cookie",
+    "original_destination",
+    "peer_credentials",
+    "peer_pidfd",
+    "peer_status",
+    "queues",
+    "save_syn",
+    "saved_syn",
+    "set_congestion",
+    "set_dead_peer_timeout",
+    "tcp_info",
+]
+
+_SOL = 0xFFFF
+_TCP = 6
+_SOL_LOCAL = 0
+_AF_UNIX = 1
+_FIONREAD = 0x4004667F
+_ASK = 512
+_LONGEST_NAME = 64
+
+#: FreeBSD's; the union at its end holds the pid since 13 (from memory) and NULL before.
+_XUCRED = Struct("@IIh16IP")
+_XUCRED_PID = Struct("@i")
+_POINTER = Struct("@P").size
+#: FreeBSD says ESRCH (``tcp_usrreq.c``), NetBSD ENOENT (``tcp_congctl.c``, from memory).
+_NO_ALGORITHM = dict.fromkeys((errno.ESRCH, errno.ENOENT), "this kernel has no such algorithm")
+
+_UNPCBID = Struct("=iII")
+_SOCKPEERCRED = Struct("=IIi")
+
+
+class _Numbers(NamedTuple):
+    """What one BSD calls what; None where it has no such thing."""
+
+    tcp_info: int
+    congestion: int | None
+    fionwrite: int | None
+    credentials: tuple[int, int, int]
+    """Level, option and length of the peer's credentials."""
+    options: Mapping[str, Place]
+
+
+_COMMON = {
+    "nodelay": Place(_TCP, 1),
+    "keepalive": Place(_SOL, 0x0008),
+    "send_buffer": Place(_SOL, 0x1001),
+    "receive_buffer": Place(_SOL, 0x1002),
+}
+_FREEBSD = _Numbers(
+    tcp_info=32,
+    congestion=64,
+    fionwrite=0x40046677,
+    credentials=(_SOL_LOCAL, 1, _XUCRED.size),
+    options=_COMMON
+    | {
+        "cork": Place(_TCP, 4),
+        "keepalive_idle": Place(_TCP, 256),
+        "keepalive_interval": Place(_TCP, 512),
+        "keepalive_count": Place(_TCP, 1024),
+        # TCP_MAXUNACKTIME, FreeBSD 14, seconds
+        "user_timeout": Place(_TCP, 68, code="I", none=0),
+        "pacing_rate": Place(_SOL, 0x1018, code="I", none=-1),
+    },
+)
+_NETBSD = _Numbers(
+    tcp_info=9,
+    congestion=0x20,
+    fionwrite=0x40046679,
+    credentials=(_SOL_LOCAL, 3, _UNPCBID.size),
+    options=_COMMON
+    | {
+        "keepalive_idle": Place(_TCP, 3),
+        "keepalive_interval": Place(_TCP, 5),
+        "keepalive_count": Place(_TCP, 6),
+    },
+)
+_OPENBSD = _Numbers(
+    tcp_info=9,
+    congestion=None,
+    fionwrite=None,
+    credentials=(_SOL, 0x1022, _SOCKPEERCRED.size),
+    options=_COMMON | {"cork": Place(_TCP, 16)},
+)
+
+SYSTEM = platform.system()
+_HERE = {"NetBSD": _NETBSD, "OpenBSD": _OPENBSD}.get(SYSTEM, _FREEBSD)
+_LAYOUT = layout_of(SYSTEM, platform.release())
+OPTIONS = _HERE.options
+
+
+def tcp_info(sock: socket.socket) -> TCPInfo:
+    """Return what the kernel knows of a TCP connection (``TCP_INFO``).
+
+    Raises:
+        UnsupportedError: the socket is not a TCP socket.
+        ConnectionClosedError: the socket has been closed.
+    """
+    try:
+        raw = sock.getsockopt(_TCP, _HERE.tcp_info, _ASK)
+    except OSError as exc:
+        fail_tcp(exc, sock, "tcp_info")
+    return _LAYOUT.decode(raw)
+
+
+def congestion(sock: socket.socket) -> str:
+    """Return the name of the congestion control algorithm (``TCP_CONGESTION``, ``TCP_CONGCTL``).
+
+    Raises:
+        UnsupportedError: OpenBSD, or not a TCP socket.
+        ConnectionClosedError: the socket has been closed.
+    """
+    if _HERE.congestion is None:
+        raise unsupported("congestion", SYSTEM)
+    try:
+        raw = sock.getsockopt(_TCP, _HERE.congestion, _LONGEST_NAME)
+    except OSError as exc:
+        fail(exc, "congestion")
+    return raw.partition(b"\0")[0].decode("ascii", "replace")
+
+
+def set_congestion(sock: socket.socket, name: str) -> None:
+    """Change the congestion control algorithm.
+
+    Args:
+        sock: a TCP socket.
+        name: one of ``net.inet.tcp.cc.available`` (``net.inet.tcp.congctl.available``).
+
+    Raises:
+        TypeError: the name is no text.
+        ValueError: there is a NUL in it.
+        UnsupportedError: OpenBSD, or the kernel has no such algorithm, or not a TCP socket.
+        ConnectionClosedError: the socket has been closed.
+    """
+    if _HERE.congestion is None:
+        raise unsupported("congestion", SYSTEM)
+    raw = encode_name(name) + b"\0"
+    try:
+        sock.setsockopt(_TCP, _HERE.congestion, raw)
+    except OSError as exc:
+        fail(exc, f"congestion {name!r}", because=_NO_ALGORITHM)
+
+
+def decode_xucred(raw: bytes) -> PeerCredentials:
+    """Return the value of FreeBSD's ``struct xucred``; its first group is the effective one.
+
+    The pid lies in a union with a pointer, after the groups.
+    """
+    _version, uid, count, *groups, _union = _XUCRED.unpack(raw)
+    pid = _XUCRED_PID.unpack_from(raw, _XUCRED.size - _POINTER)[0]
+    return PeerCredentials(pid or None, uid, groups[0], tuple(groups[1 : max(count, 1)]))
+
+
+def decode_unpcbid(raw: bytes) -> PeerCredentials:
+    """Return the value of NetBSD's ``struct unpcbid``; it has no groups."""
+    pid, uid, gid = _UNPCBID.unpack(raw)
+    return PeerCredentials(pid or None, uid, gid, None)
+
+
+def decode_sockpeercred(raw: bytes) -> PeerCredentials:
+    """Return the value of OpenBSD's ``struct sockpeercred``: not Linux' order, and no groups."""
+    uid, gid, pid = _SOCKPEERCRED.unpack(raw)
+    return PeerCredentials(pid or None, uid, gid, None)
+
+
+_DECODE = {
+    _FREEBSD.credentials: decode_xucred,
+    _NETBSD.credentials: decode_unpcbid,
+    _OPENBSD.credentials: decode_sockpeercred,
+}
+
+
+def peer_credentials(sock: socket.socket) -> PeerCredentials:
+    """Return which process is at the other end of a UNIX socket, as of its ``connect()``.
+
+    Raises:
+        UnsupportedError: the socket is not a UNIX socket; only there is the peer a local process.
+        ConnectionBrokenError: the socket was never connected.
+        ConnectionClosedError: the socket has been closed.
+    """
+    require_family(sock, (_AF_UNIX,), "peer_credentials")
+    level, option, length = _HERE.credentials
+    try:
+        raw = sock.getsockopt(level, option, length)
+    except OSError as exc:
+        fail(exc, "peer_credentials")
+    return _DECODE[_HERE.credentials](raw)
+
+
+def queues(sock: socket.socket) -> Queues:
+    """Return how many bytes lie in the queues (``FIONREAD``, ``FIONWRITE``).
+
+    Raises:
+        ConnectionClosedError: the socket has been closed.
+    """
+    receive = ioctl_int(sock, _FIONREAD, "queues")
+    if sock.family == _AF_UNIX or _HERE.fionwrite is None:
+        return Queues(receive, None, None)
+    return Queues(receive, ioctl_int(sock, _HERE.fionwrite, "queues"), None)
+
+
+def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
+    """Give the connection up when the peer has been silent for so long.
+
+    Keepalive and ``TCP_MAXUNACKTIME`` together, in whole seconds, rounded up.
+
+    Args:
+        sock: a TCP socket.
+        seconds: None turns keepalive off, and the timeout back to the system's own; the three
+            numbers of keepalive stay as they were set, for whoever turns it on again.
+
+    Raises:
+        TypeError: the time is not a number.
+        ValueError: the time is not positive, or longer than 24 days.
+        UnsupportedError: NetBSD and OpenBSD, which have no timeout for unacknowledged data, a
+            FreeBSD before 14, or not a TCP socket.
+        ConnectionClosedError: the socket has been closed.
+    """
+    give_up_after(sock, seconds, _HERE.options, SYSTEM)

@@ -1,0 +1,57 @@
+"""Keepalive and a timeout for unacknowledged data together, where a system counts whole seconds.
+
+So do macOS, FreeBSD and Windows; Linux counts in milliseconds, and its file does this itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._errno import fail, unsupported
+from .._options import milliseconds
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from .._options import Place
+
+__all__ = ["give_up_after"]
+
+_OPERATION = "set_dead_peer_timeout"
+_PROBES = 2
+
+
+def give_up_after(
+    sock: socket.socket, seconds: float | None, table: Mapping[str, Place], system: str
+) -> None:
+    """Give the connection up when the peer has been silent for so long.
+
+    Args:
+        sock: a TCP socket.
+        seconds: rounded up to whole ones; None turns keepalive and the timeout off. The three
+            numbers of keepalive stay as they are, for a system's own are not asked for here.
+        table: where this system keeps its options.
+        system: its name, for the error's text.
+
+    Raises:
+        TypeError: the time is not a number.
+        ValueError: the time is not positive, or longer than 24 days.
+        UnsupportedError: the system has no ``user_timeout``, or the socket is not a TCP socket.
+        ConnectionClosedError: the socket has been closed.
+    """
+    if "user_timeout" not in table:
+        raise unsupported(_OPERATION, system)
+    whole = 0 if seconds is None else -(-milliseconds(seconds, _OPERATION) // 1000)
+    # First the one that a UNIX socket refuses: then nothing is half set.
+    wanted = {"user_timeout": whole}
+    if whole:
+        wanted["keepalive_idle"] = max(1, whole // 2)
+        wanted["keepalive_interval"] = max(1, whole // 4)
+        wanted["keepalive_count"] = _PROBES
+    wanted["keepalive"] = int(whole > 0)
+    try:
+        for name, value in wanted.items():
+            sock.setsockopt(table[name].level, table[name].number, value)
+    except OSError as exc:
+        fail(exc, _OPERATION)

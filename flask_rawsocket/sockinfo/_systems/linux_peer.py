@@ -1,0 +1,127 @@
+"""Who is at the other end of a UNIX socket, on Linux."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import socket
+import sys
+from contextlib import contextmanager
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from .._errno import OpenFd, fail, not_connected, require_family
+from .._values import PeerCredentials
+from .linux_numbers import NUMBERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101 - for mypy
+
+__all__ = ["peer_credentials", "peer_pidfd"]
+
+_SOL = socket.SOL_SOCKET
+_UCRED = Struct("=iII")
+_NO_ID = 2**32 - 1
+
+#: Room for 256 groups: the largest buffer that CPython's ``getsockopt`` takes.
+_PYTHON_MAX = 1024
+
+
+def peer_credentials(sock: socket.socket) -> PeerCredentials:
+    """Return which process is at the other end of a UNIX socket, as of its ``connect()``.
+
+    It works after the peer has gone, too. Of a listening socket it returns our own credentials.
+
+    Raises:
+        UnsupportedError: the socket is not a UNIX socket; only there is the peer a local process.
+        ConnectionBrokenError: the socket was never connected.
+        ConnectionClosedError: the socket has been closed.
+    """
+    require_family(sock, (socket.AF_UNIX,), "peer_credentials")
+    try:
+        raw = sock.getsockopt(_SOL, socket.SO_PEERCRED, _UCRED.size)
+    except OSError as exc:
+        fail(exc, "peer_credentials")
+    pid, uid, gid = _UCRED.unpack(raw)
+    if uid == _NO_ID:  # no peer: the kernel does not fail
+        not_connected("peer_credentials")
+    # pid 0: the peer is outside of our PID namespace.
+    return PeerCredentials(pid or None, uid, gid, _peer_groups(sock))
+
+
+@contextmanager
+def peer_pidfd(sock: socket.socket) -> Iterator[int]:
+    """Yield a pidfd of the process at the other end of a UNIX socket (``SO_PEERPIDFD``).
+
+    Unlike a pid it never names another process: poll it for the peer's exit, or signal it with
+    ``signal.pidfd_send_signal``. Closed at the end of the block; ``os.dup`` it to keep it.
+
+    Raises:
+        UnsupportedError: not a UNIX socket, or Linux before 6.5.
+        ProcessLookupError: the peer has exited and was reaped.
+        ConnectionBrokenError: the socket was never connected.
+        ConnectionClosedError: the socket has been closed.
+    """
+    require_family(sock, (socket.AF_UNIX,), "peer_pidfd")
+    try:
+        fd = sock.getsockopt(_SOL, NUMBERS["SO_PEERPIDFD"])
+    except OSError as exc:
+        # EINVAL: a reaped peer on 6.5 to 6.15; ESRCH: elsewhere; ENODATA: nobody to ask for.
+        if exc.errno in (errno.EINVAL, errno.ESRCH):
+            raise ProcessLookupError(errno.ESRCH, "peer_pidfd: the peer has exited") from exc
+        if exc.errno == errno.ENODATA:
+            not_connected("peer_pidfd")
+        fail(exc, "peer_pidfd")
+    try:
+        _require_process(fd)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _require_process(fd: int) -> None:
+    """Raise ``ProcessLookupError`` for a pidfd without a process.
+
+    Linux 6.16 and later hand out such a pidfd for a reaped peer, where 6.5 refused.
+    """
+    try:
+        signal.pidfd_send_signal(fd, 0)
+    except ProcessLookupError as exc:
+        raise ProcessLookupError(exc.errno, "peer_pidfd: the peer has exited") from exc
+    except OSError:
+        # EPERM: another user's process, EINVAL: another namespace's, ENOSYS: a sandbox. Whatever
+        # keeps us from signalling it, it is not that it has gone.
+        return
+
+
+def _peer_groups(sock: socket.socket) -> tuple[int, ...] | None:
+    """Return the supplementary groups of the peer; None if the kernel is older than 4.13."""
+    try:
+        raw = sock.getsockopt(_SOL, NUMBERS["SO_PEERGROUPS"], _PYTHON_MAX)
+    except OSError as exc:
+        if exc.errno == errno.ENOPROTOOPT:
+            return None
+        if exc.errno != errno.ERANGE:
+            fail(exc, "peer_credentials")
+        with OpenFd(sock, "peer_credentials") as fd:
+            raw = _long_answer(fd, NUMBERS["SO_PEERGROUPS"])
+    return tuple(group for (group,) in Struct("=I").iter_unpack(raw))
+
+
+def _long_answer(fd: int, option: int) -> bytes:
+    """Return an answer that is too long for CPython's ``getsockopt``, by way of the C library.
+
+    Up to 65536 groups (NGROUPS_MAX); the kernel writes the length it needs when it says ERANGE.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    length = ctypes.c_uint32(0)
+    libc.getsockopt(fd, _SOL, option, None, ctypes.byref(length))
+    buffer = ctypes.create_string_buffer(length.value)
+    if libc.getsockopt(fd, _SOL, option, buffer, ctypes.byref(length)) != 0:
+        number = ctypes.get_errno()
+        fail(OSError(number, os.strerror(number)), "peer_credentials")
+    return buffer.raw[: length.value]
