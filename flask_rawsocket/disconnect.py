@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from flask import current_app
 from werkzeug.exceptions import ClientDisconnected
 
+from ._connection.liveness import watch
 from ._wsgi import close
 from .errors import ConnectionClosedError
 from .globals import get_current_conn
@@ -35,7 +36,7 @@ class _Block:
         """The one around it in the same request."""
         self._told = threading.Event()
         """Set when there is something to see, or nobody is going to tell any more."""
-        self._cancel = connection._owner.watch(connection, self._told)  # noqa: SLF001  wakes at a close too
+        self._cancel = watch(connection, self._told.set)
 
     def checkpoint(self) -> None:
         """Raise ``ClientDisconnected`` if the block's client is gone; from any thread."""

@@ -12,31 +12,19 @@ import ssl
 import threading
 
 import pytest
-from accepting import dial, tcp_listener
+from accepting import begin_request, dial, tcp_listener
 from servers import client_context, wait_for
 
 from flask_rawsocket import CloseReason, ConnState
-from flask_rawsocket._asyncio import event_loop as _event_loop
+from flask_rawsocket._asyncio import served as _served
 from flask_rawsocket._asyncio.event_loop import EventLoop
 from flask_rawsocket._sockets.tls import TrackedSSLSocket, track_tls
 from flask_rawsocket._tracking.hooks import Hooks
+from flask_rawsocket._tracking.runner import Runner
 from flask_rawsocket._tracking.tracker import ConnectionTracker
 
 BIG = bytes(range(250)) * 80_000
 """20 MB: more than the buffers of a loopback connection take."""
-
-
-class Request:
-    """The request in hand, as a server without read-ahead would have it."""
-
-    def force_close(self):
-        pass
-
-    def refusal(self):
-        return None
-
-    def release(self):
-        return b""
 
 
 @pytest.fixture
@@ -108,7 +96,7 @@ def connect(request, tracker, certificate):
             assert client.recv(1) == b"y"
             client.sendall(b"z")
             assert sock.recv(1) == b"z"
-            made[-1]._exchange = Request()
+            begin_request(made[-1])
             return client, made[-1]
 
         yield connect
@@ -404,7 +392,7 @@ def test_a_read_that_has_to_write_first(pair):
 def test_a_protocol_that_fails(pair, caplog, monkeypatch):
     """A failure in the protocol is logged and ends the connection, as in asyncio."""
     client, connection = pair
-    monkeypatch.setattr(_event_loop, "_FLUSH_LIMIT", 0.1)
+    monkeypatch.setattr(_served, "_FLUSH_LIMIT", 0.1)
     begun, told = threading.Event(), []
 
     class Failing(asyncio.Protocol):
@@ -639,7 +627,7 @@ def test_an_end_after_start_tls(pair, tracker, certificate, stack, how, amid):
 def test_nobody_answers_the_end_of_tls(pair, certificate, stack, monkeypatch):
     """A peer that says no close_notify in answer to ours is awaited for a while, not for ever."""
     client, connection = pair
-    monkeypatch.setattr(_event_loop, "_FLUSH_LIMIT", 0.1)
+    monkeypatch.setattr(_served, "_FLUSH_LIMIT", 0.1)
 
     async def handler(reader, writer):
         writer.write(b"go\n")
@@ -727,7 +715,7 @@ def test_abort_while_the_rest_is_sent(pair):
 def test_nobody_reads_what_is_left(pair, monkeypatch):
     """What a handler leaves to be sent waits for its peer for a while, not for ever."""
     _, connection = pair
-    monkeypatch.setattr(_event_loop, "_FLUSH_LIMIT", 0.1)
+    monkeypatch.setattr(_served, "_FLUSH_LIMIT", 0.1)
 
     async def handler(reader, writer):
         writer.write(BIG)
@@ -996,17 +984,6 @@ def test_stopping_a_loop_that_is_blocked(pair, tracker):
         assert not tracker.stop_handlers(0.05)
 
 
-def test_a_close_that_fails(caplog):
-    """It is logged; and when the interpreter ends, closes are made where they are asked for."""
-    loop, made = EventLoop(), []
-    loop._submit(lambda: made[0])
-    wait_for(lambda: "A connection could not be closed" in caplog.text, "the log")
-    assert "IndexError" in caplog.text
-    loop._closers.shutdown()
-    loop._submit(lambda: made.append("here"))
-    assert made == ["here"]
-
-
 def test_closed_hooks_do_not_run_on_the_loop(pair, tracker):
     """A slow CLOSED hook of one connection does not stop the loop; it sees the descriptor open."""
     client, connection = pair
@@ -1023,7 +1000,7 @@ def test_closed_hooks_do_not_run_on_the_loop(pair, tracker):
     connection.hijack_async(handler)
     assert read_all(client) == b"done"
     wait_for(lambda: seen, "the hook")
-    assert seen == [("rawsocket-closed", True)]
+    assert seen == [("rawsocket-hooks", True)]
     del hooks
 
 
@@ -1071,5 +1048,5 @@ def test_a_handler_that_does_not_stop(tracker, pair):
 def test_a_stop_without_a_loop():
     """Where no handler ever ran there is nothing to stop, and nothing to abort."""
     assert ConnectionTracker().stop_handlers(0)
-    assert EventLoop().stop(0)
-    assert not EventLoop().abort(object())
+    assert EventLoop(Runner("test")).stop(0)
+    assert not EventLoop(Runner("test")).abort(object())

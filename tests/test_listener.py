@@ -14,15 +14,15 @@ import time
 import warnings
 
 import pytest
-from accepting import dial, tcp_listener, unix_listener
+from accepting import begin_request, dial, tcp_listener, unix_listener
 from servers import client_context, wait_for
 
 from flask_rawsocket import CloseReason, ConnectionClosedError, ConnState, RawSocketError
 from flask_rawsocket._sockets import tls as _tracked_tls
+from flask_rawsocket._sockets.deadlines import HeaderTimeoutError
 from flask_rawsocket._sockets.listener import Listener
 from flask_rawsocket._sockets.plain import TrackedSocket
 from flask_rawsocket._sockets.tls import TrackedSSLSocket, track_tls
-from flask_rawsocket._sockets.tracked import HeaderTimeoutError
 from flask_rawsocket._tracking.hooks import Hooks
 from flask_rawsocket._tracking.tracker import process_tracker
 
@@ -33,22 +33,12 @@ def server_context(certificate):
     return context
 
 
-class Request:
-    """The request in hand, as a server without read-ahead has it."""
-
-    def refusal(self):
-        return None
-
-    def release(self):
-        return b""
-
-
 def take(tracker, client, sock):
     """Let a request come, and take its connection over; give that and the stream."""
     client.sendall(b"x")
     assert sock.recv(1) == b"x"
     connection = sock.connection
-    connection._exchange = Request()
+    begin_request(connection)
     return connection, tracker.hijack(connection)
 
 
@@ -161,7 +151,7 @@ def test_no_limit(tracker, stack):
     sock.expect_head()
     client.sendall(b"x")
     sock.recv(1)
-    assert sock._read_deadline is None
+    assert sock.duties.read is None
 
 
 def test_a_read_deadline_bounds_the_whole(tracker, stack):
@@ -509,7 +499,7 @@ class TestTLS:
         def serve():
             sock.ignore_server()
             file.close()
-            sock.server_done()
+            sock.hear_server_again()
 
         def close(sock):
             original(sock)
@@ -583,6 +573,6 @@ def test_an_untracked_tracked_socket():
     ours, theirs = socket.socketpair()
     with theirs, TrackedSocket(ours.family, ours.type, ours.proto, ours.detach()) as sock:
         sock.await_request()
-        sock.request_begun()
+        sock.begin_request()
         theirs.sendall(b"x")
         assert sock.recv(1) == b"x"

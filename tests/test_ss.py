@@ -22,6 +22,7 @@ from flask import Flask, Response, abort, redirect, request
 from servers import PATIENCE, Client, free_port, wait_for
 
 from flask_rawsocket import ConnState, RawSocket, _ss
+from flask_rawsocket._connection.connection import life_of
 from flask_rawsocket._ss import _display, _endpoint, _limited, _table
 from flask_rawsocket.cli import rawsocket_command
 from flask_rawsocket.serving._server import make_server
@@ -208,7 +209,7 @@ def test_describe_after_the_close(site):
     with holding(site) as (client, conn):
         site.release.set()
         client.rest()
-    wait_for(lambda: conn._sock is None, "the descriptor to be closed")
+    wait_for(lambda: life_of(conn).sock is None, "the descriptor to be closed")
     row = _ss.describe(conn)
     assert (row["state"], row["queues"], row["tcp"]) == ("CLOSED", None, None)
     assert row["requests"] == 1

@@ -2,45 +2,32 @@
 
 One rule: nothing is decoded here.  Each method hands the live socket to `sockinfo`, which raises
 `ConnectionClosedError` for a closed one and `UnsupportedError` where the system, the address family
-or the kernel's version does not know the question.  It does so by `_ask`, since a hijack in another
+or the kernel's version does not know the question. It does so by `_ask`, since a hijack in another
 thread may move the descriptor to another socket meanwhile.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from .. import sockinfo
 from ..errors import ConnectionClosedError
 from ..sockinfo import Options, tcp_info
-from ..sockinfo._moving import ask
+from .live import LiveSocket
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ..sockinfo import BBRInfo, DCTCPInfo, PeerCredentials, Queues, TCPInfo, TLSInfo, VegasInfo
 
 __all__ = ["KernelFacts"]
 
-_T = TypeVar("_T")
 
-
-class KernelFacts:
+class KernelFacts(LiveSocket):
     """The kernel's side of a `flask_rawsocket.Connection`."""
 
     __slots__ = ()
-
-    if TYPE_CHECKING:
-        _sock: socket.socket | None
-
-        @property
-        def sock(self) -> socket.socket: ...
-
-    def _ask(self, question: Callable[[socket.socket], _T]) -> _T:
-        """Give what `question` answers of the live socket, wherever a hijack has moved that."""
-        return ask(lambda: self.sock, question)
 
     def tcp_info(self) -> TCPInfo:
         """Ask what the kernel knows of the TCP connection (tcp(7), ``TCP_INFO``).
@@ -52,7 +39,7 @@ class KernelFacts:
             UnsupportedError: this is no TCP connection.
             ConnectionClosedError: it has been closed.
         """
-        sock = self._sock
+        sock = self._life.sock
         if sock is not None:
             # Without a call in between: this one is meant to be asked in every request.
             try:
