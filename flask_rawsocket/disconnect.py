@@ -104,7 +104,7 @@ class StopWhenDisconnected:
             self._blocks.remove(block)
             _innermost.set(block.outer)
         else:
-            # It was entered in another context, such as a generator's first caller.  Should this be
+            # It was entered in another context, such as a generator's first caller. Should this be
             # the wrong one of several, its checkpoint is merely slower from here on.
             block = self._blocks.pop()
         block.end()

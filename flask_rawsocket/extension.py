@@ -41,7 +41,7 @@ class RawSocket:
 
     or, in the factory pattern, ``RawSocket()`` and later ``init_app(app)``.
 
-    The application's configuration is read once, by `init_app`.  As the server reads requests
+    The application's configuration is read once, by `init_app`. As the server reads requests
     before any application has seen them, these are settings of the process; where several
     applications in it say different things, the last one to be set up is heard:
 
@@ -94,13 +94,13 @@ class RawSocket:
 
     @property
     def connections(self) -> ConnectionMap:
-        """The live connections of this process, by key.  Only those of this package's servers."""
+        """The live connections of this process, by key. Only those of this package's servers."""
         return process_tracker.connections
 
     def snapshot(self) -> dict[str, Any]:
         """Give the live connections of this process, ready for JSON.
 
-        It is what a view answers for ``flask rawsocket ss``.  Guard that view: it tells who is
+        It is what a view answers for ``flask rawsocket ss``. Guard that view: it tells who is
         connected.
 
         Returns:
@@ -118,7 +118,7 @@ class RawSocket:
         Returns:
             Its identity, state and age; what lies in its ``queues`` (``receive``, ``send`` and
             ``unsent``, in bytes) and some fields of its `TCPInfo` as ``tcp``, each None where the
-            kernel has no answer.  Times are in seconds.
+            kernel has no answer. Times are in seconds.
         """
         return describe(connection)
 
@@ -133,7 +133,7 @@ class RawSocket:
 
         It is called as ``hook(connection, old, new)``, where ``old`` is None for NEW; in the
         connection's own thread and in order, never on the accept path, with no lock held, and on
-        CLOSED while the descriptor is still open.  What it raises is logged.
+        CLOSED while the descriptor is still open. What it raises is logged.
 
         Args:
             states: call it on changes into these states; without any, on every change.
@@ -158,7 +158,7 @@ class RawSocket:
         """Decorate a function to be called, without arguments, when the server begins to stop.
 
         It runs in a thread of its own while requests in progress go on; the server's graceful
-        timeout is its limit too.  What it raises is logged.
+        timeout is its limit too. What it raises is logged.
 
         Raises:
             TypeError: it cannot be called.
@@ -190,7 +190,7 @@ class RawSocket:
             uid: the peer's effective user id is this one, or one of these.
             user: likewise by name, as the system's user database has it now.
             gid: the peer's effective group id, or one of its supplementary ones.
-            group: likewise by name.  What is given must all hold.
+            group: likewise by name. What is given must all hold.
 
         In a user namespace, such as a rootless container's, a peer from outside may have no id of
         its own; the kernel calls it 65534 (``nobody``), and it is not let in as that.
@@ -212,7 +212,7 @@ class RawSocket:
                     ...
 
         The next `checkpoint` after the client has gone raises
-        ``werkzeug.exceptions.ClientDisconnected``.  It takes that call: Python offers no safe way
+        ``werkzeug.exceptions.ClientDisconnected``. It takes that call: Python offers no safe way
         to raise an exception in another thread amid arbitrary code, which may hold a lock or be in
         a system call.
         """
@@ -228,7 +228,7 @@ class RawSocket:
     def until_disconnected(self, iterable: Iterable[bytes]) -> UntilDisconnected:
         """Stream `iterable` until its client is gone; then close it, so that its ``finally`` runs.
 
-        The client is looked for before each item, which costs a microsecond or two.  Without this,
+        The client is looked for before each item, which costs a microsecond or two. Without this,
         a server notices only by a failing write, which over TCP is the second one after the client
         has gone.
         """

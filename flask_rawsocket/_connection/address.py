@@ -1,6 +1,6 @@
 """The text of a socket address, and the override for UNIX peers, which have none.
 
-One rule: these texts are made here and never read back.  A client chooses the path that its own
+One rule: these texts are made here and never read back. A client chooses the path that its own
 end is bound to, so whoever parses an identity out of an address lets the client choose it
 (CVE-2019-7304 was that).
 """

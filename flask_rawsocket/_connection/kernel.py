@@ -1,8 +1,8 @@
 """`KernelFacts`: what a Connection can ask the kernel, and the options it can set.
 
-One rule: nothing is decoded here.  Each method hands the live socket to `sockinfo`, which raises
+One rule: nothing is decoded here. Each method hands the live socket to `sockinfo`, which raises
 `ConnectionClosedError` for a closed one and `UnsupportedError` where the system, the address family
-or the kernel's version does not know the question.  It does so by `_ask`, since a hijack in another
+or the kernel's version does not know the question. It does so by `_ask`, since a hijack in another
 thread may move the descriptor to another socket meanwhile.
 """
 

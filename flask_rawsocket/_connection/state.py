@@ -1,7 +1,7 @@
 """The states of a connection, the moves between them, and why one ended.
 
 Two rules: everything that decides which move is legal stands in this file, as data; and this file
-knows no socket, no thread and no server.  Who makes the moves is `tracker.py`, and only it.
+knows no socket, no thread and no server. Who makes the moves is `tracker.py`, and only it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ConnState(enum.Enum):
     """Taken over by the application; the server no longer touches it."""
 
     CLOSED = "closed"
-    """Gone.  No move leads out of here."""
+    """Gone. No move leads out of here."""
 
     # A state is looked up twice in every request; Enum's own hash is a Python function.
     __hash__ = object.__hash__

@@ -4,8 +4,8 @@ Two ends that agree on names: in the application `describe` makes a row of a con
 another process, with JSON over HTTP in between, an `Endpoint` fetches the rows and a `Display`
 shows them.
 
-Two rules.  No row is ever refused for what it lacks: a connection without TCP, one that closed
-meanwhile, an endpoint that tells less.  And what came from the network is only ever text here: it
+Two rules. No row is ever refused for what it lacks: a connection without TCP, one that closed
+meanwhile, an endpoint that tells less. And what came from the network is only ever text here: it
 is no markup, and it moves no cursor.
 """
 

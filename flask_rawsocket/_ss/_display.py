@@ -106,7 +106,7 @@ _STYLES = {"NEW": "cyan", "ACTIVE": "bold green", "IDLE": "dim", "HIJACKED": "ma
 class _RichDisplay:
     """A table on a terminal, by Rich; this class is all that imports it.
 
-    Rich does the styles, and puts a table in the place of the last one.  The lines are made here:
+    Rich does the styles, and puts a table in the place of the last one. The lines are made here:
     its own tables would shorten any column, and take a second for a thousand rows.
     """
 

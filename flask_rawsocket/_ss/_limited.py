@@ -1,6 +1,6 @@
 """`LimitedResponse`: an HTTP response that ends in time, whatever the server does.
 
-A socket's timeout begins anew with every byte, and ``http.client`` reads whatever comes.  So the
+A socket's timeout begins anew with every byte, and ``http.client`` reads whatever comes. So the
 limits are here, where the bytes come in: they hold for the head, too.
 """
 

@@ -5,7 +5,7 @@ One file per operating system holds them, with the same signatures in each, and 
 place that asks which system it is. Only Linux was run: what the files of the other systems do was
 read off headers and documentation, and their decoders were tested with bytes built from those.
 
-All of them raise ``ConnectionClosedError`` for a socket that was closed, and ``UnsupportedError``
+All of them raise `ConnectionClosedError` for a socket that was closed, and `UnsupportedError`
 or ``PermissionError``, naming the operation, where the system, the address family or the privilege
 does not allow it; none ever answers with zeros instead.
 """
@@ -91,7 +91,7 @@ class Options(OptionSet):
 
     Raises:
         UnsupportedError: this system or this kind of socket has no such option.
-        PermissionError: a privilege is missing (``mark``, a ``priority`` above 6).
+        PermissionError: a privilege is missing (`mark`, a `priority` above 6).
         ConnectionClosedError: the socket has been closed.
         ConnectionBrokenError: the connection is over, and the system refuses for that reason.
         TypeError: what was set is no number, or None for an option that has no "not set".

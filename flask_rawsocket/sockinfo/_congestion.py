@@ -15,14 +15,14 @@ _VEGAS = Struct("=4I")
 _DCTCP = Struct("=2H3I")
 _BBR = Struct("=5I")
 
-#: The algorithms that answer with Vegas' structure, by the sources in ``net/ipv4``.
 _LIKE_VEGAS = frozenset({"vegas", "illinois", "yeah", "westwood", "nv"})
+"""The algorithms that answer with Vegas' structure, by the sources in ``net/ipv4``."""
 
-#: DCTCP renames itself where ECN was not negotiated, and answers all the same (``tcp_dctcp.c``).
 _LIKE_DCTCP = frozenset({"dctcp", "dctcp-reno"})
+"""DCTCP renames itself where ECN was not negotiated, and answers all the same (``tcp_dctcp.c``)."""
 
-#: What a round-trip time is before it was measured: BBR's and NV's, and that of the others.
 _NO_SAMPLE = (0xFFFFFFFF, 0x7FFFFFFF)
+"""What a round-trip time is before it was measured: BBR's and NV's, and that of the others."""
 _MICRO = 1_000_000
 _BBR_UNIT = 256  # the kernel's gains are fixed-point with eight fractional bits
 
@@ -36,7 +36,7 @@ class BBRInfo:
     min_rtt: float | None
     """The smallest round-trip time in BBR's window, in seconds; None without a sample."""
     pacing_gain: float
-    """The pacing rate as a multiple of ``bw``."""
+    """The pacing rate as a multiple of `bw`."""
     cwnd_gain: float
     """The congestion window as a multiple of the bandwidth-delay product."""
 
@@ -53,7 +53,7 @@ class VegasInfo:
     """The round-trip time that the algorithm reckons with, in seconds; None without a sample.
 
     With Vegas and YeAH that is the smallest of the whole connection; with Illinois the mean of the
-    ``rttcnt`` that were measured in the current round trip, and None while there are none."""
+    `rttcnt` that were measured in the current round trip, and None while there are none."""
     minrtt: float | None
     """The smallest one, of late with some of them, in seconds; None without a sample."""
 

@@ -48,7 +48,7 @@ class TCPOptions(IntFlag):
     TIMESTAMPS = 1
     SACK = 2
     WSCALE = 4
-    """Only with this bit do ``snd_wscale`` and ``rcv_wscale`` mean something."""
+    """Only with this bit do `snd_wscale` and `rcv_wscale` mean something."""
     ECN = 8
     ECN_SEEN = 16
     SYN_DATA = 32

@@ -29,11 +29,10 @@ __all__ = [
     "unsupported",
 ]
 
-#: Our descriptor is gone. ENOTSOCK: Windows says so for a closed socket, and elsewhere it means
-#: that the number was closed behind our back and now belongs to a file.
 _CLOSED = frozenset({errno.EBADF, errno.ENOTSOCK})
+"""Our descriptor is gone. ENOTSOCK: Windows says so for a closed socket, and elsewhere it means
+that the number was closed behind our back and now belongs to a file."""
 
-#: The connection is over, whoever ended it. By name, since not every system has every errno.
 _BROKEN = frozenset(
     getattr(errno, name)
     for name in (
@@ -51,8 +50,8 @@ _BROKEN = frozenset(
     )
     if hasattr(errno, name)
 )
+"""The connection is over, whoever ended it. By name, since not every system has every errno."""
 
-#: This kernel, this address family or this protocol has no such operation.
 _UNSUPPORTED = frozenset(
     {
         errno.EOPNOTSUPP,  # TCP_INFO of a UNIX socket
@@ -64,6 +63,7 @@ _UNSUPPORTED = frozenset(
         errno.ENOSYS,  # a seccomp filter, a sandbox, an emulated kernel
     }
 )
+"""This kernel, this address family or this protocol has no such operation."""
 
 _DENIED = frozenset({errno.EPERM, errno.EACCES})
 
@@ -78,7 +78,7 @@ def fail(
     also_unsupported: Collection[int] = (),
     because: Mapping[int, str] = _NOTHING,
 ) -> NoReturn:
-    """Raise what ``exc`` means for ``operation``, with ``exc`` as the cause.
+    """Raise what `exc` means for `operation`, with `exc` as the cause.
 
     Args:
         exc: what the system call raised.
@@ -109,13 +109,13 @@ def fail(
 
 
 def fail_tcp(exc: OSError, sock: socket.socket, operation: str) -> NoReturn:
-    """Raise what ``exc`` means for an operation of TCP: as ``fail``, but naming a wrong family.
+    """Raise what `exc` means for an operation of TCP: as `fail`, but naming a wrong family.
 
     Only here, after the call has failed, so that a call that succeeds pays nothing for it.
 
     Raises:
         UnsupportedError: the socket is of another family.
-        OSError: and all others, as ``fail``.
+        OSError: and all others, as `fail`.
     """
     if exc.errno in _UNSUPPORTED and sock.family not in (socket.AF_INET, socket.AF_INET6):
         raise _wrong_family(sock, operation) from exc
@@ -187,7 +187,7 @@ def require_family(sock: socket.socket, families: Collection[int], operation: st
 
 
 def unsupported(operation: str, system: str) -> UnsupportedError:
-    """Return the error that says that ``system`` has no such operation."""
+    """Return the error that says that `system` has no such operation."""
     return UnsupportedError(f"{operation} is not supported on {system}")
 
 

@@ -1,7 +1,7 @@
-"""``Options``: a socket's options as typed attributes; knows no number of any system.
+"""`Options`: a socket's options as typed attributes; knows no number of any system.
 
-Where an option lies on this system is a ``Place`` in the table of that system's file; an option
-that is not in the table raises ``UnsupportedError``. A value is converted by the kind of its
+Where an option lies on this system is a `Place` in the table of that system's file; an option
+that is not in the table raises `UnsupportedError`. A value is converted by the kind of its
 attribute, so that it has the same type and unit everywhere.
 """
 
@@ -138,7 +138,7 @@ class _Option(ABC, Generic[T]):
     def __get__(self, instance: OptionSet | None, owner: type) -> Self | T:
         if instance is None:
             return self
-        place = instance._place(self.name)  # noqa: SLF001 - the descriptor is part of its class
+        place = instance._place(self.name)  # noqa: SLF001  the descriptor is part of its class
         return self._decode(instance._read(self.name, place), place)  # noqa: SLF001
 
     def __set__(self, instance: OptionSet, value: T) -> None:
@@ -196,7 +196,7 @@ class _SecondsOrNone(_Option[float | None]):
 class OptionSet:
     """The options of a socket, read and written through to it at every access.
 
-    What the attributes raise is told by ``sockinfo.Options``, the class that users see.
+    What the attributes raise is told by `sockinfo.Options`, the class that users see.
     """
 
     __slots__ = ("_get_sock",)

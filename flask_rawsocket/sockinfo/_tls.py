@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 __all__ = ["TLSInfo", "remember_server_name", "tls_info"]
 
-#: The channel bindings with a name (RFC 5929, RFC 9266) that a socket's own data can give.
 _BINDINGS = ("tls-unique", "tls-exporter")
+"""The channel bindings with a name (RFC 5929, RFC 9266) that a socket's own data can give."""
 
-#: What ``getpeercert`` raises for "handshake not done yet", for a TLS object that ``unwrap()``
-#: took away, and for a socket that is not connected.
 _NO_CERTIFICATE_YET = (ValueError, AttributeError, OSError)
+"""What ``getpeercert`` raises for "handshake not done yet", for a TLS object that ``unwrap()`` took
+away, and for a socket that is not connected."""
 
-#: The names that clients asked for, by socket: OpenSSL hands them to the SNI callback only, and a
-#: server-side ``SSLSocket`` does not keep them.
 _server_names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
+"""The names that clients asked for, by socket: OpenSSL hands them to the SNI callback only, and a
+server-side ``SSLSocket`` does not keep them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class TLSInfo:
     """The application protocol that both agreed on (ALPN), ``http/1.1`` say."""
     server_name: str | None
     """The host name of the client's SNI. Python gives it to a server only in the context's
-    ``sni_callback``: it is known here if ``remember_server_name(context)`` was called, and on a
+    ``sni_callback``: it is known here if `remember_server_name(context)` was called, and on a
     client's own socket. None otherwise, or if the client sent none."""
     resumed: bool
     """The session was resumed: the handshake was abbreviated, no certificate was sent."""
@@ -134,7 +134,7 @@ def _bindings(sock: ssl.SSLSocket, version: str | None) -> tuple[tuple[str, byte
 
 
 def remember_server_name(context: ssl.SSLContext) -> None:
-    """Make ``tls_info().server_name`` known for the connections of a server's context.
+    """Make `tls_info().server_name` known for the connections of a server's context.
 
     Keeps the context's own ``sni_callback``, which runs after the name has been noted and decides
     as before. Call it once, after the application has set its callback.

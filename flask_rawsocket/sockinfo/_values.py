@@ -14,7 +14,7 @@ class Queues:
 
     Over TLS these are bytes of ciphertext, and what OpenSSL has already decrypted is in neither
     (``SSLSocket.pending()`` knows it). None stands for what the system does not tell. After a reset
-    Linux goes on telling ``send`` and ``unsent``: that is what was thrown away.
+    Linux goes on telling `send` and `unsent`: that is what was thrown away.
     """
 
     receive: int
@@ -23,7 +23,7 @@ class Queues:
     """Written by us and not acknowledged by the peer; ``ss`` calls it Send-Q. None for a UNIX
     socket: there the kernel answers with the memory in use (4608 for 2000 bytes)."""
     unsent: int | None
-    """The part of ``send`` that has not even left this machine. Linux; None for UNIX sockets."""
+    """The part of `send` that has not even left this machine. Linux; None for UNIX sockets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class PeerCredentials:
 
     pid: int | None
     """The process id. None where it is unknown: the peer lives outside of our PID namespace, or
-    the system does not tell. The number may have been reused since: see ``peer_pidfd``."""
+    the system does not tell. The number may have been reused since: see `peer_pidfd`."""
     uid: int | None
     """The effective user id; None on Windows, which has none."""
     gid: int | None
@@ -47,12 +47,12 @@ class PeerCredentials:
 
     @property
     def user(self) -> str | None:
-        """The name of ``uid``, looked up now; None if it has no name here."""
+        """The name of `uid`, looked up now; None if it has no name here."""
         return None if self.uid is None else _user_name(self.uid)
 
     @property
     def group(self) -> str | None:
-        """The name of ``gid``, looked up now; None if it has no name here."""
+        """The name of `gid`, looked up now; None if it has no name here."""
         return None if self.gid is None else _group_name(self.gid)
 
 

@@ -2,7 +2,7 @@
 
 **Never run on a BSD.** Structures and numbers are from their headers; the decoders are tested with
 bytes built from the structures. Numbers are literals, so that the file loads, and its decoders run,
-on every system. What differs among the three is in one ``_Numbers`` for each.
+on every system. What differs among the three is in one `_Numbers` for each.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ _FIONREAD = 0x4004667F
 _ASK = 512
 _LONGEST_NAME = 64
 
-#: FreeBSD's; the union at its end holds the pid since 13 (from memory) and NULL before.
 _XUCRED = Struct("@IIh16IP")
+"""FreeBSD's; the union at its end holds the pid since 13 (from memory) and NULL before."""
 _XUCRED_PID = Struct("@i")
 _POINTER = Struct("@P").size
-#: FreeBSD says ESRCH (``tcp_usrreq.c``), NetBSD ENOENT (``tcp_congctl.c``, from memory).
 _NO_ALGORITHM = dict.fromkeys((errno.ESRCH, errno.ENOENT), "this kernel has no such algorithm")
+"""FreeBSD says ESRCH (``tcp_usrreq.c``), NetBSD ENOENT (``tcp_congctl.c``, from memory)."""
 
 _UNPCBID = Struct("=iII")
 _SOCKPEERCRED = Struct("=IIi")

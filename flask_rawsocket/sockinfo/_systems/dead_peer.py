@@ -37,7 +37,7 @@ def give_up_after(
     Raises:
         TypeError: the time is not a number.
         ValueError: the time is not positive, or longer than 24 days.
-        UnsupportedError: the system has no ``user_timeout``, or the socket is not a TCP socket.
+        UnsupportedError: the system has no `user_timeout`, or the socket is not a TCP socket.
         ConnectionClosedError: the socket has been closed.
     """
     if "user_timeout" not in table:

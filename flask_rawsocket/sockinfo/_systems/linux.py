@@ -1,7 +1,7 @@
 """What Linux knows of a socket.
 
-The functions have the same names and signatures in each system's file; ``sockinfo`` takes one of
-the files. Numbers and behaviour: Linux 6.18, x86_64, measured; layouts in ``_layout_linux``.
+The functions have the same names and signatures in each system's file; `sockinfo` takes one of
+the files. Numbers and behaviour: Linux 6.18, x86_64, measured; layouts in `_layout_linux`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .._congestion import BBRInfo, DCTCPInfo, VegasInfo
     from .._tcp_info.value import TCPInfo
 
-assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101 - for mypy
+assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101  for mypy
 
 __all__ = [
     "OPTIONS",
@@ -71,23 +71,23 @@ _LINGER = Struct("@ii")
 _SOCKADDR_IN = Struct("!2xH4s8x")
 _SOCKADDR_IN6 = Struct("!2xH4x16s4x")
 
-#: More than any release returns, so that the answer has the kernel's own length: 256 bytes would
-#: cut off the tail of 6.18's 280.
 _ASK = 512
+"""More than any release returns, so that the answer has the kernel's own length: 256 bytes would
+cut off the tail of 6.18's 280."""
 
-#: Two IP headers with options and a TCP header with options are below 200 bytes.
 _LONGEST_SYN = 1024
+"""Two IP headers with options and a TCP header with options are below 200 bytes."""
 
 _LONGEST_NAME = 16  # TCP_CA_NAME_MAX
 
-#: An empty name is EINVAL: the option's value is too short.
 _NO_ALGORITHM = dict.fromkeys((errno.ENOENT, errno.EINVAL), "this kernel has no such algorithm")
+"""An empty name is EINVAL: the option's value is too short."""
 
-#: What getorigdst() of nf_conntrack_proto.c answers, and the socket layer without that module.
 _NO_NAT = {
     errno.ENOENT: "netfilter tracks no such connection",
     errno.ENOPROTOOPT: "netfilter's connection tracking is not loaded",
 }
+"""What getorigdst() of nf_conntrack_proto.c answers, and the socket layer without that module."""
 
 _TCP_INFO_CLASSES = layout_of(os.uname().release).classes
 
@@ -192,7 +192,7 @@ def congestion_info(sock: socket.socket) -> BBRInfo | VegasInfo | DCTCPInfo | No
 def queues(sock: socket.socket) -> Queues:
     """Return how many bytes lie in the queues (``FIONREAD``, ``SIOCOUTQ``, ``SIOCOUTQNSD``).
 
-    Of a UNIX socket only ``receive`` is known in bytes.
+    Of a UNIX socket only `receive` is known in bytes.
 
     Raises:
         UnsupportedError: a listening socket has no such queues.
@@ -257,14 +257,14 @@ def original_destination(sock: socket.socket) -> tuple[str, int]:
 
 def _is_mapped(host: str) -> bool:
     address = ip_address(host.partition("%")[0])
-    return address.version == 6 and address.ipv4_mapped is not None  # noqa: PLR2004 - IPv6
+    return address.version == 6 and address.ipv4_mapped is not None  # noqa: PLR2004  IPv6
 
 
 def save_syn(listener: socket.socket) -> None:
     """Make a listening socket keep the SYN of each connection it accepts (``TCP_SAVE_SYN``).
 
     Call it before clients connect. It costs the kernel a few hundred bytes for each connection
-    until ``saved_syn`` is called.
+    until `saved_syn` is called.
 
     Raises:
         UnsupportedError: not a TCP socket, or Linux before 4.2.
@@ -283,7 +283,7 @@ def saved_syn(sock: socket.socket) -> bytes | None:
     listener has an IPv4 header.
 
     Returns:
-        None if the listener did not keep it (``save_syn``), or it was read before.
+        None if the listener did not keep it (`save_syn`), or it was read before.
 
     Raises:
         UnsupportedError: not a TCP socket, or Linux before 4.2.

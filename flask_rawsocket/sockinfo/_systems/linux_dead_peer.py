@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .._errno import fail_tcp
 from .._options import milliseconds
 
-assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101 - for mypy
+assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101  for mypy
 
 __all__ = ["KEEPALIVE_COUNT_MAX", "KEEPALIVE_MAX", "set_dead_peer_timeout"]
 
@@ -18,12 +18,12 @@ _OPERATION = "set_dead_peer_timeout"
 _SOL = socket.SOL_SOCKET
 _TCP = socket.IPPROTO_TCP
 
-#: Bounds of TCP_KEEPIDLE and TCP_KEEPINTVL, and of TCP_KEEPCNT (``net/tcp.h``); all begin at 1.
 KEEPALIVE_MAX = 32767
+"""Bounds of TCP_KEEPIDLE and TCP_KEEPINTVL, and of TCP_KEEPCNT (``net/tcp.h``); all begin at 1."""
 KEEPALIVE_COUNT_MAX = 127
 
-#: What a new socket has; of the network namespace that the reader is in.
 _SYSCTL = Path("/proc/sys/net/ipv4")
+"""What a new socket has; of the network namespace that the reader is in."""
 
 
 def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:

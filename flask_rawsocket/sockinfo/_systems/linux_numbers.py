@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NUMBERS", "numbers_of"]
 
-#: asm-generic, which mips and alpha share for all of these.
 _GENERIC = MappingProxyType(
     {
         "SO_MARK": 36,
@@ -26,6 +25,7 @@ _GENERIC = MappingProxyType(
         "SO_PEERPIDFD": 77,
     }
 )
+"""asm-generic, which mips and alpha share for all of these."""
 _SPARC = MappingProxyType(
     {
         "SO_MARK": 34,

@@ -19,7 +19,7 @@ from .linux_numbers import NUMBERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101 - for mypy
+assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101  for mypy
 
 __all__ = ["peer_credentials", "peer_pidfd"]
 
@@ -27,8 +27,8 @@ _SOL = socket.SOL_SOCKET
 _UCRED = Struct("=iII")
 _NO_ID = 2**32 - 1
 
-#: Room for 256 groups: the largest buffer that CPython's ``getsockopt`` takes.
 _PYTHON_MAX = 1024
+"""Room for 256 groups: the largest buffer that CPython's ``getsockopt`` takes."""
 
 
 def peer_credentials(sock: socket.socket) -> PeerCredentials:

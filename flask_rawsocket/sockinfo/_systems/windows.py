@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .._tcp_info.value import TCPInfo
 
-assert not TYPE_CHECKING or sys.platform == "win32"  # noqa: S101 - for mypy
+assert not TYPE_CHECKING or sys.platform == "win32"  # noqa: S101  for mypy
 
 __all__ = [
     "OPTIONS",
@@ -76,12 +76,12 @@ _FIONREAD = 0x4004667F
 _SIO_TCP_INFO = 0xD8000027
 _SIO_AF_UNIX_GETPEERPID = 0x58000100
 
-#: The lengths of TCP_INFO_v0 and v1; WSAIoctl wants the exact one.
 _LENGTHS = {0: 88, 1: 136}
+"""The lengths of TCP_INFO_v0 and v1; WSAIoctl wants the exact one."""
 
-#: A Windows without SIO_TCP_INFO, or without this version of it. In the error that Python makes of
-#: it, this is ``winerror``; the errno is that of C, EINVAL (``PC/errmap.h``).
 _WSAEINVAL = 10022
+"""A Windows without SIO_TCP_INFO, or without this version of it. In the error that Python makes of
+it, this is ``winerror``; the errno is that of C, EINVAL (``PC/errmap.h``)."""
 
 OPTIONS = {
     "nodelay": Place(_TCP, _TCP_NODELAY),
@@ -205,7 +205,7 @@ def peer_status(sock: socket.socket) -> PeerStatus:
     """Return whether the peer is still there, by the state of the TCP connection.
 
     Raises:
-        UnsupportedError: as ``tcp_info``; of a UNIX socket, too.
+        UnsupportedError: as `tcp_info`; of a UNIX socket, too.
         ConnectionClosedError: the socket has been closed.
     """
     try:

@@ -1,1 +1,1 @@
-"""``TCPInfo`` and where its fields lie in the answer of each system."""
+"""`TCPInfo` and where its fields lie in the answer of each system."""

@@ -1,4 +1,4 @@
-"""A field of ``TCPInfo``: its meaning here, its place in memory in the layouts."""
+"""A field of `TCPInfo`: its meaning here, its place in memory in the layouts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FieldInfo(NamedTuple):
 class Field(Generic[T_co]):
     """What a field means; reading it from an instance whose system lacks it gives None.
 
-    The classes that a ``Layout`` builds replace it by a property where the bytes are there.
+    The classes that a `Layout` builds replace it by a property where the bytes are there.
     """
 
     def __init__(self, unit: str, meaning: str, *, since: str | None = None) -> None:
@@ -56,7 +56,7 @@ class Field(Generic[T_co]):
 
 
 def declared(cls: type) -> Iterator[Field[object]]:
-    """Yield the fields that ``cls`` and its bases declare, in the order of their declaration."""
+    """Yield the fields that `cls` and its bases declare, in the order of their declaration."""
     for base in cls.__mro__:
         for value in vars(base).values():
             if isinstance(value, Field):

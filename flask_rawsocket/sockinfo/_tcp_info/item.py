@@ -1,4 +1,4 @@
-"""An ``Item``: where in the bytes of one system's answer a field lies, and how to read it."""
+"""An `Item`: where in the bytes of one system's answer a field lies, and how to read it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MICRO", "MILLI", "Item", "bits", "none_if"]
 
-#: Divisors that make seconds. Dividing, unlike multiplying by 1e-6, gives the float nearest to
-#: the decimal number: 42 us is exactly ``0.000042``.
 MILLI = 1_000
+"""Divisors that make seconds. Dividing, unlike multiplying by 1e-6, gives the float nearest to the
+decimal number: 42 us is exactly ``0.000042``."""
 MICRO = 1_000_000
 
 
@@ -35,7 +35,7 @@ class Item(NamedTuple):
 
 
 def bits(shift: int, width: int) -> Callable[[int], int]:
-    """Return a converter that picks ``width`` bits, ``shift`` from the least significant."""
+    """Return a converter that picks `width` bits, ``shift`` from the least significant."""
     mask = (1 << width) - 1
 
     def pick(value: int) -> int:

@@ -14,7 +14,6 @@ from .value import Layout
 
 __all__ = ["FREEBSD", "FREEBSD_14", "NETBSD", "OPENBSD", "layout_of"]
 
-#: ``TCPS_*`` of ``netinet/tcp_fsm.h``.
 _STATES = {
     0: TCPState.CLOSE,
     1: TCPState.LISTEN,
@@ -28,6 +27,7 @@ _STATES = {
     9: TCPState.FIN_WAIT2,
     10: TCPState.TIME_WAIT,
 }
+"""``TCPS_*`` of ``netinet/tcp_fsm.h``."""
 
 
 def _options(value: int) -> TCPOptions:
@@ -35,8 +35,8 @@ def _options(value: int) -> TCPOptions:
     return TCPOptions(value & 0x0F)
 
 
-#: A C bitfield of two nibbles begins at the other end on a big-endian machine.
 _LOW, _HIGH = (0, 4) if sys.byteorder == "little" else (4, 0)
+"""A C bitfield of two nibbles begins at the other end on a big-endian machine."""
 
 _COMMON = {
     "state": Item(0, "B", _STATES.get),
@@ -63,12 +63,6 @@ _TO_ZEROWIN = {
     "rcv_ooopack": Item(124, "I"),
     "snd_zerowin": Item(128, "I"),
 }
-#: New members took the place of padding: the answer has 236 bytes on FreeBSD 13, and on 14 no more
-#: than the alignment adds, so that the length does not tell where they read 0.
-#:
-#: Not here: ``tcpi_rttmin`` at 196, which makes the answer 256 bytes long (FreeBSD 15). It is a
-#: plain copy of ``t_rttlow``, and that is in ticks or milliseconds with the default TCP stack, in
-#: microseconds with RACK (``tcp_input.c``, ``tcp_stacks/rack.c``): the answer has no unit.
 _FROM_14 = {
     "delivered_ce": Item(132, "I"),
     "received_ce": Item(136, "I"),
@@ -80,14 +74,18 @@ _FROM_14 = {
     "rcv_adv": Item(188, "I"),
     "dupacks": Item(192, "I"),
 }
+"""New members took the place of padding: the answer has 236 bytes on FreeBSD 13, and on 14 no more
+than the alignment adds, so that the length does not tell where they read 0.
+
+Not here: ``tcpi_rttmin`` at 196, which makes the answer 256 bytes long (FreeBSD 15). It is a plain
+copy of ``t_rttlow``, and that is in ticks or milliseconds with the default TCP stack, in
+microseconds with RACK (``tcp_input.c``, ``tcp_stacks/rack.c``): the answer has no unit."""
 _NEVER_BEFORE_14 = {name: item._replace(needs=sys.maxsize) for name, item in _FROM_14.items()}
 
 FREEBSD = Layout("FREEBSD", __name__, "FreeBSD", "=", _COMMON | _TO_ZEROWIN | _NEVER_BEFORE_14)
 FREEBSD_14 = Layout("FREEBSD_14", __name__, "FreeBSD", "=", _COMMON | _TO_ZEROWIN | _FROM_14)
 NETBSD = Layout("NETBSD", __name__, "NetBSD", "=", _COMMON | _TO_ZEROWIN)
 
-#: OpenBSD has whole bytes for the window scales and no bandwidth window. It fills what follows
-#: ``snd_wnd`` for privileged processes only; others would read zeros, so it is absent here.
 OPENBSD = Layout(
     "OPENBSD",
     __name__,
@@ -96,6 +94,8 @@ OPENBSD = Layout(
     {name: item for name, item in _COMMON.items() if name != "snd_wnd"}
     | {"snd_wscale": Item(6, "B"), "rcv_wscale": Item(7, "B")},
 )
+"""OpenBSD has whole bytes for the window scales and no bandwidth window. It fills what follows
+`snd_wnd` for privileged processes only; others would read zeros, so it is absent here."""
 
 
 def layout_of(system: str, release: str) -> Layout:

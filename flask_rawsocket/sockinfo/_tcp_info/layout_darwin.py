@@ -11,7 +11,6 @@ from .value import Layout
 
 __all__ = ["DARWIN"]
 
-#: ``TSI_S_*``, as of ``netinet/tcp_fsm.h``; the BSDs number them alike.
 _STATES = {
     0: TCPState.CLOSE,
     1: TCPState.LISTEN,
@@ -25,6 +24,7 @@ _STATES = {
     9: TCPState.FIN_WAIT2,
     10: TCPState.TIME_WAIT,
 }
+"""``TSI_S_*``, as of ``netinet/tcp_fsm.h``; the BSDs number them alike."""
 
 
 def _options(value: int) -> TCPOptions:

@@ -2,7 +2,7 @@
 
 Offsets by ``offsetof`` on the header of 7.2; every member is aligned by itself, so that 32 and 64
 bit agree. Three layouts for each byte order, for two things that the length does not tell. The bits
-of ``fastopen_client_fail`` came with 5.5 into what 5.4, at the same size, leaves as padding. And
+of `fastopen_client_fail` came with 5.5 into what 5.4, at the same size, leaves as padding. And
 the word at offset 276 came with 6.18 as two 16-bit counters and was re-cut in 7.0.
 """
 
@@ -32,22 +32,22 @@ _STATES = {
 }
 _CA_STATES = dict(enumerate(CongestionState))
 
-#: What the kernel writes for "none".
 _NO_THRESHOLD = 0x7FFFFFFF
+"""What the kernel writes for "none"."""
 _NO_SAMPLE = 0xFFFFFFFF
 _NO_LIMIT = 2**64 - 1
 
-#: The length from which on the flag at offset 7, padding before, has its meaning.
 _LINUX_4_9 = 168
+"""The length from which on the flag at offset 7, padding before, has its meaning."""
 
-#: Likewise of the bits next to it: the length of the release that brought them, which the one
-#: before it has too, and the first that no release without them has.
 _LINUX_5_5 = 232
+"""Likewise of the bits next to it: the length of the release that brought them, which the one
+before it has too, and the first that no release without them has."""
 _LINUX_6_2 = 240
 
 
 def _bits(order: str, first: int, width: int, size: int = 8) -> tuple[int, int]:
-    """Return shift and width of a C bitfield that starts after ``first`` bits.
+    """Return shift and width of a C bitfield that starts after `first` bits.
 
     Compilers fill a word from its least significant bit on little-endian machines, and from its
     most significant one on big-endian machines.
@@ -66,7 +66,7 @@ def _head(order: str, fastopen: int) -> dict[str, Item]:
 
     Args:
         order: the byte order.
-        fastopen: the length that an answer needs to have ``fastopen_client_fail``.
+        fastopen: the length that an answer needs to have `fastopen_client_fail`.
     """
     return {
         "state": Item(0, "B", _STATES.get),
@@ -174,11 +174,11 @@ BIG = _layout("BIG", ">", fastopen=_LINUX_6_2)
 BIG_5_5 = _layout("BIG_5_5", ">")
 BIG_7 = _layout("BIG_7", ">", tail=True)
 
-#: By the release that each begins with, the latest first.
 _LAYOUTS = {
     "little": (((7, 0), LITTLE_7), ((5, 5), LITTLE_5_5), ((0, 0), LITTLE)),
     "big": (((7, 0), BIG_7), ((5, 5), BIG_5_5), ((0, 0), BIG)),
 }
+"""By the release that each begins with, the latest first."""
 
 
 def layout_of(release: str, byteorder: str = sys.byteorder) -> Layout:
@@ -186,7 +186,7 @@ def layout_of(release: str, byteorder: str = sys.byteorder) -> Layout:
 
     The release decides about two things and nothing else. Before 7.0 the four fields at offset 276
     are None: decoded as 7.0 does, a 6.18 kernel would seem to have ECN switched off. Before 5.5
-    ``fastopen_client_fail`` is None, where 5.4's padding would say "unspecified". A vendor kernel
+    `fastopen_client_fail` is None, where 5.4's padding would say "unspecified". A vendor kernel
     that calls itself older and carries the newer header is taken for older: then these fields are
     None too, which is never wrong.
 

@@ -11,7 +11,6 @@ from .value import Layout
 
 __all__ = ["WINDOWS"]
 
-#: ``TCPSTATE`` of ``mstcpip.h``: not the order of the BSDs.
 _STATES = {
     0: TCPState.CLOSE,
     1: TCPState.LISTEN,
@@ -25,6 +24,7 @@ _STATES = {
     9: TCPState.LAST_ACK,
     10: TCPState.TIME_WAIT,
 }
+"""``TCPSTATE`` of ``mstcpip.h``: not the order of the BSDs."""
 _NO_SAMPLE = 0xFFFFFFFF
 
 WINDOWS = Layout(

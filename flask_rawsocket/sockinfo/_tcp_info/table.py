@@ -1,4 +1,4 @@
-"""The table of ``TCPInfo``'s fields and of the systems that have each; the docs are made of it."""
+"""The table of `TCPInfo`'s fields and of the systems that have each; the docs are made of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .value import TCPInfo
 
 __all__ = ["FieldRow", "field_table"]
 
-#: The newest layout of each system.
 _LAYOUTS = (LITTLE_7, DARWIN, FREEBSD_14, NETBSD, OPENBSD, WINDOWS)
+"""The newest layout of each system."""
 
 
 class FieldRow(NamedTuple):
-    """One field of ``TCPInfo``: a ``FieldInfo`` and the systems that return it."""
+    """One field of `TCPInfo`: a `FieldInfo` and the systems that return it."""
 
     name: str
     unit: str

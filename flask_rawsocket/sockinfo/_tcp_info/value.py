@@ -1,9 +1,9 @@
-"""``TCPInfo``: what the kernel said of a TCP connection, decoded on access.
+"""`TCPInfo`: what the kernel said of a TCP connection, decoded on access.
 
 Nothing is decoded when the value is made: it holds the bytes, and a field is a property that
 unpacks its own few. That keeps `getsockopt` + create + read one field near the price of the bare
 `getsockopt` (a frozen dataclass of the same 70 fields costs twenty times that to create).
-Which bytes are which is the business of a ``Layout``.
+Which bytes are which is the business of a `Layout`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Layout", "TCPInfo"]
 
-#: ``getsockopt`` of CPython never returns more than this.
 _LONGEST_ANSWER = 1024
+"""``getsockopt`` of CPython never returns more than this."""
 
 
 class TCPInfo(LinuxFields, OtherFields):
-    """A frozen snapshot of a TCP connection, as ``tcp_info()`` returns it.
+    """A frozen snapshot of a TCP connection, as `tcp_info()` returns it.
 
     A field that the kernel did not return is None, on an older kernel as on another system.
-    Times are seconds as ``float``. ``TCPInfo.rtt.__doc__`` tells a field's meaning, unit and
-    first Linux release; ``TCPInfo.fields()`` tells all of them.
+    Times are seconds as ``float``. `TCPInfo.rtt.__doc__` tells a field's meaning, unit and
+    first Linux release; `TCPInfo.fields()` tells all of them.
 
     Equal are two values with the same bytes of the same layout. It pickles and copies.
     """
@@ -88,8 +88,8 @@ class TCPInfo(LinuxFields, OtherFields):
         return f"<TCPInfo {self.state}{shown} ({self._layout.system}, {len(self._raw)} bytes)>"
 
 
-#: The slot's own setter: ``__setattr__`` refuses, and ``object.__setattr__`` looks the name up.
 _set_raw = TCPInfo.__dict__["_raw"].__set__
+"""The slot's own setter: ``__setattr__`` refuses, and ``object.__setattr__`` looks the name up."""
 
 
 class _Classes(dict[int, type[TCPInfo]]):
@@ -134,7 +134,7 @@ class Layout:
         self.order = order
         self.items = items
         self.classes = _Classes(self)
-        """For those who count nanoseconds: ``classes[len(raw)](raw)`` is ``decode(raw)``."""
+        """For those who count nanoseconds: `classes[len(raw)](raw)` is `decode(raw)`."""
 
     def decode(self, raw: bytes) -> TCPInfo:
         """Return the value of an answer of any length; never fails."""
@@ -145,7 +145,7 @@ class Layout:
 
 
 def _build(layout: Layout, present: frozenset[str]) -> type[TCPInfo]:
-    """Return the class of the answers that hold just the fields in ``present``."""
+    """Return the class of the answers that hold just the fields in `present`."""
     namespace: dict[str, object] = {
         "__slots__": (),
         "__module__": TCPInfo.__module__,
