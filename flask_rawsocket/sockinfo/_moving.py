@@ -1,4 +1,4 @@
-"""A question about a connection's live socket, which may move to another object meanwhile."""
+"""`ask`: a question about a connection's live socket, which may move to another object."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ _T = TypeVar("_T")
 
 
 def ask(get_sock: Callable[[], socket.socket], question: Callable[[socket.socket], _T]) -> _T:
-    """Return what a question answers of the live socket.
+    """Return the answer to a question about the live socket.
 
-    A hijack moves the descriptor to a new socket, and whoever is asking the old one then finds it
-    closed. But the new one is there before the old one is emptied: asked again, it answers.
+    A hijack in another thread moves the descriptor to a new socket object, and a question about the
+    old one then fails as if it had been closed. The new object is set before the old one is
+    emptied, so asking again gets the answer.
 
     Args:
         get_sock: returns the live socket; what it raises is passed on.
-        question: called with the socket, and again with each one that it has moved to meanwhile.
+        question: called with the socket, and again with each one that it has moved to.
 
     Raises:
         ConnectionClosedError: the socket has been closed, and has not moved.

@@ -19,7 +19,8 @@ from flask_rawsocket.sockinfo import (
     set_dead_peer_timeout,
     tcp_info,
 )
-from flask_rawsocket.sockinfo._options import OptionSet, Place
+from flask_rawsocket.sockinfo._options import OptionSet
+from flask_rawsocket.sockinfo._place import Place
 from flask_rawsocket.sockinfo._systems import linux_dead_peer as _linux_dead_peer
 from flask_rawsocket.sockinfo._systems.linux import OPTIONS
 from flask_rawsocket.sockinfo._systems.linux_numbers import NUMBERS

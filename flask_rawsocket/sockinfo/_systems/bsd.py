@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .._congestion import encode_name
 from .._errno import fail, fail_tcp, require_family, unsupported
-from .._options import Place
+from .._place import Place
 from .._tcp_info.layout_bsd import layout_of
 from .._values import PeerCredentials, Queues
 from .dead_peer import give_up_after

@@ -11,7 +11,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from .._errno import fail, fail_tcp, require_family
-from .._options import Place
+from .._place import Place
 from .._tcp_info.layout_darwin import DARWIN
 from .._values import PeerCredentials, Queues
 from .dead_peer import give_up_after

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._errno import fail, unsupported
-from .._options import milliseconds
+from .._place import milliseconds
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
-    from .._options import Place
+    from .._place import Place
 
 __all__ = ["give_up_after"]
 

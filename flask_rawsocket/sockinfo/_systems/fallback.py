@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .._congestion import BBRInfo, DCTCPInfo, VegasInfo
     from .._enums import PeerStatus
-    from .._options import Place
+    from .._place import Place
     from .._tcp_info.value import TCPInfo
     from .._values import PeerCredentials, Queues
 

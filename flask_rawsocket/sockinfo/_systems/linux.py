@@ -20,7 +20,7 @@ from ...errors import ConnectionClosedError
 from .._congestion import decode_congestion, encode_name
 from .._enums import PeerStatus
 from .._errno import OpenFd, fail, fail_tcp, require_family
-from .._options import Place
+from .._place import Place
 from .._tcp_info.layout_linux import layout_of
 from .._values import Queues
 from . import linux_dead_peer as _linux_dead_peer

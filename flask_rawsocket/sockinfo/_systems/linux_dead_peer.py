@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._errno import fail_tcp
-from .._options import milliseconds
+from .._place import milliseconds
 
 assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101  for mypy
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ...errors import ConnectionBrokenError
 from .._enums import PeerStatus, TCPState
 from .._errno import fail, open_fd, require_family
-from .._options import Place
+from .._place import Place
 from .._tcp_info.layout_windows import WINDOWS
 from .._values import PeerCredentials, Queues
 from .dead_peer import give_up_after
