@@ -392,7 +392,7 @@ def test_tls(tmp_path, certificate, unix):
     with serving(host, ssl_context=certificate) as site:
         url = "https://localhost" if unix else site.url.replace("http", "https")
         where = ["--unix-socket", site.address] if unix else []
-        assert "--insecure takes any" in failure(url, *where)
+        assert "--insecure accepts any" in failure(url, *where)
         assert table(ss(url, *where, "--insecure").output)
 
 
@@ -497,7 +497,7 @@ def test_no_rows(site, document):
     """JSON may be something else than rows."""
     site.answer = document
     sentence = failure(f"{site.url}/rows")
-    assert sentence == f"What {site.url}/rows answers is no list of connections."
+    assert sentence == f"What {site.url}/rows answers is not a list of connections."
 
 
 @pytest.mark.parametrize(
@@ -505,8 +505,33 @@ def test_no_rows(site, document):
     ["127.0.0.1:8000", "ftp://host/", "http://", "http://host:x/", "http://[::1", "connections"],
 )
 def test_no_url(url):
-    """What is no URL of HTTP is refused before anything is sent."""
-    assert failure(url).startswith(f"{url} is no URL ")
+    """What is not an HTTP URL is refused before anything is sent."""
+    assert failure(url).startswith(f"{url} is not a URL ")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://user:secret@host:x/", "http://host:x/"),
+        ("http://user:sec/ret@host/", "http://host/"),
+        ("http://user:s@ecret@[::1", "http://[::1"),
+        ("http:///user:secret@host", "http:///host"),
+        ("https://user:secret@", "https://"),
+        ("user:secret@host:8000/rows", "host:8000/rows"),
+        ("FTP://user:secret@host/", "FTP://host/"),
+        ("http://user:sec\nret@host:x/", "http://host:x/"),
+    ],
+)
+def test_no_url_with_a_password(url, shown):
+    """The password in a malformed URL is not shown."""
+    assert failure(url).startswith(f"{shown} is not a URL ")
+
+
+def test_a_password_at_the_wrong_place():
+    """Nor is it shown if the URL is taken for the seconds of `--watch`."""
+    result = ss("--watch", "http://user:secret@127.0.0.1/")
+    assert "http://127.0.0.1/ is not a number of seconds: the URL comes before" in result.output
+    assert "secret" not in result.output
 
 
 @pytest.mark.parametrize("host", ["a..b", "a b", "x" * 70])
@@ -625,7 +650,7 @@ def test_no_unix_sockets(monkeypatch):
     ("args", "what"),
     [
         (["--watch", "http://127.0.0.1/"], "the URL comes before --watch"),
-        (["--watch", "nan"], "nan is no number of seconds"),
+        (["--watch", "nan"], "nan is not a number of seconds"),
         (["--watch", "0"], "0.0 is not in the range"),
         (["--watch", "soon"], "'soon' is not a valid number of seconds"),
         (["--state", "closed"], "'closed' is not one of"),
