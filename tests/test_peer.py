@@ -267,7 +267,7 @@ def test_one_above_the_other(tmp_path, kind, uids, expected):
 
 
 @pytest.mark.parametrize("view", [Blueprint("admin", __name__), "view", 5])
-def test_what_is_no_view(view):
+def test_what_is_not_a_view(view):
     """What cannot be called is refused, and the text tells how a blueprint is guarded."""
     with pytest.raises(TypeError, match=r"is not a view; for a blueprint .+ before_request\(\)"):
         RawSocket().require_peer(uid=0)(view)
@@ -344,7 +344,7 @@ def test_a_system_without_a_proc(monkeypatch, tmp_path):
     ],
 )
 def test_ids_of_the_wrong_type(conditions, wrong):
-    """What is no number or no name, such as text from the environment, is refused at once."""
+    """A wrong type, such as an id as text from the environment, is refused at once."""
     with pytest.raises(TypeError, match=wrong):
         RawSocket().require_peer(**conditions)
 

@@ -444,7 +444,7 @@ def test_without_an_application(site, tmp_path):
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
 def test_without_an_output(site, closed):
-    """Where standard output is closed there is nothing to show, which is no failure."""
+    """Where standard output is closed there is nothing to show, and that is not a failure."""
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, f"{site.url}/rows"]
     out = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (out.returncode, out.stdout, out.stderr) == (0, "", "")
@@ -483,18 +483,18 @@ def test_no_such_socket(tmp_path):
     ],
 )
 def test_http_error(site, path, what):
-    """Any answer but 200 is told."""
+    """Any answer but 200 is reported."""
     assert failure(site.url + path) == f"{site.url}{path} {what}"
 
 
 def test_not_json(site):
-    """A page is no JSON."""
+    """A page is not JSON."""
     assert failure(f"{site.url}/text") == f"What {site.url}/text answers is not JSON."
 
 
 @pytest.mark.parametrize("document", [{}, 5, None, "rows", [1], {"connections": {"a": {}}}])
 def test_no_rows(site, document):
-    """JSON may be something else than rows."""
+    """JSON may be something other than rows."""
     site.answer = document
     sentence = failure(f"{site.url}/rows")
     assert sentence == f"What {site.url}/rows answers is not a list of connections."
@@ -574,7 +574,7 @@ def test_no_http():
 
 
 def test_cut_off():
-    """An answer that ends too early is no answer."""
+    """An answer that ends too early is an error."""
     with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[") as url:
         assert "IncompleteRead" in failure(url)
 
@@ -738,7 +738,7 @@ class Output:
 
 
 def test_watch(site):
-    """`--watch` shows the table again and again; Ctrl-C ends it, and that is no failure."""
+    """`--watch` shows the table again and again; Ctrl-C ends it, and that is not a failure."""
     with started(f"{site.url}/rows", "--watch", "0.1") as out:
         out.until("IDLE", 3)
         assert out.interrupted() == 0
@@ -794,7 +794,7 @@ def test_terminal_without_a_process(site):
 
 @pytest.mark.parametrize("pid", [True, -3, 0, "x"])
 def test_no_process(site, pid):
-    """What is no number of a process is not shown as one."""
+    """What cannot be the id of a process is not shown as one."""
     site.answer = {"pid": pid, "connections": ROWS}
     with started(f"{site.url}/rows", terminal=True) as out:
         assert out.end() == 0

@@ -31,7 +31,7 @@ class ConnState(enum.Enum):
     """Kept alive between two requests."""
 
     HIJACKED = "hijacked"
-    """Owned by the application, by way of `hijack`; the server no longer touches it."""
+    """Hijacked by the application; the server no longer touches it."""
 
     CLOSED = "closed"
     """Gone. No other state follows."""

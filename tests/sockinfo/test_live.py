@@ -12,7 +12,7 @@ from flask_rawsocket.sockinfo._moving import ask
 
 
 def test_a_socket_that_moves_twice(pair):
-    """Each time that the descriptor moves amid the question, the new socket is asked."""
+    """Each time that the descriptor moves during the question, the new socket is asked."""
     live, _ = pair("tcp4")
     asked, expected = [], cookie(live)
 

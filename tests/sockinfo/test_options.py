@@ -198,7 +198,7 @@ def test_some_options_can_be_unset():
     ],
 )
 def test_no_number(options, name, value):
-    """What is no number, or no whole one, is a TypeError that names the option."""
+    """A value that is not a whole number is a TypeError that names the option."""
     ours, _ = options
     before = getattr(ours, name)
     with pytest.raises(TypeError, match=rf"options\.{name}"):
@@ -415,7 +415,7 @@ def test_the_longest_dead_peer_timeout(pair):
 
 
 def test_dead_peer_timeout_refuses(pair):
-    """What is no number, a UNIX socket and a closed one are refused."""
+    """What is not a number, a UNIX socket and a closed socket are refused."""
     server, _ = pair("tcp4")
     with pytest.raises(TypeError, match="set_dead_peer_timeout"):
         set_dead_peer_timeout(server, "3")

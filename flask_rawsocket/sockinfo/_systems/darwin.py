@@ -148,7 +148,7 @@ def queues(sock: socket.socket) -> Queues:
 
 
 def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
-    """Give the connection up once the peer has been silent for this long.
+    """End the connection once the peer has been silent for this long.
 
     Sets keepalive and ``TCP_RXT_CONNDROPTIME`` together, in whole seconds, rounded up.
 

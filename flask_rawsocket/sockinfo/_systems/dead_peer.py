@@ -25,7 +25,7 @@ _PROBES = 2
 def give_up_after(
     sock: socket.socket, seconds: float | None, table: Mapping[str, Place], system: str
 ) -> None:
-    """Give the connection up once the peer has been silent for this long.
+    """End the connection once the peer has been silent for this long.
 
     Args:
         sock: a TCP socket.

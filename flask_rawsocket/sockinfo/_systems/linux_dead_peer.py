@@ -29,7 +29,7 @@ _SYSCTL = Path("/proc/sys/net/ipv4")
 
 
 def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
-    """Give the connection up once the peer has been silent for this long.
+    """End the connection once the peer has been silent for this long.
 
     Sets keepalive and ``TCP_USER_TIMEOUT`` together, since each alone misses a case: keepalive does
     not fire while sent data is unacknowledged, the user timeout does not fire while idle. Keepalive
