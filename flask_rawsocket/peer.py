@@ -125,12 +125,12 @@ def _several(name: str, value: object, kind: type[_T]) -> frozenset[_T] | None:
     for each in several:
         # True is an int too, and would be user 1.
         if not isinstance(each, kind) or isinstance(each, bool):
-            raise TypeError(f"require_peer: {name}: {each!r} is not {_A[kind]}")
+            raise TypeError(f"require_peer: {name}: {each!r} is not {_WITH_ARTICLE[kind]}")
         found.add(each)
     return frozenset(found)
 
 
-_A: Final[dict[type, str]] = {int: "an int", str: "a str"}
+_WITH_ARTICLE: Final[dict[type, str]] = {int: "an int", str: "a str"}
 _PROC: Final = Path("/proc")
 _EVERYBODY: Final = ["0", "0", "4294967295"]
 """The id map of the system's first user namespace, where each id is mapped to itself."""
