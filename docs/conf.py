@@ -34,6 +34,8 @@ myst_heading_anchors = 3
 # The build needs no network, hence no inventories of other projects: what is theirs is not linked.
 nitpick_ignore_regex = [
     ("py:.*", r"(flask|werkzeug|gunicorn|ssl|socket|datetime|collections|wsgiref|types)\..*"),
+    # What `until_disconnected` returns, which is only there to be iterated.
+    ("py:class", r"flask_rawsocket\.disconnect\.UntilDisconnected"),
     # Annotations that name what is imported for type checkers only, which autodoc cannot qualify.
     ("py:class", r"\w+"),
 ]

@@ -459,8 +459,8 @@ def test_unknown_congestion(tcp):
 
 @pytest.mark.parametrize("name", [None, 3, b"reno", ["reno"]])
 def test_congestion_that_is_no_text(tcp, name):
-    """What is no text can be no name."""
-    refusal = re.escape(f"congestion: {name!r} is no str")
+    """What is not a str cannot be a name."""
+    refusal = re.escape(f"congestion: {name!r} is not a str")
     with tcp.active() as (_client, conn), pytest.raises(TypeError, match=refusal):
         conn.congestion = name
 
