@@ -31,10 +31,10 @@ autodoc_preserve_defaults = True
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
-# The build needs no network, hence no inventories of other projects: what is theirs is not linked.
+# The build needs no network and has no inventories of other projects: their names are not linked.
 nitpick_ignore_regex = [
     ("py:.*", r"(flask|werkzeug|gunicorn|ssl|socket|datetime|collections|wsgiref|types)\..*"),
-    # Annotations that name what is imported for type checkers only, which autodoc cannot qualify.
+    # Annotations with names that are imported for type checkers only; autodoc cannot qualify them.
     ("py:class", r"\w+"),
 ]
 
@@ -48,7 +48,7 @@ html_sidebars = {
 
 
 def _keep_colon(_app, what, _name, _obj, _options, lines):
-    """Keep napoleon from taking the words before a property's first colon for its type."""
+    """Keep napoleon from reading the words before the first colon of a property as its type."""
     if what in {"attribute", "data", "property"} and lines:
         lines[0] = lines[0].replace(": ", "\\ :plain:`:` ", 1)
 

@@ -21,7 +21,7 @@ from flask_rawsocket.sockinfo import field_table
 
 
 def _meaning(member):
-    """Give the text that stands under `member` in the code."""
+    """Return the text that stands under `member` in the code."""
     documented = ModuleAnalyzer.for_module(type(member).__module__).find_attr_docs()
     return " ".join(documented[type(member).__name__, member.name]).strip()
 
@@ -31,7 +31,13 @@ def _name(member):
 
 
 def _table(head, rows, widths=None):
-    """Give a table; with `widths`, in per cent, its columns are so wide whatever is in them."""
+    """Return a table.
+
+    Args:
+        head: the titles of the columns.
+        rows: the cells of each row, as lists of nodes.
+        widths: the widths of the columns in per cent; None to let their contents decide.
+    """
     table = nodes.table(classes=["colwidths-given"] if widths else [])
     group = nodes.tgroup(cols=len(head))
     group += [nodes.colspec(colwidth=each) for each in widths or [1] * len(head)]
@@ -87,7 +93,7 @@ class StateDiagram(SphinxDirective):
 
 
 class Layers(SphinxDirective):
-    """The layers of the package as import-linter checks them, and what each module says it is."""
+    """The layers of the package as import-linter checks them, and the first line of each module."""
 
     def run(self):
         root = Path(self.env.srcdir).parent
@@ -133,7 +139,7 @@ def _first_line(root, module):
 
 
 def _marked_up(text):
-    """Give the nodes of a docstring's line, whose backticks mark code."""
+    """Return the nodes of a line of a docstring, in which backticks mark code."""
     parts = re.split(r"`+([^`]+)`+", text)
     return [
         nodes.literal("", part) if index % 2 else nodes.Text(part)
