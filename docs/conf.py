@@ -22,6 +22,15 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 
+# Files that the architecture page names and that are being written: empty, but for a refactoring.
+planned_files = {
+    "_connection/ending.py",
+    "_connection/life.py",
+    "_sockets/deadlines.py",
+    "_sockets/duties.py",
+    "_tracking/runner.py",
+}
+
 # A single backtick in a docstring is code.
 default_role = "code"
 autodoc_member_order = "groupwise"

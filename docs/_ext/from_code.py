@@ -1,7 +1,8 @@
 """The directives that write tables and drawings from the code.
 
 ``state-table``, ``state-diagram``, ``close-reasons``, ``layers`` and ``tcp-info-table``: what they
-show is read from the code and from ``pyproject.toml`` when the documentation is built.
+show is read from the code and from ``pyproject.toml`` when the documentation is built. And the page
+that says where to look for what is checked: a file that it names must exist.
 """
 
 from __future__ import annotations
@@ -13,11 +14,18 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from state_drawing import draw
 
 from flask_rawsocket import TRANSITIONS, CloseReason, ConnState
 from flask_rawsocket.sockinfo import field_table
+
+log = logging.getLogger(__name__)
+
+WITH_PATHS = "architecture"
+"""The page whose paths are those of files of the package."""
+PATH = re.compile(r"\w+/[\w/]*(\.py)?")
 
 
 def _meaning(member):
@@ -147,7 +155,21 @@ def _marked_up(text):
     ]
 
 
+def _check_paths(app, doctree):
+    """Warn of each path on the page that the package does not have."""
+    if app.env.docname != WITH_PATHS:
+        return
+    package = Path(app.srcdir).parent / "flask_rawsocket"
+    for node in doctree.findall(nodes.literal):
+        text = node.astext()
+        planned = text in app.config.planned_files
+        if PATH.fullmatch(text) and not planned and not (package / text).exists():
+            log.warning("flask_rawsocket/%s does not exist", text, location=node)
+
+
 def setup(app):
+    app.add_config_value("planned_files", set(), "env")
+    app.connect("doctree-read", _check_paths)
     app.add_directive("state-table", StateTable)
     app.add_directive("state-diagram", StateDiagram)
     app.add_directive("close-reasons", CloseReasons)
