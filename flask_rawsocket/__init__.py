@@ -1,7 +1,7 @@
 """Flask-RawSocket: the connection under a Flask view.
 
-Names only.  ``Worker`` is resolved when it is asked for, and stays out of ``__all__``: gunicorn is
-optional.
+Names only. ``Worker``, ``ThreadWorker`` (the same) and ``SyncWorker`` are resolved when they are
+asked for, and stay out of ``__all__``: gunicorn is optional.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ._connection.address import ProxyHeader, RemoteAddr
 from ._connection.connection import Connection
 from ._connection.hijacked import HijackedSocket
 from ._connection.state import TRANSITIONS, CloseReason, ConnState
+from ._names import WORKERS, no_such_name
 from ._tracking.map import ConnectionMap
 from .errors import (
     AlreadyHijackedError,
@@ -27,7 +28,8 @@ from .extension import RawSocket
 from .globals import current_conn
 
 if TYPE_CHECKING:
-    from .workers import ThreadWorker as Worker  # noqa: F401  for type checkers
+    from .workers import SyncWorker, ThreadWorker  # noqa: F401  for type checkers
+    from .workers import ThreadWorker as Worker  # noqa: F401
 
 __all__ = [
     "TRANSITIONS",
@@ -52,8 +54,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Worker":
-        from .workers import ThreadWorker  # noqa: PLC0415  gunicorn is optional
+    if name in WORKERS:
+        from . import workers  # noqa: PLC0415  gunicorn is optional
 
-        return ThreadWorker
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(workers, WORKERS[name])
+    raise no_such_name(__name__, name)

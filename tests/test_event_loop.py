@@ -15,7 +15,7 @@ import pytest
 from accepting import begin_request, dial, tcp_listener
 from servers import client_context, wait_for
 
-from flask_rawsocket import CloseReason, ConnState
+from flask_rawsocket import CloseReason, ConnState, RawSocketError
 from flask_rawsocket._asyncio import served as _served
 from flask_rawsocket._asyncio.event_loop import EventLoop
 from flask_rawsocket._sockets.tls import TrackedSSLSocket, track_tls
@@ -222,7 +222,7 @@ def test_a_shutdown_of_the_socket_itself(pair):
 def test_what_cannot_be_called(pair, handler):
     """It is refused before anything is taken over."""
     client, connection = pair
-    with pytest.raises(TypeError, match="is no handler"):
+    with pytest.raises(TypeError, match="takes a coroutine function"):
         connection.hijack_async(handler)
     assert connection.state is ConnState.ACTIVE
     connection.hijack().close()
@@ -871,7 +871,9 @@ def test_a_handler_that_is_no_coroutine_function(pair, caplog, result):
 
     connection.hijack_async(handler)
     assert read_all(client) == b""
-    assert f"TypeError: the handler is no coroutine function: it returned {result!r}" in caplog.text
+    assert (
+        f"TypeError: the handler is not a coroutine function: it returned {result!r}" in caplog.text
+    )
     assert f"<Connection {connection.id} " in caplog.text
 
 
@@ -893,16 +895,18 @@ def test_streams_that_cannot_be_opened(pair, caplog, monkeypatch):
 
 
 def test_a_loop_that_cannot_be_made(pair, monkeypatch):
-    """Where there are no descriptors left for a loop, the connection is closed, not forgotten."""
+    """Where there are no descriptors left for a loop, that shows before the hijack."""
     _, connection = pair
 
     def refuse():
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(asyncio, "new_event_loop", refuse)
-    with pytest.raises(OSError, match="Too many open files"):
+    with pytest.raises(RawSocketError, match="Too many open files") as caught:
         connection.hijack_async(echo)
-    assert connection.state is ConnState.CLOSED
+    assert isinstance(caught.value.__cause__, OSError)
+    assert connection.state is ConnState.ACTIVE
+    connection.hijack().close()
 
 
 def test_stopping_cancels_the_handlers(pair, tracker):

@@ -109,10 +109,11 @@ class Life:
     def sock(self, sock: socket.socket | None) -> None:
         self._held = sock
 
-    def settled_sock(self) -> socket.socket | None:
-        """Return `sock`, after a move that another thread is making."""
+    def open_sock(self) -> socket.socket | None:
+        """Return `sock` if it is open, after a move that another thread is making; else None."""
         with _moves:
-            return self.sock
+            sock = self.sock
+            return sock if sock is not None and sock.fileno() >= 0 else None
 
     def hold_weakly(self) -> None:
         """Keep the socket alive no longer: its new owner keeps it, or forgets it."""

@@ -40,9 +40,9 @@ class LiveSocket:
             ConnectionClosedError: it has been closed.
         """
         sock = self._life.sock
-        if sock is not None and sock.fileno() < 0:
-            sock = self._life.settled_sock()  # it may be moving to another object
         if sock is None or sock.fileno() < 0:
+            sock = self._life.open_sock()  # it may be moving to another object
+        if sock is None:
             raise self._closed_error()
         return sock
 
@@ -70,7 +70,7 @@ class LiveSocket:
             try:
                 answer = question(sock)
             except ConnectionClosedError:
-                if self._life.settled_sock() is sock:
+                if self._life.open_sock() in (None, sock):
                     raise
                 continue
             if sock.fileno() < 0:

@@ -198,12 +198,9 @@ class Tracked(socket.socket):
         if duties is None:
             super()._real_close(*args)  # type: ignore[misc]
             return
-        if duties.submit_close is not None and _has_hooks_to_run(duties):
-            moved = self.give_away()
-            try:
-                duties.submit_close(moved.end)
-            except RuntimeError:  # the interpreter ends
-                moved.end()
+        submit, duties.submit_close = duties.submit_close, None
+        if submit is not None and _has_hooks_to_run(duties):
+            submit(self.give_away().end)
             return
         with moving():
             if duties.reporting:

@@ -37,6 +37,11 @@ class Exchange(exchange.Exchange):
         self._status: int | None = None
         self._has_length = False
 
+    def ended(self) -> None:
+        """The request has ended: refer to its handler no more, which has the socket (a cycle)."""
+        del self._handler
+        self.body = None
+
     def noting(self, start_response: StartResponse) -> StartResponse:
         """Return `start_response` such that what it is told is noted here."""
 

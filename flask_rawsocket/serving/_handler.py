@@ -78,8 +78,11 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
             super().run_wsgi()
         finally:
             process_tracker.request_ended(connection)
-            if self.exchange is not None and not self.exchange.hijacked:
-                self.connection.lift_deadlines()
+            exchange, self.exchange = self.exchange, None
+            if exchange is not None:
+                exchange.ended()
+                if not exchange.hijacked:
+                    self.connection.lift_deadlines()
 
     def make_environ(self) -> WSGIEnvironment:
         """Return Werkzeug's environ with the connection in it."""

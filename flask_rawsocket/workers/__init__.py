@@ -6,6 +6,10 @@ gunicorn's ``gthread``, ``SyncWorker`` its ``sync``.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
+from .._names import no_such_name
+
 try:
     import gunicorn as _gunicorn  # asked for here, so that its absence has one sentence
 except ImportError as exc:
@@ -29,3 +33,7 @@ except (AttributeError, ImportError, TypeError) as exc:
     ) from exc
 
 __all__ = ["SyncWorker", "ThreadWorker"]
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise no_such_name(__name__, name)

@@ -214,7 +214,7 @@ def test_none_where_a_type_admits_it_and_the_system_does_not(pair):
         _table: ClassVar = {"pacing_rate": Place(0, 0)}
 
     with pytest.raises(TypeError, match=r"options\.pacing_rate cannot be None"):
-        Elsewhere(lambda: server).pacing_rate = None
+        Elsewhere(lambda question: question(server)).pacing_rate = None
 
 
 def test_whatever_counts_as_a_whole_number(options):
@@ -237,7 +237,7 @@ def test_a_bad_value_of_a_known_option(pair):
         _table: ClassVar = {"keepalive_count": OPTIONS["keepalive_count"]._replace(largest=None)}
 
     with pytest.raises(OSError, match="Invalid argument"):
-        Strange(lambda: server).keepalive_count = 1000
+        Strange(lambda question: question(server)).keepalive_count = 1000
 
 
 def test_a_tiny_timeout_is_not_none(options):

@@ -1,0 +1,36 @@
+"""The names of the worker classes, and what is said of one that is not there.
+
+gunicorn takes an AttributeError for something else: a misspelt class ends in "'str' object is not
+callable". A RuntimeError it prints, and ends.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Final
+
+__all__ = ["WORKERS", "no_such_name"]
+
+WORKERS: Final = {
+    "Worker": "ThreadWorker",
+    "SyncWorker": "SyncWorker",
+    "ThreadWorker": "ThreadWorker",
+}
+"""The worker classes' names at the top level, and those in ``flask_rawsocket.workers``."""
+
+
+def no_such_name(module: str, name: str) -> Exception:
+    """Return the error for a name that `module` does not have.
+
+    Args:
+        module: the module's name.
+        name: what was asked of it.
+
+    Returns:
+        A ``RuntimeError`` where a worker class seems to be meant, else an ``AttributeError``.
+    """
+    meant = difflib.get_close_matches(name, WORKERS, n=1, cutoff=0.75)
+    if name != "workers" and (meant or name.endswith("Worker")):
+        hint = f"did you mean {meant[0]}?" if meant else f"it has {', '.join(WORKERS)}."
+        return RuntimeError(f"{module} has no worker class {name}: {hint}")
+    return AttributeError(f"module {module!r} has no attribute {name!r}")
