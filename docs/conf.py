@@ -22,9 +22,6 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 
-# Files that the architecture page names and that are being written: empty, but for a refactoring.
-planned_files: set[str] = set()
-
 # A single backtick in a docstring is code.
 default_role = "code"
 autodoc_member_order = "groupwise"

@@ -162,13 +162,11 @@ def _check_paths(app, doctree):
     package = Path(app.srcdir).parent / "flask_rawsocket"
     for node in doctree.findall(nodes.literal):
         text = node.astext()
-        planned = text in app.config.planned_files
-        if PATH.fullmatch(text) and not planned and not (package / text).exists():
+        if PATH.fullmatch(text) and not (package / text).exists():
             log.warning("flask_rawsocket/%s does not exist", text, location=node)
 
 
 def setup(app):
-    app.add_config_value("planned_files", set(), "env")
     app.connect("doctree-read", _check_paths)
     app.add_directive("state-table", StateTable)
     app.add_directive("state-diagram", StateDiagram)

@@ -1,6 +1,6 @@
 """`StreamProtocol`: what feeds the streams of a connection on the event loop.
 
-Its transport is the one that has the socket.  A handler that calls ``writer.start_tls()`` puts
+Its transport is the one that has the socket. A handler that calls ``writer.start_tls()`` puts
 asyncio's own TLS between the two; what that does not know, or cannot do, is made up for here.
 """
 
@@ -119,5 +119,5 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         return isinstance(self._protocol_below(), SSLProtocol)
 
     def _protocol_below(self) -> object:
-        """Give the protocol of what has the socket: this one, asyncio's TLS, or a handler's own."""
+        """Return the protocol below: this one, asyncio's TLS, or a handler's own."""
         return self._below and self._below.get_protocol()

@@ -1,8 +1,8 @@
 """`TLSTransport`: an asyncio transport over an ``ssl.SSLSocket`` whose handshake is done.
 
 asyncio shakes hands itself and takes no such socket; and the state of a TLS session cannot be moved
-to an object of asyncio's.  So this one reads and writes the socket itself, without blocking, when
-the loop says that it can.  To protocols it behaves as asyncio's own, but for one thing: after the
+to an object of asyncio's. So this one reads and writes the socket itself, without blocking, when
+the loop says that it can. To protocols it behaves as asyncio's own, but for one thing: after the
 peer's close_notify it can still be written to, where ``eof_received`` asks for that.
 """
 
@@ -88,7 +88,7 @@ class TLSTransport(_FlowControlMixin):
         loop.call_soon(self._on_readable)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Give the protocol."""
+        """Return the protocol."""
         protocol: asyncio.BaseProtocol = self._protocol
         return protocol
 
@@ -117,7 +117,7 @@ class TLSTransport(_FlowControlMixin):
             self._loop.call_soon(self._on_readable)
 
     def get_write_buffer_size(self) -> int:
-        """Give how many bytes wait to be sent."""
+        """Return how many bytes wait to be sent."""
         return len(self._to_send)
 
     def can_write_eof(self) -> bool:
@@ -191,7 +191,7 @@ class TLSTransport(_FlowControlMixin):
         self._loop.call_soon(self._on_readable)
 
     def _read(self) -> bytes | None:
-        """Give what can be read; None for nothing, after which the loop calls, or the end came."""
+        """Return what can be read; None where there is nothing yet, or the connection has ended."""
         wanted_write, self._read_wants_write = self._read_wants_write, False
         try:
             return self._sock.recv(_READ_SIZE)
@@ -263,7 +263,7 @@ class TLSTransport(_FlowControlMixin):
             self._submit(self._close_saying_goodbye if goodbye else self._close)
 
     def _close_saying_goodbye(self) -> None:
-        # It sends close_notify.  Nobody waits for the peer's: the socket does not block.
+        # It sends close_notify. Nobody waits for the peer's: the socket does not block.
         with contextlib.suppress(OSError, ValueError):
             self._sock.unwrap()
         self._close()
@@ -275,7 +275,7 @@ class TLSTransport(_FlowControlMixin):
 
 
 def _facts(sock: ssl.SSLSocket) -> dict[str, Any]:
-    """Give what asyncio's own TLS transports know by ``get_extra_info``."""
+    """Return what asyncio's own TLS transports know by ``get_extra_info``."""
     peername = None
     with contextlib.suppress(OSError):  # a peer that has gone already
         peername = sock.getpeername()

@@ -37,7 +37,7 @@ class HijackedSocket:
 
     Attributes:
         sock: the real socket, a ``socket.socket`` or under TLS an ``ssl.SSLSocket``, for
-            selectors, asyncio and protocol libraries. Give those `leading_bytes` first.
+            selectors, asyncio and protocol libraries. Feed those `leading_bytes` first.
         leading_bytes: what the server had read ahead: the unread part of the request's body, a
             pipelined request, or the first bytes of the new protocol.
     """

@@ -1,7 +1,7 @@
 """`LiveSocket`: the one live socket of a Connection, wherever it has moved.
 
-`hijack` moves the descriptor of a plain socket to a new object. Whoever asks the old one meanwhile
-finds it closed, and is sent on to the new one here.
+`hijack` moves the descriptor of a plain socket to a new object. A thread that asks the old one
+meanwhile finds it closed, and is sent on to the new one here.
 """
 
 from __future__ import annotations

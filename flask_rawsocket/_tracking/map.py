@@ -38,15 +38,15 @@ class ConnectionMap(Mapping[str, "Connection"]):
         return iter(self._snapshot())
 
     def keys(self) -> KeysView[str]:
-        """Give the keys as they are now."""
+        """Return the keys as they are now."""
         return self._snapshot().keys()
 
     def values(self) -> ValuesView[Connection]:
-        """Give the connections as they are now."""
+        """Return the connections as they are now."""
         return self._snapshot().values()
 
     def items(self) -> ItemsView[str, Connection]:
-        """Give the keys and connections as they are now."""
+        """Return the keys and connections as they are now."""
         return self._snapshot().items()
 
     def _snapshot(self) -> dict[str, Connection]:
@@ -57,11 +57,11 @@ class ConnectionMap(Mapping[str, "Connection"]):
         return len(self._by_key)
 
     def by_id(self, number: int) -> Connection | None:
-        """Give the live connection whose ``id`` is `number`, or None."""
+        """Return the live connection whose ``id`` is `number`, or None."""
         return self._by_id.get(number)
 
     def in_state(self, *states: ConnState) -> list[Connection]:
-        """Give the connections that are in one of `states`, the oldest first."""
+        """Return the connections that are in one of `states`, the oldest first."""
         return [each for each in list(self._by_id.values()) if each.state in states]
 
     def add(self, connection: Connection, key: RemoteAddr) -> None:

@@ -209,7 +209,7 @@ class Watcher:
         if self._by_fd.get(entry.fd) is not entry:
             return
         del self._by_fd[entry.fd]
-        # It may have been closed under us by whoever took the socket from the connection.
+        # The owner of a hijacked socket may have closed it meanwhile.
         with contextlib.suppress(OSError):
             if self._hangups is not None:
                 self._hangups.remove(entry.fd)

@@ -1,6 +1,6 @@
 """What the gunicorn workers share: seams, listeners, TLS, the environ, the error path, the stop.
 
-gunicorn is not pinned from above.  What we rely on is checked when the arbiter starts, so that a
+gunicorn is not pinned from above. What we rely on is checked when the arbiter starts, so that a
 release that has moved it fails in one sentence there, not in a request.
 """
 

@@ -55,7 +55,7 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
     def handle_quit(self, sig: Any, frame: Any) -> None:
         """Stop at once; that is, at the main loop's next turn.
 
-        gunicorn raises SystemExit here, amid whatever the main thread is doing. Where that was the
+        gunicorn raises SystemExit here, wherever the main thread is. Where that was the
         start of a pool's thread, the interpreter waited for that thread when it ended.
         """
         if not self.booted:
@@ -164,7 +164,7 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
             self.quit_now()
         queues = [self.lingering_conns]
         if not self.alive:
-            # gunicorn before 27.0 waits for the whole of its grace here, whoever times out earlier.
+            # gunicorn before 27.0 waits for all of its grace here, even if one times out earlier.
             queues += [self.pending_conns, self.keepalived_conns]
         now = time.monotonic()
         for queue in queues:

@@ -20,8 +20,8 @@ _MARGIN: Final = 1.0
 class Stop:
     """The stop of one worker: applications are told, owners are waited for, the rest is closed.
 
-    The arbiter kills a worker ``graceful_timeout`` after it has asked it to stop.  Shortly before
-    that, taken connections are ended, also where a request goes on, and last of all such requests'.
+    The arbiter kills a worker ``graceful_timeout`` after it has asked it to stop. Shortly before
+    that, hijacked connections are ended, even if a request goes on, and then all others.
 
     Args:
         worker: the worker that stops.
@@ -56,7 +56,7 @@ class Stop:
         try:
             _start("rawsocket-grace", self._keep_limit)
             _start("rawsocket-shutdown", self._tell)
-        except RuntimeError:  # there is no thread to be had
+        except RuntimeError:  # no thread can be started
             self._tell()
 
     @property
@@ -69,7 +69,7 @@ class Stop:
         self._wait(self._told.wait)
 
     def wait_owners(self) -> None:
-        """Wait until taken connections have ended, within the grace, and until another QUIT."""
+        """Wait until hijacked connections have ended, within the grace, and until another QUIT."""
         self._wait(self._tracker.wait_hijacked)
 
     def end(self) -> None:
@@ -95,7 +95,7 @@ class Stop:
             self._worker.notify()
 
     def _left(self) -> float:
-        """Give the seconds of grace that are left."""
+        """Return the seconds of grace that are left."""
         return (self._grace_ends or 0.0) - time.monotonic()
 
     def _tell(self) -> None:
