@@ -161,7 +161,10 @@ class Exchange(ABC):
         Raises:
             BaseException: `exc`.
         """
-        if not self.hijacked or not isinstance(exc, Exception):
+        if not self.hijacked:
+            raise exc
+        if not isinstance(exc, Exception):
+            self.let_go()
             raise exc
         self.complain("A view failed that had hijacked its connection", exc)
 
