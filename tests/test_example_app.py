@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jinja2
 import pytest
-from servers import Client, free_port, wait_for
+from servers import Client, held_port, wait_for
 from wsproto import ConnectionType, WSConnection, events
 
 ROOT = Path(__file__).parent.parent
@@ -321,9 +321,9 @@ class TestSlowView:
             assert f'data-value="stopped">{after["stopped"]}<' in page
 
 
-def test_demo(tmp_path):
+def test_demo(tmp_path, stack):
     """`make demo`'s own configuration listens on both, and says how to reach it when it can be."""
-    port, path = free_port(), tmp_path / "demo.sock"
+    port, path = stack.enter_context(held_port()), tmp_path / "demo.sock"
     log = tmp_path / "log"
     command = [sys.executable, "-m", "gunicorn", "-c", "example_app/gunicorn.conf.py"]
     with log.open("wb") as output:

@@ -18,7 +18,7 @@ import time
 import pytest
 import werkzeug.serving
 from flask import Flask
-from servers import APPS, Client, RunningServer, client_context, free_port, wait_for
+from servers import APPS, Client, RunningServer, client_context, logged_address, wait_for
 
 from flask_rawsocket import RawSocket
 from flask_rawsocket.serving import _server as serving
@@ -42,7 +42,6 @@ def try_ask(server):
 def serve(folder, transport, *, env=(), pass_fds=(), certificate=None, port=None, **arguments):
     """Run `serve.py` until the block ends; it answers when the block begins."""
     record, log = folder / "record", folder / "log"
-    port = free_port() if port is None else port
     address = str(folder / "s") if transport == "unix" else ("127.0.0.1", port)
     host = f"unix://{address}" if transport == "unix" else "127.0.0.1"
     if transport == "tls":
@@ -52,7 +51,7 @@ def serve(folder, transport, *, env=(), pass_fds=(), certificate=None, port=None
             [
                 sys.executable,
                 str(APPS / "serve.py"),
-                json.dumps({"host": host, "port": port, **arguments}),
+                json.dumps({"host": host, "port": port or 0, **arguments}),
             ],
             env=os.environ | {"CONTRACT_RECORD": str(record)} | dict(env),
             stdin=subprocess.DEVNULL,
@@ -61,13 +60,15 @@ def serve(folder, transport, *, env=(), pass_fds=(), certificate=None, port=None
             pass_fds=pass_fds,
             start_new_session=True,
         )
-    server = RunningServer("werkzeug", transport, address, process, record, log)
+    server = RunningServer("werkzeug", transport, [address], process, record, log)
 
     def answers():
         assert process.poll() is None, server.tail()
         return try_ask(server)
 
     try:
+        if transport != "unix" and port is None:
+            server.addresses = [logged_address(process, log)]
         wait_for(answers, "the server to answer")
         settle(server)
         yield server

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from flask import Flask, Response, abort, redirect, request
-from servers import PATIENCE, Client, free_port, wait_for
+from servers import PATIENCE, Client, held_port, wait_for
 
 from flask_rawsocket import ConnState, RawSocket, _ss
 from flask_rawsocket._ss import _display, _endpoint, _limited, _table
@@ -464,8 +464,9 @@ def test_watching_without_an_output(monkeypatch):
 
 def test_refused():
     """Where nobody listens, the sentence says so."""
-    url = f"http://127.0.0.1:{free_port()}/api/connections"
-    assert failure(url) == f"Cannot read {url}: Connection refused."
+    with held_port() as port:
+        url = f"http://127.0.0.1:{port}/api/connections"
+        assert failure(url) == f"Cannot read {url}: Connection refused."
 
 
 def test_no_such_socket(tmp_path):
@@ -743,7 +744,8 @@ def test_watch_goes_on(site):
 
 def test_watch_nothing():
     """Where there is nothing from the start, there is nothing to wait for."""
-    assert "Connection refused" in failure(f"http://127.0.0.1:{free_port()}/", "--watch", "0.1")
+    with held_port() as port:
+        assert "Connection refused" in failure(f"http://127.0.0.1:{port}/", "--watch", "0.1")
 
 
 def test_terminal(site):

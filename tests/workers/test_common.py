@@ -17,7 +17,7 @@ import time
 import gunicorn
 import pytest
 from gunicorn.config import Config
-from servers import Client, client_context, free_port, wait_for
+from servers import Client, client_context, wait_for
 
 from flask_rawsocket.workers import SyncWorker, ThreadWorker
 
@@ -99,9 +99,8 @@ class TestListeners:
 
     def test_two_ports(self, run_server, worker):
         """The same client address and port on two listeners has two keys, the later the longer."""
-        one, two = free_port(), free_port()
-        bind = [f"127.0.0.1:{one}", f"127.0.0.1:{two}"]
-        with run_server(worker, bind=bind) as server:
+        with run_server(worker, bind=["127.0.0.1:0", "127.0.0.1:0"]) as server:
+            two = server.addresses[1][1]
             server.mark()
             first = Client(server.raw(("127.0.0.1", 0)))
             source = first.sock.getsockname()
@@ -124,8 +123,8 @@ class TestListeners:
 
     def test_closing_one_of_a_name_leaves_the_other(self, run_server):
         """The first of two connections of one name goes; the second keeps its longer key."""
-        one, two = free_port(), free_port()
-        with run_server("gthread", bind=[f"127.0.0.1:{one}", f"127.0.0.1:{two}"]) as server:
+        with run_server("gthread", bind=["127.0.0.1:0", "127.0.0.1:0"]) as server:
+            two = server.addresses[1][1]
             first = Client(server.raw(("127.0.0.1", 0)))
             key = first.key
             assert first.request().json["key"] == key
@@ -138,7 +137,7 @@ class TestListeners:
     def test_tcp_and_unix(self, run_server, worker, tmp_path):
         """A port and a path at once: each peer has the kind of key that is its own."""
         path = str(tmp_path / "s")
-        with run_server(worker, bind=[f"127.0.0.1:{free_port()}", f"unix:{path}"]) as server:
+        with run_server(worker, bind=["127.0.0.1:0", f"unix:{path}"]) as server:
             with server.connect() as client:
                 answer = client.request("/", "Connection: close").json
                 assert (answer["key"], answer["is_unix"]) == (client.key, False)
@@ -361,7 +360,7 @@ PROXY_HEADERS = {
 def behind(request, run_server, tmp_path_factory):
     """A worker that expects a PROXY header, on a port and on a path."""
     path = str(tmp_path_factory.mktemp("proxy") / "s")
-    bind = [f"127.0.0.1:{free_port()}", f"unix:{path}"]
+    bind = ["127.0.0.1:0", f"unix:{path}"]
     options = "--proxy-protocol", "auto", "--proxy-allow-from", "*"
     with run_server(request.param, "tcp", *options, bind=bind) as server:
         server.path = path
@@ -612,7 +611,7 @@ class TestUnixPeers:
         schemes = {}
         for name in worker, f"plain-{worker}":
             path = str(tmp_path / name)
-            bind = [f"127.0.0.1:{free_port()}", f"unix:{path}"]
+            bind = ["127.0.0.1:0", f"unix:{path}"]
             with run_server(name, "tcp", *options, bind=bind) as server:
                 for address in server.address, path:
                     with reach(address) as client:
