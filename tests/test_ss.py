@@ -647,9 +647,10 @@ def test_usage(args, what):
 def started(*args, terminal=False, size=(30, 120), **env):
     """The command in a process of its own; without a terminal its output is a pipe.
 
-    The terminal has `size`, lines and columns.
+    The terminal has `size`, lines and columns; pytest-xdist's own is in the environment.
     """
-    env = {**os.environ, "TERM": "xterm-256color", **env}
+    inherited = {k: v for k, v in os.environ.items() if k not in {"LINES", "COLUMNS"}}
+    env = inherited | {"TERM": "xterm-256color"} | env
     reading, writing = pty.openpty() if terminal else os.pipe()
     if terminal:
         termios.tcsetwinsize(writing, size)
