@@ -42,9 +42,8 @@ cov: .venv/.dev
 	$(BIN)/coverage report
 
 # What stands on Flask, Werkzeug and gunicorn.
-MIN_TESTS = $(wildcard tests/workers tests/test_sequences.py tests/test_serving*.py \
-	tests/test_foreign*.py tests/test_extension*.py tests/test_hijack.py tests/test_leftover.py \
-	tests/test_example_app.py)
+MIN_TESTS = $(wildcard tests/workers tests/serving tests/test_sequences.py tests/test_hijack.py \
+	tests/test_foreign.py tests/test_extension.py tests/test_exports.py)
 
 test-min: .venv-min/.test
 	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(PYTEST_ARGS)
