@@ -20,6 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 APPS = Path(__file__).parent / "apps"
+EACH_SERVER_ONCE = [("werkzeug", "unix"), ("sync", "tcp"), ("gthread", "tls")]
+"""For what depends on clocks and takes seconds: each server, and each transport, once.
+
+What depends on bytes is tested on every server over every transport.
+"""
 PATIENCE = 20.0
 """How long a condition may take to come true, in seconds; a machine can be busy."""
 

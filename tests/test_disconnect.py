@@ -10,7 +10,7 @@ import time
 import pytest
 from accepting import dial, tcp_listener
 from flask import Flask
-from servers import PATIENCE, wait_for
+from servers import EACH_SERVER_ONCE, PATIENCE, wait_for
 from werkzeug.exceptions import ClientDisconnected
 
 from flask_rawsocket import RawSocket, _wsgi
@@ -337,6 +337,7 @@ def test_a_deadline_that_is_kept(server):
         assert answer.json == {"length": 4}
 
 
+@pytest.mark.parametrize(("server", "transport"), EACH_SERVER_ONCE, indirect=["server"])
 def test_write_deadline(server):
     """A client that does not read is let go past the write deadline, and no failure logged."""
     before = len(server.log.read_text())

@@ -11,7 +11,7 @@ import ssl
 
 import gunicorn
 import pytest
-from servers import wait_for
+from servers import EACH_SERVER_ONCE, wait_for
 
 PLAIN = ["tcp", "unix"]
 
@@ -555,8 +555,7 @@ def test_chunked_body_read_in_part(server):
         assert client.rest() == b"taken, and then next"
 
 
-@pytest.mark.parametrize("name", ["sync", "gthread", "werkzeug"])
-@pytest.mark.parametrize("transport", ["unix", "tls"])
+@pytest.mark.parametrize(("name", "transport"), EACH_SERVER_ONCE)
 def test_an_owner_that_never_closes(run_server, name, transport):
     """When the server stops its connection is reported as CLOSED, which the owner did not do."""
     options = () if name == "werkzeug" else ("--graceful-timeout", "2")

@@ -17,7 +17,7 @@ import time
 import gunicorn
 import pytest
 from gunicorn.config import Config
-from servers import Client, client_context, wait_for
+from servers import EACH_SERVER_ONCE, Client, client_context, wait_for
 
 from flask_rawsocket.workers import SyncWorker, ThreadWorker
 
@@ -432,9 +432,14 @@ def impatient(run_server):
         yield get
 
 
+CLOCKS = pytest.mark.parametrize(("worker", "transport"), EACH_SERVER_ONCE[1:])
+"""Each worker over one transport: it is the same clock."""
+
+
 class TestHeaderTimeout:
     """A head that comes too slowly."""
 
+    @CLOCKS
     def test_dribbled_head(self, impatient, worker, transport):
         """It is answered with 408 and closed, though bytes keep coming."""
         server = impatient(worker, transport)
@@ -500,6 +505,7 @@ class TestHeaderTimeout:
                 client.at_eof()
                 assert time.monotonic() - began < 4.5
 
+    @CLOCKS
     def test_garbage_and_no_leaving(self, impatient, worker, transport):
         """A client that stays after its 400 is let go, and the process is the same afterwards."""
         server = impatient(worker, transport)
@@ -512,6 +518,7 @@ class TestHeaderTimeout:
             server.wait_sequences("NAC")
             assert ask(server).json["pid"] == pid
 
+    @CLOCKS
     def test_a_slow_body_is_none_of_its_business(self, impatient, worker, transport):
         """Once the head is there a body may take longer than the head might have."""
         server = impatient(worker, transport)
@@ -625,6 +632,7 @@ class TestUnixPeers:
 class TestDescriptors:
     """A worker that is out of them."""
 
+    @pytest.mark.parametrize(("worker", "transport"), [*EACH_SERVER_ONCE[1:], ("gthread", "tcp")])
     def test_none_left(self, run_server, worker, transport):
         """It complains once, in one line, and the same process serves on when it has some."""
         with run_server(worker, transport) as server:

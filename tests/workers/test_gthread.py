@@ -299,6 +299,7 @@ class TestHooks:
 class TestTimeouts:
     """Connections on which nothing comes."""
 
+    @pytest.mark.parametrize("transport", ["tls"])
     def test_between_requests(self, servers_of_our_own, transport):
         """A connection that is kept alive too long is closed, and says why."""
         server = servers_of_our_own("brief", transport)
