@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from servers import EACH_SERVER_ONCE, Client, client_context, wait_for
 
+pytestmark = pytest.mark.slow
+
 BAD_PEERS = int(os.environ.get("BAD_PEERS", "600"))
 """How many connections each server gets, of all kinds together."""
 

@@ -36,6 +36,7 @@ def watching(server, client, path="/watch", *headers, **kwargs):
 STATUSES = {"FIN_RECEIVED", "CLOSED", "RESET"}
 
 
+@pytest.mark.slow
 def test_close(server):
     """The callback comes, the wait ends, and the status says what the kernel can tell."""
     with server.connect() as client:
@@ -337,6 +338,7 @@ def test_a_deadline_that_is_kept(server):
         assert answer.json == {"length": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("server", "transport"), EACH_SERVER_ONCE, indirect=["server"])
 def test_write_deadline(server):
     """A client that does not read is let go past the write deadline, and no failure logged."""

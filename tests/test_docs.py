@@ -243,6 +243,7 @@ def page(tmp_path, certificate):
     found.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_blocks(path, page):
     """Every block does what the page says."""

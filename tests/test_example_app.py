@@ -286,6 +286,7 @@ class TestChat:
                         return
         raise AssertionError("nobody was let go")
 
+    @pytest.mark.slow
     def test_stop(self, run_server):
         """Members are told of a graceful stop, and the worker does not wait out its grace."""
         options = {"app": "example_app.app:app", "env": {"PYTHONPATH": str(ROOT)}}
@@ -321,6 +322,7 @@ class TestSlowView:
             assert f'data-value="stopped">{after["stopped"]}<' in page
 
 
+@pytest.mark.slow
 def test_demo(tmp_path, stack):
     """`make demo`'s own configuration listens on both, and says how to reach it when it can be."""
     port, path = stack.enter_context(held_port()), tmp_path / "demo.sock"

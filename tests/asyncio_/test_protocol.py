@@ -28,6 +28,7 @@ from streaming import (
 from flask_rawsocket import CloseReason, ConnState
 
 
+@pytest.mark.slow
 def test_much_data_and_a_slow_reader(pair):
     """A handler that writes more than the socket takes waits in `drain`, and all arrives."""
     client, connection = pair

@@ -207,6 +207,7 @@ class TestKinds:
         assert answer["remote_addr"] == expected
         assert answer["remote_addr_type"] == "str"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("kind", "transport"), SLOW, indirect=["kind"])
     def test_dribbled_head(self, kind):
         """A head that does not come to its end is answered with 408, and others are served."""
@@ -224,6 +225,7 @@ class TestKinds:
         wait_states(kind, "NAC", "NAC")
         assert reasons(kind) == ["AFTER_RESPONSE", "ERROR"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("kind", "transport"), SLOW, indirect=["kind"])
     def test_silent_client(self, kind):
         """It is let go of, unanswered, and others are served meanwhile or afterwards."""
@@ -374,6 +376,7 @@ class TestForking:
         for each in answers:
             assert each["key"].startswith(f"@{each['pid']}.")
 
+    @pytest.mark.slow
     def test_no_descriptor_is_left_in_the_parent(self, kinds, transport):
         """The parent closes what its children serve, and reaps them."""
         server = kinds("forking", transport)
@@ -459,6 +462,7 @@ class TestHandler:
             wait_for(lambda: "a line of our own: 200" in server.log.read_text(), "its log line")
 
 
+@pytest.mark.slow
 class TestReloader:
     """The server's process is replaced when a file changes."""
 
@@ -511,6 +515,7 @@ class TestStopping:
             assert [each for each in server.events() if "shutdown" in each] == [{"shutdown": True}]
             assert "Traceback" not in server.log.read_text()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["threaded", "single"])
     @pytest.mark.parametrize(
         ("transport", "seen"),

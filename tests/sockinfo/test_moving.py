@@ -43,6 +43,7 @@ def test_a_closed_socket_is_asked_once(pair):
     assert asked == [server]
 
 
+@pytest.mark.slow
 def test_options_of_a_socket_that_moves(pair):
     """Options are read and set on the socket that has the descriptor in the end."""
     first, _ = pair("tcp4")

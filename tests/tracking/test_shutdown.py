@@ -9,6 +9,8 @@ from collections import Counter
 import pytest
 from servers import EACH_SERVER_ONCE, wait_for
 
+pytestmark = pytest.mark.slow
+
 MANY = 20
 
 

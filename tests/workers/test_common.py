@@ -147,6 +147,7 @@ class TestListeners:
                 assert re.fullmatch(rf"@{answer['pid']}\.\d+", answer["key"])
 
 
+@pytest.mark.slow
 class TestProcess:
     """Starting, stopping and replacing workers."""
 
@@ -316,6 +317,7 @@ class TestConfiguration:
             wait_for(lambda: server.sequences().count("NC") == 1, "it to be closed")
 
 
+@pytest.mark.slow
 class TestSlowHooks:
     """Hooks that take longer than the header timeout, which is the client's."""
 
@@ -436,6 +438,7 @@ CLOCKS = pytest.mark.parametrize(("worker", "transport"), EACH_SERVER_ONCE[1:])
 """Each worker over one transport: it is the same clock."""
 
 
+@pytest.mark.slow
 class TestHeaderTimeout:
     """A head that comes too slowly."""
 
@@ -597,6 +600,7 @@ class TestUnixPeers:
         assert re.fullmatch(rf"@{answer['pid']}\.\d+", answer["key"])
         assert answer["remote_addr"] == answer["key"]
 
+    @pytest.mark.slow
     def test_turned_off_in_the_view(self, nameless, run_server):
         """With RAWSOCKET_UNIX_REMOTE_ADDR = False it is what plain gunicorn says."""
         answer = ask(nameless).json
@@ -612,6 +616,7 @@ class TestUnixPeers:
         wait_for(lambda: "Invalid request from ip=:" in nameless.log.read_text(), "the warning")
         assert "Traceback" not in nameless.log.read_text()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("options", [(), ("--forwarded-allow-ips", "192.0.2.1")], ids=len)
     def test_forwarded_headers(self, run_server, worker, options, tmp_path):
         """X-Forwarded-Proto is trusted from whom plain gunicorn trusts it, over TCP and UNIX."""
@@ -629,6 +634,7 @@ class TestUnixPeers:
         assert schemes[worker][1] == "https"
 
 
+@pytest.mark.slow
 class TestDescriptors:
     """A worker that is out of them."""
 

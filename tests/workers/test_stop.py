@@ -9,6 +9,8 @@ import signal
 import pytest
 from servers import wait_for
 
+pytestmark = pytest.mark.slow
+
 WORKERS = pytest.mark.parametrize("name", ["sync", "gthread"])
 
 
