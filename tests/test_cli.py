@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from flask.cli import run_command
 from servers import APPS, RunningServer, logged_address, wait_for
 
@@ -125,6 +126,7 @@ class TestOptions:
         assert ended[0].stderr.splitlines()[-1] == ended[1].stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 class TestServing:
     """What it does with them."""
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 
+import pytest
 from servers import wait_for
 from streaming import BIG, echo, is_echoing, over_tls, plain, read_all, server_context, start_tls
 
@@ -13,6 +14,7 @@ from flask_rawsocket import CloseReason, ConnState
 from flask_rawsocket._asyncio import event_loop as _event_loop
 
 
+@pytest.mark.slow
 def test_write_buffer_limits(pair):
     """How much may wait to be sent is the handler's to say."""
     client, connection = pair
@@ -37,6 +39,7 @@ def test_write_buffer_limits(pair):
     assert refused == []
 
 
+@pytest.mark.slow
 def test_sendfile(pair, tmp_path):
     """`loop.sendfile` sends a file, over TLS by reading it."""
     client, connection = pair

@@ -387,6 +387,7 @@ class TestForking:
         wait_for(lambda: not children(server), "the children to be reaped")
 
 
+@pytest.mark.slow
 class TestAddresses:
     """Where it listens, and by which certificate."""
 
@@ -577,6 +578,7 @@ class TestStopping:
         assert app.told == []
 
 
+@pytest.mark.slow
 class TestDescriptors:
     """A server that runs out of them."""
 

@@ -19,6 +19,8 @@ from servers import PATIENCE, held_port
 from flask_rawsocket import _ss
 from flask_rawsocket._ss import _display, _table
 
+pytestmark = pytest.mark.slow
+
 
 def test_watching_without_an_output(monkeypatch):
     """Watched, it shows nothing either, and fails without a word on it."""

@@ -94,6 +94,7 @@ def drip(client, seconds, data=b"X-Dribble: 1\r\n", pause=0.1):
     return said, time.monotonic() - started
 
 
+@pytest.mark.slow
 class TestListeners:
     """Several addresses at once."""
 
@@ -282,6 +283,7 @@ class TestProcess:
             assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 class TestConfiguration:
     """What a configuration file may do."""
 
@@ -673,6 +675,7 @@ def run_python(*args, **kwargs):
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 class TestGunicornItself:
     """A gunicorn that is absent, or unknown."""
 
