@@ -249,7 +249,7 @@ class RunningServer:
         """Give, for each connection since `mark`, its states as letters: ``NAIAC``."""
         found = {}
         for each in self.events():
-            if each.get("id", 0) > self.seen:
+            if "new" in each and each["id"] > self.seen:  # an application records what it likes
                 found[each["id"]] = found.get(each["id"], "") + each["new"][0]
         return list(found.values())
 
