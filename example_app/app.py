@@ -18,7 +18,7 @@ app.register_blueprint(chat)
 app.register_blueprint(slow)
 
 closed = deque(maxlen=20)
-"""The connections that ended last, the latest first."""
+"""The connections that ended last, the most recent one first."""
 
 
 @rawsocket.on_state_change(ConnState.CLOSED)
@@ -27,7 +27,7 @@ def remember(conn, _old, _new):
 
 
 def overview():
-    """Give this request's connection and all that the process knows of the others."""
+    """Return this request's connection, and what the process knows of the others."""
     return rawsocket.snapshot() | {
         "current": rawsocket.describe(rawsocket.current_conn),
         "closed": list(closed),

@@ -1,6 +1,6 @@
 """A chat over WebSocket: each member is a coroutine on one event loop, and holds no thread.
 
-wsproto speaks the protocol (RFC 6455) and does no input or output; asyncio does that.
+wsproto implements the protocol (RFC 6455); asyncio does the input and output.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ from example_app.extension import rawsocket
 from flask_rawsocket import current_conn
 
 LONGEST = 1000
-"""Characters that a message may have."""
+"""The most characters that a message may have."""
 WAITING = 100
-"""Messages that may wait for a member who reads slowly, before it is let go."""
+"""How many messages may wait for a member that reads slowly, before it is dropped."""
 PATIENCE = 5
-"""Seconds that what is left may take to be written to a member who has said goodbye."""
+"""How long, in seconds, writing the rest may take after a member has said goodbye."""
 
 chat = Blueprint("chat", __name__)
 members = set()
-"""Only the event loop's thread changes it."""
+"""Changed by the thread of the event loop only."""
 
 
 @chat.get("/chat", websocket=True)
 def join():
-    # A browser sends a site's cookies along with whatever page opens a WebSocket to it.
+    # Any page may open a WebSocket to this site, and the browser sends this site's cookies along.
     if urlsplit(request.headers.get("Origin", request.host_url)).netloc != request.host:
         return "This chat is for its own page.\n", 403
     protocol = WSConnection(ConnectionType.SERVER)
@@ -45,7 +45,7 @@ def join():
 
 @rawsocket.on_shutdown
 def close():
-    """Say goodbye.  This is another thread than the event loop's."""
+    """Say goodbye. This does not run in the thread of the event loop."""
     for member in list(members):
         member.loop.call_soon_threadsafe(member.send, ws_events.CloseConnection(code=1001))
 
@@ -67,7 +67,7 @@ class Member:
         self.message = ""
 
     async def stay(self, reader, writer):
-        """Serve the connection, from its response to its end."""
+        """Serve the connection, from the response to its end."""
         self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
         self.send(ws_events.AcceptConnection())
         members.add(self)
@@ -85,29 +85,29 @@ class Member:
             tell("left", self.name)
 
     def send(self, event):
-        """Have something sent, in its turn."""
+        """Queue something to be sent."""
         try:
             self.outgoing.put_nowait(self.protocol.send(event))
         except LocalProtocolError:
-            pass  # One end has said goodbye; nothing may follow.
+            pass  # One end has said goodbye; nothing may be sent after that.
         except asyncio.QueueFull:
             self.task.cancel()
 
     async def write(self, writer):
-        """Write what is sent, until `stay` says that there is no more."""
+        """Write what has been queued, until `stay` says that there is no more."""
         while (data := await self.outgoing.get()) is not None:
             writer.write(data)
             await writer.drain()
 
     async def read(self, reader):
-        """Read until either end says goodbye, or the peer leaves without."""
+        """Read until either end says goodbye, or the peer leaves without one."""
         while self.protocol.state is ConnectionState.OPEN and (data := await reader.read(4096)):
             self.protocol.receive_data(data)
             for event in self.protocol.events():
                 self.received(event)
 
     def received(self, event):
-        """Do what a part of the protocol asks for."""
+        """Handle one event of the protocol."""
         match event:
             case ws_events.TextMessage():
                 self.message += event.data

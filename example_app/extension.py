@@ -1,4 +1,4 @@
-"""The extension, for the files of the application to share; ``app.py`` sets it up."""
+"""The extension, which the files of the application share; ``app.py`` sets it up."""
 
 from flask_rawsocket import RawSocket
 

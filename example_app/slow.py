@@ -16,7 +16,7 @@ PART = 0.1
 slow = Blueprint("slow", __name__)
 counts = Counter(working=0, finished=0, stopped=0)
 _lock = threading.Lock()
-"""Guards `counts`: requests are handled in several threads."""
+"""Guards `counts`: several threads handle requests."""
 
 
 def count(**changes):

@@ -1,11 +1,10 @@
 """What every server of ours does for a WSGI application.
 
-The connection stands in the environ; and a lazy application is made to begin while its server has
-not begun to send.
-
-An application that is a generator function, or is wrapped in one as by Werkzeug's debugger, calls
-the view only when its body is first asked for an item.  A server asks for that when it is already
-amid its response, and by then a view cannot take the connection over cleanly any more.
+The connection stands in the environ, and so does a body that cannot be read beside a hijack. A
+lazy application is made to begin while its server has not begun to send: one that is a generator
+function, or is wrapped in one as by Werkzeug's debugger, calls the view only when its body is first
+asked for an item. By then a server is in the middle of its response, and a view could not hijack
+the connection cleanly any more.
 """
 
 from __future__ import annotations
@@ -13,12 +12,16 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from ._connection.exchange import Phase
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from wsgiref.types import StartResponse, WSGIApplication
 
     from ._connection.connection import Connection
+    from ._connection.exchange import Exchange
 
-__all__ = ["KEY", "begin", "close", "get", "put"]
+__all__ = ["KEY", "begin", "call", "close", "get", "put"]
 
 KEY: Final = "rawsocket.connection"
 
@@ -30,8 +33,55 @@ def put(environ: dict[str, Any], connection: Connection) -> None:
 
 
 def get(environ: dict[str, Any]) -> Connection | None:
-    """Give the connection that a server of ours put into `environ`; None on any other server."""
+    """Return the connection that `put` entered into `environ`; None on any other server."""
     return environ.get(KEY)
+
+
+def call(
+    exchange: Exchange,
+    app: WSGIApplication,
+    environ: dict[str, Any],
+    start_response: StartResponse,
+) -> Iterable[bytes]:
+    """Call the application, with a body that is read through `exchange`.
+
+    Args:
+        exchange: the request in hand.
+        app: the application.
+        environ: the request's, with the server's ``wsgi.input``.
+        start_response: the server's.
+
+    Returns:
+        What is to be sent: nothing once the application has hijacked the connection.
+
+    Raises:
+        BaseException: what the application raises, unless nobody can hear of it any more.
+    """
+    environ["wsgi.input"] = _RequestBody(environ["wsgi.input"], exchange)
+    body: Iterable[bytes] = ()
+    try:
+        body = app(environ, start_response)
+        if exchange.phase is Phase.NOT_BEGUN:
+            body = begin(body)
+    except BaseException as exc:  # noqa: BLE001  raised again, but for what nobody can hear of
+        exchange.view_failed(exc)
+    if exchange.hijacked:
+        return _dropped(exchange, body)
+    if exchange.waits_for_body:
+        exchange.before_response()
+    return body
+
+
+def _dropped(exchange: Exchange, body: Iterable[bytes]) -> Iterable[bytes]:
+    """Close the body that the view of a hijacked connection has returned."""
+    try:
+        close(body)
+    except Exception as exc:  # noqa: BLE001  it is logged
+        exchange.complain("What a view returned that had hijacked its connection failed", exc)
+    finally:
+        # Not before: what is closed may still speak through the stream, on this thread.
+        exchange.let_go()
+    return exchange.no_response()
 
 
 def begin(body: Iterable[bytes]) -> Iterable[bytes]:
@@ -52,7 +102,7 @@ def begin(body: Iterable[bytes]) -> Iterable[bytes]:
     except BaseException:
         close(body)
         raise
-    return _Begun(body, chain(first, rest))
+    return _BodyWithFirstItem(body, chain(first, rest))
 
 
 def close(body: Iterable[bytes]) -> None:
@@ -62,8 +112,8 @@ def close(body: Iterable[bytes]) -> None:
         method()
 
 
-class _Begun:
-    """A body with its first item made."""
+class _BodyWithFirstItem:
+    """A body whose first item has been made."""
 
     def __init__(self, body: Iterable[bytes], items: Iterator[bytes]) -> None:
         self._body = body
@@ -74,3 +124,48 @@ class _Begun:
 
     def close(self) -> None:
         close(self._body)
+
+
+class _RequestBody:
+    """A request's body, which is the server's own but for who may read it, and when."""
+
+    __slots__ = ("_body", "_exchange")
+
+    def __init__(self, body: Any, exchange: Exchange) -> None:
+        self._body = body
+        self._exchange = exchange
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    def read(self, *size: int) -> bytes:
+        with self._exchange:
+            data: bytes = self._body.read(*size)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        with self._exchange:
+            if hasattr(self._body, "readinto"):
+                count: int = self._body.readinto(buffer)
+                return count
+            data = self._body.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        with self._exchange:
+            data: bytes = getattr(self._body, "readall", self._body.read)()
+        return data
+
+    def readline(self, *size: int) -> bytes:
+        with self._exchange:
+            line: bytes = self._body.readline(*size)
+        return line
+
+    def readlines(self, *hint: int) -> list[bytes]:
+        with self._exchange:
+            lines: list[bytes] = self._body.readlines(*hint)
+        return lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")

@@ -1,4 +1,4 @@
-"""``flask rawsocket``: the development server with tracked connections, and a look at them."""
+"""``flask rawsocket``: the development server with tracked connections, and a table of them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _STATES = [each.name for each in ConnState if each is not ConnState.CLOSED]
 
 
 class _Seconds(click.FloatRange):
-    """The interval of ``--watch``; its error knows what usually goes wrong."""
+    """The interval of ``--watch``; its error text names the usual mistake."""
 
     name = "number of seconds"
 
@@ -59,10 +59,13 @@ class _Seconds(click.FloatRange):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         if isinstance(value, str) and "/" in value:
-            self.fail(f"{value} is no number of seconds: the URL comes before --watch.", param, ctx)
+            given = _ss.without_userinfo(value)
+            self.fail(
+                f"{given} is not a number of seconds: the URL comes before --watch.", param, ctx
+            )
         seconds: float = super().convert(value, param, ctx)
-        if math.isnan(seconds):  # it is in every range
-            self.fail(f"{value} is no number of seconds.", param, ctx)
+        if math.isnan(seconds):  # no range excludes it
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
         return seconds
 
 
@@ -73,7 +76,7 @@ class _Seconds(click.FloatRange):
     metavar="PATH",
     help="Connect to this UNIX socket instead of the URL's host, as curl does.",
 )
-@click.option("--insecure", "-k", is_flag=True, help="Take any certificate.")
+@click.option("--insecure", "-k", is_flag=True, help="Accept any certificate.")
 @click.option(
     "--watch",
     "-w",
@@ -81,19 +84,19 @@ class _Seconds(click.FloatRange):
     metavar="[SECONDS]",
     is_flag=False,
     flag_value=2.0,
-    help="Show it anew every so many seconds, 2 by default, until Ctrl-C; the exit code is then 0.",
+    help="Refresh at this interval, 2 seconds by default, until Ctrl-C; the exit code is then 0.",
 )
 @click.option(
     "--state",
     "states",
     multiple=True,
     type=click.Choice(_STATES, case_sensitive=False),
-    help="Show only connections in this state; may be given again for another.",
+    help="Show only connections in this state; may be given more than once.",
 )
 @click.option(
     "--sort",
     type=click.Choice([column.name for column in _ss.COLUMNS], case_sensitive=False),
-    help="Sort by a column: numbers from the largest, texts from A on.",
+    help="Sort by a column: numbers from the largest down, text from A to Z.",
 )
 def _ss_command(
     *,
@@ -104,19 +107,19 @@ def _ss_command(
     states: tuple[str, ...],
     sort: str | None,
 ) -> None:
-    """Show the live connections of a running application, one on a line.
+    """Show the live connections of a running application, one per line.
 
     URL is where the application answers with the JSON of `RawSocket.snapshot()`;
-    http://127.0.0.1:8000/api/connections by default. Where the application runs in several
-    processes, these are the connections of whichever of them answers.
+    http://127.0.0.1:8000/api/connections by default. If the application runs in several
+    processes, the table shows the connections of the one that answers.
 
-    Bytes that wait to be read (recv-q) and to be acknowledged (send-q), the round-trip time, the
-    congestion window in segments, the segments that were sent again: what the system does not
-    tell, such as the last three over UNIX, is a dash.
+    The columns include the bytes waiting to be read (recv-q) and to be acknowledged (send-q), the
+    round-trip time, the congestion window in segments, and the retransmitted segments. A dash is
+    what the system does not report, such as the last three over UNIX sockets.
 
-    On a terminal the table is coloured if Rich is installed (the extra `cli`); where it is too
-    wide the keys are shortened, and watched it has as many rows as fit. Anywhere else it is plain
-    text: a head and the rows.
+    On a terminal the table is coloured if Rich is installed (the extra `cli`). Keys are shortened
+    if it is too wide, and with --watch it has as many rows as fit. Anywhere else it is plain text:
+    a head and the rows.
     """
     endpoint = _ss.Endpoint(url, unix_socket=unix_socket, insecure=insecure)
 
@@ -134,7 +137,7 @@ def _ss_command(
 
 
 def _watch(fetch: Callable[[], _ss.Page], display: _ss.Display, seconds: float) -> NoReturn:
-    """Go on showing what `fetch` gives, also after it has failed."""
+    """Show what `fetch` returns again and again, even after it has failed."""
     while True:
         time.sleep(seconds)
         try:

@@ -1,4 +1,4 @@
-"""What a view does once its client is gone: stop at its next checkpoint, or stream no further."""
+"""What a view does once its client is gone: stop at its next checkpoint, or end its stream."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import contextlib
 import functools
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, AnyStr, Final, Generic, TypeVar
 
 from flask import current_app
 from werkzeug.exceptions import ClientDisconnected
 
+from ._connection.liveness import watch
 from ._wsgi import close
 from .errors import ConnectionClosedError
 from .globals import get_current_conn
@@ -27,29 +28,29 @@ __all__ = ["StopWhenDisconnected", "UntilDisconnected", "checkpoint"]
 
 
 class _Block:
-    """One block that is being run inside of a `StopWhenDisconnected`."""
+    """A block that is running inside of a `StopWhenDisconnected`."""
 
     def __init__(self, connection: Connection, outer: _Block | None) -> None:
         self.connection = connection
         self.outer = outer if outer is not None and outer.connection is connection else None
-        """The one around it in the same request."""
+        """The block around this one in the same request."""
         self._told = threading.Event()
-        """Set when there is something to see, or nobody is going to tell any more."""
-        self._cancel = connection._owner.watch(connection, self._told)  # noqa: SLF001  wakes at a close too
+        """Set when the client may be gone, or when this is not watched any more."""
+        self._cancel = watch(connection, self._told.set)
 
     def checkpoint(self) -> None:
-        """Raise ``ClientDisconnected`` if the block's client is gone; from any thread."""
+        """Raise ``ClientDisconnected`` if the block's client is gone; callable in any thread."""
         if self._told.is_set() and _is_gone(self.connection):
             raise ClientDisconnected
 
     def end(self) -> None:
-        """Watch no more; from here on `checkpoint` asks the kernel."""
+        """Stop watching; from here on `checkpoint` asks the kernel."""
         self._cancel()
         self._told.set()
 
 
 _innermost: Final[ContextVar[_Block | None]] = ContextVar("rawsocket_block", default=None)
-"""The innermost block of this context; a former request's, where that was not left in it."""
+"""The innermost block of this context, which may be one that a former request did not leave."""
 
 
 def _is_gone(connection: Connection) -> bool:
@@ -74,14 +75,14 @@ class StopWhenDisconnected:
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
-        """Those being run: several, where they are nested or in several threads."""
+        """The running blocks: several if they are nested or in several threads."""
 
     def __call__(self, view: _View) -> _View:
         """Decorate `view`, which may be an ``async def``."""
 
         @functools.wraps(view)
         def stopping(*args: Any, **kwargs: Any) -> Any:
-            # Each call has one of its own: views run in many threads at once.
+            # One for each call, as a view may run in several threads at once.
             with StopWhenDisconnected():
                 return current_app.ensure_sync(view)(*args, **kwargs)
 
@@ -104,21 +105,21 @@ class StopWhenDisconnected:
             self._blocks.remove(block)
             _innermost.set(block.outer)
         else:
-            # It was entered in another context, such as a generator's first caller.  Should this be
-            # the wrong one of several, its checkpoint is merely slower from here on.
+            # It was entered in another context, such as that of a generator's first caller. If this
+            # is the wrong one of several, its checkpoint merely becomes slower.
             block = self._blocks.pop()
         block.end()
 
 
-class UntilDisconnected:
+class UntilDisconnected(Generic[AnyStr]):
     """See `RawSocket.until_disconnected`."""
 
-    def __init__(self, iterable: Iterable[bytes]) -> None:
-        self._iterable = iterable
+    def __init__(self, iterable: Iterable[AnyStr]) -> None:
+        self._iterable: Iterable[Any] = iterable
         self._connection = get_current_conn()
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Give the items, until the client is gone."""
+    def __iter__(self) -> Iterator[AnyStr]:
+        """Yield the items until the client is gone."""
         items = iter(self._iterable)
         while not _is_gone(self._connection):
             try:
@@ -128,11 +129,11 @@ class UntilDisconnected:
             yield item
         self.close()
         if self._connection.managed:
-            # Not the response's proper end, which a client that has only half-closed would read,
-            # and take what it has for the whole.
+            # A client that has only half-closed must not take what it has got for the whole
+            # response, as it would after a proper end.
             with contextlib.suppress(ConnectionClosedError):
                 self._connection.abort()
 
     def close(self) -> None:
-        """Close the iterable, which the server does at the end of every response."""
+        """Close the iterable; the server calls this at the end of every response."""
         close(self._iterable)

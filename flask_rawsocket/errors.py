@@ -1,14 +1,14 @@
-"""What can go wrong, by whose fault.
+"""The errors that this package raises.
 
 ::
 
-    RawSocketError                    everything below
-    +-- NoConnectionError             no request here, or a server without a socket (RuntimeError)
-    +-- InvalidStateError             that move is not in the state table
-    |   +-- AlreadyHijackedError      the connection has been taken over before
-    +-- ConnectionClosedError         we closed it
-    +-- ConnectionBrokenError         the peer or the system did; ``__cause__`` says how
-    +-- UnsupportedError              platform, family, protocol or server: the text says which
+    RawSocketError                    the base of all of them
+    +-- NoConnectionError             no request, or a server without a socket (RuntimeError)
+    +-- InvalidStateError             not allowed in the connection's present state
+    |   +-- AlreadyHijackedError      the connection has been hijacked before
+    +-- ConnectionClosedError         closed on our side
+    +-- ConnectionBrokenError         ended by the peer or the system; ``__cause__`` says how
+    +-- UnsupportedError              the platform, family, protocol or server cannot do it
                                       (NotImplementedError)
 """
 
@@ -26,19 +26,19 @@ __all__ = [
 
 
 class RawSocketError(Exception):
-    """The base of every error that this package raises on its own account."""
+    """The base class of every error that this package defines."""
 
 
 class NoConnectionError(RawSocketError, RuntimeError):
-    """There is no connection to speak of; the text names the cure."""
+    """There is no connection here; the text says what to do."""
 
 
 class InvalidStateError(RawSocketError):
-    """The connection cannot make that move from the state it is in."""
+    """The connection does not allow this in its present state."""
 
 
 class AlreadyHijackedError(InvalidStateError):
-    """The connection has been taken over already."""
+    """The connection has already been hijacked."""
 
 
 class ConnectionClosedError(RawSocketError):
@@ -50,4 +50,4 @@ class ConnectionBrokenError(RawSocketError):
 
 
 class UnsupportedError(RawSocketError, NotImplementedError):
-    """The platform, address family, protocol or server cannot do that; the text says which."""
+    """The platform, address family, protocol or server cannot do this; the text says which."""

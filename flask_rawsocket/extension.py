@@ -32,7 +32,7 @@ _NAME = "rawsocket"
 
 
 class RawSocket:
-    """Gives the views of a Flask application the connection under their request.
+    """The extension that gives the views of a Flask application their request's connection.
 
     ::
 
@@ -41,15 +41,18 @@ class RawSocket:
 
     or, in the factory pattern, ``RawSocket()`` and later ``init_app(app)``.
 
-    The application's configuration is read once, by `init_app`.  As the server reads requests
-    before any application has seen them, these are settings of the process; where several
-    applications in it say different things, the last one to be set up is heard:
+    Hooks hear of every connection of the process, including those whose requests go to another
+    application.
 
-    - ``RAWSOCKET_HEADER_TIMEOUT``: seconds from the first byte of a request, a TLS handshake's
-      included, to the end of its head; 10 by default, None for no limit.
-    - ``RAWSOCKET_UNIX_REMOTE_ADDR``: whether a UNIX peer's ``REMOTE_ADDR`` is its unique override
-      rather than what the server says of every UNIX peer; True by default.
-    - ``RAWSOCKET_SAVE_SYN``: whether the kernel keeps each TCP connection's SYN for
+    `init_app` reads the application's configuration once. As the server reads requests before any
+    application sees them, these settings apply to the whole process; if several applications in it
+    differ, the one that is set up last decides:
+
+    - ``RAWSOCKET_HEADER_TIMEOUT``: the seconds from the first byte of a request, or of a TLS
+      handshake, to the end of the request's head; 10 by default, None for no limit.
+    - ``RAWSOCKET_UNIX_REMOTE_ADDR``: whether the ``REMOTE_ADDR`` of a UNIX peer is its unique
+      override instead of the server's value, which is the same for all of them; True by default.
+    - ``RAWSOCKET_SAVE_SYN``: whether the kernel keeps the SYN of each TCP connection for
       `Connection.saved_syn`; False by default.
 
     Args:
@@ -62,23 +65,23 @@ class RawSocket:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Set up `app`: read its configuration, and let this object's hooks hear of connections.
+        """Set up `app`: read its configuration, and activate the hooks of this object.
 
         Args:
-            app: the application; this object is its ``extensions["rawsocket"]`` from here on.
+            app: the application, whose ``extensions["rawsocket"]`` becomes this object.
 
         Raises:
             RuntimeError: it has been set up before.
-            ValueError: a setting makes no sense.
+            ValueError: a setting has an invalid value.
         """
         if _NAME in app.extensions:
             raise RuntimeError(
-                f"RawSocket has been set up on {app.name!r} already: "
+                f"RawSocket has already been set up on {app.name!r}: "
                 "call init_app once, or pass the app to the constructor, not both."
             )
-        settings = _settings(app.config)  # before anything is changed
+        settings = _settings(app.config)  # raises before anything is changed
         app.extensions[_NAME] = self
-        app.wsgi_app = _globals.Entering(app.wsgi_app)  # type: ignore[method-assign]
+        app.wsgi_app = _globals.ConnectionMiddleware(app.wsgi_app)  # type: ignore[method-assign]
         for name, value in settings.items():
             setattr(process_tracker.settings, name, value)
         process_tracker.add_hooks(self._hooks)
@@ -88,37 +91,37 @@ class RawSocket:
         """The Connection that the current request came in on.
 
         Raises:
-            NoConnectionError: outside of a request, or on a server that shows no socket.
+            NoConnectionError: outside of a request, or on a server that does not expose its socket.
         """
         return _globals.get_current_conn()
 
     @property
     def connections(self) -> ConnectionMap:
-        """The live connections of this process, by key.  Only those of this package's servers."""
+        """The live connections of this process by key, on this package's own servers only."""
         return process_tracker.connections
 
     def snapshot(self) -> dict[str, Any]:
-        """Give the live connections of this process, ready for JSON.
+        """Return the live connections of this process, ready for JSON.
 
-        It is what a view answers for ``flask rawsocket ss``.  Guard that view: it tells who is
+        A view returns this to ``flask rawsocket ss``. Protect that view, as it shows who is
         connected.
 
         Returns:
-            ``pid``, and ``connections`` with what `describe` gives of each.
+            ``pid``, and ``connections`` with the result of `describe` for each.
         """
         return snapshot(self.connections)
 
     @staticmethod
     def describe(connection: Connection) -> dict[str, Any]:
-        """Give what there is to say of a connection, ready for JSON.
+        """Return what is known about a connection, ready for JSON.
 
         Args:
-            connection: any one, also after its end.
+            connection: any Connection, even after its end.
 
         Returns:
-            Its identity, state and age; what lies in its ``queues`` (``receive``, ``send`` and
-            ``unsent``, in bytes) and some fields of its `TCPInfo` as ``tcp``, each None where the
-            kernel has no answer.  Times are in seconds.
+            Its identity, state and age; the bytes in its ``queues`` (``receive``, ``send`` and
+            ``unsent``), and some fields of its `TCPInfo` as ``tcp``, each None if the kernel has no
+            answer. Times are in seconds.
         """
         return describe(connection)
 
@@ -131,15 +134,15 @@ class RawSocket:
     def on_state_change(self, /, *states: Any) -> Any:
         """Decorate a function to be called when a connection changes its state.
 
-        It is called as ``hook(connection, old, new)``, where ``old`` is None for NEW; in the
-        connection's own thread and in order, never on the accept path, with no lock held, and on
-        CLOSED while the descriptor is still open.  What it raises is logged.
+        It is called as ``hook(connection, old, new)``, where ``old`` is None for NEW. The calls for
+        a connection come in order and in its own thread, never on the accept path, with no lock
+        held, and for CLOSED while the descriptor is still open. What it raises is logged.
 
         Args:
             states: call it on changes into these states; without any, on every change.
 
         Raises:
-            TypeError: what was given is no state, or no function.
+            TypeError: an argument is neither a state nor a function.
         """
         if len(states) == 1 and not isinstance(states[0], ConnState) and callable(states[0]):
             self._hooks.add((), states[0])
@@ -158,10 +161,10 @@ class RawSocket:
         """Decorate a function to be called, without arguments, when the server begins to stop.
 
         It runs in a thread of its own while requests in progress go on; the server's graceful
-        timeout is its limit too.  What it raises is logged.
+        timeout applies to it as well. What it raises is logged.
 
         Raises:
-            TypeError: it cannot be called.
+            TypeError: it is not callable.
         """
         self._hooks.add_shutdown(_callable(function, "on_shutdown"))
         return function
@@ -174,7 +177,7 @@ class RawSocket:
         gid: int | Iterable[int] | None = None,
         group: str | Iterable[str] | None = None,
     ) -> RequirePeer:
-        """Let only certain UNIX peers into a view; any other, and a TCP peer always, gets 403.
+        """Admit only certain UNIX peers to a view; any other peer, and every TCP peer, gets 403.
 
         ::
 
@@ -184,25 +187,27 @@ class RawSocket:
 
             admin.before_request(rawsocket.require_peer(group="wheel"))
 
-        The peer is whoever connected to the socket: behind nginx that is nginx.
+        The peer is the process that connected to the socket: behind nginx that is nginx. If several
+        arguments are given, the peer must satisfy all of them.
 
         Args:
-            uid: the peer's effective user id is this one, or one of these.
-            user: likewise by name, as the system's user database has it now.
-            gid: the peer's effective group id, or one of its supplementary ones.
-            group: likewise by name.  What is given must all hold.
+            uid: the peer's effective user id, or several that are admitted.
+            user: the same by name, looked up in the system's user database for each request.
+            gid: a group id that is the peer's effective one or one of its supplementary ones, or
+                several.
+            group: the same by name.
 
-        In a user namespace, such as a rootless container's, a peer from outside may have no id of
-        its own; the kernel calls it 65534 (``nobody``), and it is not let in as that.
+        In a user namespace, such as that of a rootless container, a peer from outside may have no
+        id of its own. The kernel shows it as 65534 (``nobody``), but it is not admitted as such.
 
         Raises:
-            ValueError: nothing was asked for.
-            TypeError: an id is no number, or a name no text.
+            ValueError: no argument was given.
+            TypeError: an id is not an int, or a name is not a str.
         """
         return RequirePeer(uid=uid, user=user, gid=gid, group=group)
 
     def stop_when_disconnected(self) -> StopWhenDisconnected:
-        """Stop a long view once its client is gone: a context manager, or a view's decorator.
+        """Stop a long view once its client is gone: a context manager, or a decorator for views.
 
         ::
 
@@ -212,34 +217,43 @@ class RawSocket:
                     ...
 
         The next `checkpoint` after the client has gone raises
-        ``werkzeug.exceptions.ClientDisconnected``.  It takes that call: Python offers no safe way
-        to raise an exception in another thread amid arbitrary code, which may hold a lock or be in
-        a system call.
+        ``werkzeug.exceptions.ClientDisconnected``. The call is necessary: Python has no safe way to
+        raise an exception in another thread in the middle of arbitrary code, which may hold a lock
+        or be in a system call.
         """
         return StopWhenDisconnected()
 
     def checkpoint(self) -> None:
         """Raise ``werkzeug.exceptions.ClientDisconnected`` if the current request's client is gone.
 
-        Inside of `stop_when_disconnected` this costs no system call.
+        Inside of `stop_when_disconnected` this makes no system call.
         """
         checkpoint()
 
-    def until_disconnected(self, iterable: Iterable[bytes]) -> UntilDisconnected:
-        """Stream `iterable` until its client is gone; then close it, so that its ``finally`` runs.
+    @overload
+    def until_disconnected(self, iterable: Iterable[bytes]) -> UntilDisconnected[bytes]: ...
 
-        The client is looked for before each item, which costs a microsecond or two.  Without this,
-        a server notices only by a failing write, which over TCP is the second one after the client
+    @overload
+    def until_disconnected(self, iterable: Iterable[str]) -> UntilDisconnected[str]: ...
+
+    def until_disconnected(self, iterable: Iterable[bytes] | Iterable[str]) -> Any:
+        """Stream `iterable` until the client is gone; then close it, so that its ``finally`` runs.
+
+        Before each item the client is looked for, which takes a microsecond or two. Without this, a
+        server notices only when a write fails, which over TCP is the second one after the client
         has gone.
+
+        Args:
+            iterable: the parts of the response, all ``bytes`` or all ``str``.
         """
         return UntilDisconnected(iterable)
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what `config` says of our settings.
+    """Return our settings in `config`.
 
     Raises:
-        ValueError: one of them makes no sense.
+        ValueError: one of them has an invalid value.
     """
     settings = {}
     for name, (accepts, expected) in _ACCEPTED.items():
@@ -254,7 +268,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def _is_timeout(value: object) -> bool:
     if value is None:
         return True
-    # A bool is an int, but no number of seconds.
+    # A bool is an int, but not a number of seconds.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and 0 < value < math.inf  # type: ignore[operator]
 
@@ -268,7 +282,7 @@ _ACCEPTED: Final = {
     "unix_remote_addr": (_is_bool, "True or False"),
     "save_syn": (_is_bool, "True or False"),
 }
-"""What each setting may be: a test, and its text."""
+"""A test for each setting, and the text of what it accepts."""
 
 
 def _callable(function: _Called, name: str) -> _Called:

@@ -1,7 +1,7 @@
 """Servers that are not ours: how to find the socket of a request in their environ.
 
 A Connection made here is not managed: no server of ours sees it open, go idle or close, so it is in
-no map and no hook hears of it.  It is kept for as long as the server keeps the socket object, hence
+no map and no hook hears of it. It is kept for as long as the server keeps the socket object, hence
 for all the requests of one keep-alive connection.
 """
 
@@ -15,8 +15,9 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ._connection.address import AF_UNIX, RemoteAddr
-from ._connection.connection import Connection
+from ._connection.connection import Connection, life_of
 from ._connection.state import ConnState
+from .errors import UnsupportedError
 
 if TYPE_CHECKING:
     from ._connection.address import SocketAddress
@@ -41,7 +42,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def find(environ: dict[str, Any]) -> Connection | None:
-    """Give the Connection of a request on a server that is not ours; None if it shows no socket.
+    """Return the Connection of a request on a server that is not ours; None if it shows no socket.
 
     Args:
         environ: the request's WSGI environ.
@@ -56,16 +57,22 @@ def find(environ: dict[str, Any]) -> Connection | None:
     return connection
 
 
-class _Foreign:
-    """Owns the connections of servers that are not ours: there is nothing it can do for them."""
+class _ForeignKeeper:
+    """Keeps the connections of servers that are not ours: there is nothing it can do for them."""
 
-    def _refuse(self, connection: Connection, *_: object) -> NoReturn:
-        raise connection._foreign_error()
+    def _refuse(self, connection: Connection, *_: object, **__: object) -> NoReturn:
+        raise UnsupportedError(
+            f"{connection!r} is kept by a server that is not ours; "
+            "use flask_rawsocket.Worker or `flask rawsocket run`"
+        )
 
-    force_close = hijack = serve = abort = watch = _refuse
+    force_close = hijack = serve = abort = set_deadlines = watch = _refuse
+
+    def prepare_serving(self) -> None:
+        """Do nothing: `hijack` refuses next."""
 
 
-_owner: Final = _Foreign()
+_keeper: Final = _ForeignKeeper()
 
 
 class _ForeignConnection(Connection):
@@ -75,8 +82,8 @@ class _ForeignConnection(Connection):
 
     @property
     def state(self) -> ConnState:
-        """ACTIVE or CLOSED: whoever sees it is in a request, and no more than that is known."""
-        sock = self._sock
+        """ACTIVE or CLOSED: it is seen in a request, and no more than that is known."""
+        sock = life_of(self).sock
         return ConnState.CLOSED if sock is None or sock.fileno() < 0 else ConnState.ACTIVE
 
 
@@ -87,13 +94,13 @@ def _adopt(sock: socket.socket) -> Connection:
         remote = sock.getpeername()
     connection = _ForeignConnection(
         sock,
-        _owner,
+        _keeper,
         family=sock.family,
         remote_address=remote,
         local_address=sock.getsockname(),
         managed=False,
     )
-    connection._lend()  # the server keeps its socket alive, or nobody
+    life_of(connection).hold_weakly()  # the server keeps its socket alive, or nobody
     is_unix = sock.family == AF_UNIX
     connection.key = (
         RemoteAddr.override(os.getpid(), connection.id) if is_unix else RemoteAddr.of_peer(remote)

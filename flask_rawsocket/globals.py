@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
     from ._connection.connection import Connection
 
-__all__ = ["Entering", "current_conn", "get_current_conn"]
+__all__ = ["ConnectionMiddleware", "current_conn", "get_current_conn"]
 
 
 def get_current_conn() -> Connection:
-    """Give the Connection that the current request came in on.
+    """Return the Connection that the current request came in on.
 
     Raises:
-        NoConnectionError: outside of a request, or on a server that shows no socket.
+        NoConnectionError: outside of a request, or on a server that does not expose its socket.
     """
     if not has_request_context():
         raise NoConnectionError(
-            "There is no connection outside of a request: use current_conn in a view, and hand "
-            "the Connection itself to whatever outlives the request."
+            "There is no connection outside of a request: use current_conn in a view, and pass "
+            "the Connection itself to code that outlives the request."
         )
     connection = _wsgi.get(request.environ) or _enter(request.environ)
     if connection is None:
         raise NoConnectionError(
-            "This request's server shows no socket (Flask's test client has none): run the "
-            "app with `gunicorn -k flask_rawsocket.Worker` or `flask rawsocket run`."
+            "This request's server does not expose its socket (Flask's test client has none): run "
+            "the app with `gunicorn -k flask_rawsocket.Worker` or `flask rawsocket run`."
         )
     return connection
 
@@ -47,21 +47,21 @@ def _enter(environ: WSGIEnvironment) -> Connection | None:
     return connection
 
 
-class Entering:
-    """A WSGI application that has the connection in its environ on any server, from the start.
+class ConnectionMiddleware:
+    """A WSGI middleware that puts the connection into the environ, on any server.
 
-    So that a request counts on a server that is not ours, whether or not a view asks.
+    Thereby a request is counted on a server that is not ours, even if no view uses `current_conn`.
     """
 
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Enter the connection, and call the application."""
+        """Put the connection into `environ`, and call the application."""
         if _wsgi.KEY not in environ:
             _enter(environ)
         return self._app(environ, start_response)
 
 
 current_conn = cast("Connection", LocalProxy(get_current_conn))
-"""The Connection that the current request came in on: a proxy, to import once and use anywhere."""
+"""The Connection that the current request came in on: a proxy, to be used anywhere in a request."""

@@ -1,4 +1,4 @@
-"""`RequirePeer`: which UNIX peers a view lets in."""
+"""`RequirePeer`: which UNIX peers a view admits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from flask import abort, current_app
 
@@ -17,7 +17,7 @@ pwd: Any
 try:
     import grp
     import pwd
-except ImportError:  # Windows, whose UNIX sockets tell no user
+except ImportError:  # Windows, whose UNIX sockets do not tell the user
     grp = pwd = None  # type: ignore[assignment, unused-ignore]
 
 if TYPE_CHECKING:
@@ -49,18 +49,24 @@ class RequirePeer:
         self._gids = _several("gid", gid, int)
         self._groups = _several("group", group, str)
 
-    def __call__(self, view: _View | None = None) -> Any:
-        """Decorate `view`; without one, be a ``before_request`` function and check.
+    @overload
+    def __call__(self, view: _View, /) -> _View: ...
+
+    @overload
+    def __call__(self) -> None: ...
+
+    def __call__(self, view: Any = None) -> Any:
+        """Decorate `view`; without one, act as a ``before_request`` function and check the peer.
 
         Raises:
-            TypeError: `view` cannot be called, as a blueprint cannot.
+            TypeError: `view` is not callable; a blueprint, for example, is not.
         """
         if view is None:
             return self._check()
         if not callable(view):
             raise TypeError(
-                f"require_peer: {view!r} is no view; "
-                "a blueprint or an application takes the check by its before_request()"
+                f"require_peer: {view!r} is not a view; "
+                "for a blueprint or an application, pass the check to its before_request()"
             )
         return self._of_coroutine(view) if inspect.iscoroutinefunction(view) else self._of(view)
 
@@ -73,7 +79,7 @@ class RequirePeer:
         return checked
 
     def _of_coroutine(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        """Stay a coroutine function: a decorator above this one may await it."""
+        """Decorate a coroutine function with another one, as an outer decorator may await it."""
 
         @functools.wraps(view)
         async def checked(*args: Any, **kwargs: Any) -> Any:
@@ -99,45 +105,49 @@ class RequirePeer:
 
 
 def _several(name: str, value: object, kind: type[_T]) -> frozenset[_T] | None:
-    """Give what was asked for as a set; None if nothing was.
+    """Return the values of an argument as a set; None if it was not given.
 
     Args:
-        name: the argument's, for the error's text.
-        value: one, or several.
-        kind: what each of them has to be.
+        name: the name of the argument, for the text of an error.
+        value: one value, or several.
+        kind: the type that each of them must have.
 
     Raises:
-        TypeError: one of them is of another type.
+        TypeError: one of them has another type.
     """
     if value is None:
         return None
     several: Iterable[object] = (value,)
-    # Of bytes the elements would be numbers, too.
+    # The elements of bytes are numbers, but bytes are not meant as several ids.
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray, memoryview)):
         several = value
     found = set()
     for each in several:
-        # To Python True is a number, and would be user 1.
+        # True is an int too, and would be user 1.
         if not isinstance(each, kind) or isinstance(each, bool):
-            raise TypeError(f"require_peer: {name}: {each!r} is no {kind.__name__}")
+            raise TypeError(f"require_peer: {name}: {each!r} is not {_WITH_ARTICLE[kind]}")
         found.add(each)
     return frozenset(found)
 
 
+_WITH_ARTICLE: Final[dict[type, str]] = {int: "an int", str: "a str"}
 _PROC: Final = Path("/proc")
 _EVERYBODY: Final = ["0", "0", "4294967295"]
-"""The map of the system's first user namespace: each id stands for itself."""
+"""The id map of the system's first user namespace, where each id is mapped to itself."""
 
 
 @functools.cache
 def _unmapped(kind: str) -> int | None:
-    """Give the id that stands for whoever has none in our user namespace; None outside of one.
+    """Return the id that the kernel shows for ids that our user namespace does not map.
 
-    The kernel says 65534, which is also a real user, ``nobody`` (user_namespaces(7), "Unmapped user
-    and group IDs"): in a container it may be anybody.
+    It is 65534, which is also a real user, ``nobody`` (user_namespaces(7), "Unmapped user and group
+    IDs"): in a container it may be anybody.
 
     Args:
         kind: ``uid`` or ``gid``.
+
+    Returns:
+        None if our namespace maps every id.
     """
     try:
         if (_PROC / f"self/{kind}_map").read_text().split() == _EVERYBODY:
@@ -148,17 +158,17 @@ def _unmapped(kind: str) -> int | None:
 
 
 def _ids(names: Iterable[str], find: Callable[[str], int]) -> set[int]:
-    """Look names up, at every check: the user database changes while a server runs.
+    """Return the ids of `names`, looked up anew, as the user database may change at any time.
 
-    A name that it does not have admits nobody.
+    An unknown name admits nobody.
     """
     found: set[int] = set()
-    if pwd is None:  # a system that tells no user has no names for them either
+    if pwd is None:  # a system without a user database
         return found
     for name in names:
         try:
             found.add(find(name))
-        except (KeyError, ValueError):  # the latter for what can be no name
+        except (KeyError, ValueError):  # ValueError: it cannot be a name
             continue
     return found
 

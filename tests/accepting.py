@@ -4,7 +4,41 @@ from __future__ import annotations
 
 import socket
 
+from flask_rawsocket._connection.connection import life_of
+from flask_rawsocket._connection.exchange import Exchange
 from flask_rawsocket._sockets.listener import Listener
+
+
+class PlainExchange(Exchange):
+    """The request in hand of a server without read-ahead, whose view has not begun its response."""
+
+    def _has_begun(self):
+        return False
+
+    def _is_in_chunked_body(self):
+        return False
+
+    def _take_read_ahead(self):
+        return b""
+
+    def force_close(self):
+        pass
+
+    let_go = no_response = complain = _may_read_yet = _has_sent_head = _send = None
+
+
+def begin_request(connection):
+    """Have a request in hand on `connection`, as a server has when it calls the view."""
+    life_of(connection).exchange = PlainExchange()
+
+
+def take(tracker, client, sock):
+    """Let a request come, and take its connection over; give that and the stream."""
+    client.sendall(b"x")
+    assert sock.recv(1) == b"x"
+    connection = sock.connection
+    begin_request(connection)
+    return connection, tracker.hijack(connection)
 
 
 def unix_listener(tracker, stack, path):

@@ -17,19 +17,6 @@ BIG = bytes(range(250)) * 80_000
 """20 MB: more than the buffers of a loopback connection take."""
 
 
-class Request:
-    """The request in hand, as a server without read-ahead would have it."""
-
-    def force_close(self):
-        pass
-
-    def refusal(self):
-        return None
-
-    def release(self):
-        return b""
-
-
 class Waiting(TrackedSSLSocket):
     """Needs to read before it can write, or the other way round, as where keys change."""
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from accepting import dial, tcp_listener
-from flask import Flask
+from flask import Flask, Response
 from servers import EACH_SERVER_ONCE, PATIENCE, wait_for
 from werkzeug.exceptions import ClientDisconnected
 
@@ -301,6 +301,13 @@ def test_a_stream_whose_client_stays(block):
     rawsocket, _ = block
     assert list(rawsocket.until_disconnected(iter([b"a", b"b"]))) == [b"a", b"b"]
     rawsocket.checkpoint()
+
+
+def test_a_stream_of_text(block):
+    """The parts may be text, as those of any response."""
+    rawsocket, _ = block
+    response = Response(rawsocket.until_disconnected(iter(["a", "ö"])))
+    assert response.get_data() == "aö".encode()
 
 
 def test_the_block_of_a_former_request(tracker, block, stack):

@@ -8,7 +8,7 @@ from dataclasses import astuple
 import pytest
 from flask import Flask
 
-from flask_rawsocket import ConnState, NoConnectionError, RawSocket, current_conn
+from flask_rawsocket import Connection, ConnState, NoConnectionError, RawSocket, current_conn
 from flask_rawsocket._tracking.tracker import ConnectionTracker, process_tracker
 
 
@@ -29,8 +29,17 @@ def test_views_of_the_map_are_snapshots(pair, view):
     """A connection that goes while somebody iterates over the map does no harm."""
     tracker = ConnectionTracker()
     one, two = (
-        tracker.opened(sock, sock.family, sock.getpeername(), sock.getsockname()) for sock in pair
+        Connection(
+            sock,
+            tracker,
+            family=sock.family,
+            remote_address=sock.getpeername(),
+            local_address=sock.getsockname(),
+        )
+        for sock in pair
     )
+    tracker.opened(one)
+    tracker.opened(two)
     found = iter(getattr(tracker.connections, view)())
     next(found)
     tracker.closed(two)

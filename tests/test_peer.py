@@ -267,9 +267,9 @@ def test_one_above_the_other(tmp_path, kind, uids, expected):
 
 
 @pytest.mark.parametrize("view", [Blueprint("admin", __name__), "view", 5])
-def test_what_is_no_view(view):
+def test_what_is_not_a_view(view):
     """What cannot be called is refused, and the text tells how a blueprint is guarded."""
-    with pytest.raises(TypeError, match=r"is no view; a blueprint .+ before_request\(\)"):
+    with pytest.raises(TypeError, match=r"is not a view; for a blueprint .+ before_request\(\)"):
         RawSocket().require_peer(uid=0)(view)
 
 
@@ -329,22 +329,22 @@ def test_a_system_without_a_proc(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("conditions", "wrong"),
     [
-        ({"uid": "1000"}, "uid: '1000' is no int"),
-        ({"uid": True}, "uid: True is no int"),
-        ({"uid": b"\0"}, r"uid: b'.x00' is no int"),
+        ({"uid": "1000"}, "uid: '1000' is not an int"),
+        ({"uid": True}, "uid: True is not an int"),
+        ({"uid": b"\0"}, r"uid: b'.x00' is not an int"),
         ({"gid": bytearray(1)}, "gid: bytearray"),
         ({"uid": memoryview(b"\0")}, "uid: <memory"),
-        ({"uid": 1.0}, "uid: 1.0 is no int"),
-        ({"uid": [[0]]}, r"uid: \[0\] is no int"),
-        ({"uid": [None]}, "uid: None is no int"),
-        ({"gid": [0, "wheel"]}, "gid: 'wheel' is no int"),
-        ({"user": 0}, "user: 0 is no str"),
-        ({"user": b"root"}, "user: b'root' is no str"),
-        ({"group": {b"wheel"}}, "group: b'wheel' is no str"),
+        ({"uid": 1.0}, "uid: 1.0 is not an int"),
+        ({"uid": [[0]]}, r"uid: \[0\] is not an int"),
+        ({"uid": [None]}, "uid: None is not an int"),
+        ({"gid": [0, "wheel"]}, "gid: 'wheel' is not an int"),
+        ({"user": 0}, "user: 0 is not a str"),
+        ({"user": b"root"}, "user: b'root' is not a str"),
+        ({"group": {b"wheel"}}, "group: b'wheel' is not a str"),
     ],
 )
 def test_ids_of_the_wrong_type(conditions, wrong):
-    """What is no number or no name, such as text from the environment, is refused at once."""
+    """A wrong type, such as an id as text from the environment, is refused at once."""
     with pytest.raises(TypeError, match=wrong):
         RawSocket().require_peer(**conditions)
 

@@ -1,7 +1,8 @@
 """The directives that write tables and drawings from the code.
 
 ``state-table``, ``state-diagram``, ``close-reasons``, ``layers`` and ``tcp-info-table``: what they
-show is read from the code and from ``pyproject.toml`` when the documentation is built.
+show is read from the code and from ``pyproject.toml`` when the documentation is built. And the page
+that says where to look for what is checked: a file that it names must exist.
 """
 
 from __future__ import annotations
@@ -13,15 +14,22 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from state_drawing import draw
 
 from flask_rawsocket import TRANSITIONS, CloseReason, ConnState
 from flask_rawsocket.sockinfo import field_table
 
+log = logging.getLogger(__name__)
+
+WITH_PATHS = "architecture"
+"""The page whose paths are those of files of the package."""
+PATH = re.compile(r"\w+/[\w/]*(\.py)?")
+
 
 def _meaning(member):
-    """Give the text that stands under `member` in the code."""
+    """Return the text that stands under `member` in the code."""
     documented = ModuleAnalyzer.for_module(type(member).__module__).find_attr_docs()
     return " ".join(documented[type(member).__name__, member.name]).strip()
 
@@ -31,7 +39,13 @@ def _name(member):
 
 
 def _table(head, rows, widths=None):
-    """Give a table; with `widths`, in per cent, its columns are so wide whatever is in them."""
+    """Return a table.
+
+    Args:
+        head: the titles of the columns.
+        rows: the cells of each row, as lists of nodes.
+        widths: the widths of the columns in per cent; None to let their contents decide.
+    """
     table = nodes.table(classes=["colwidths-given"] if widths else [])
     group = nodes.tgroup(cols=len(head))
     group += [nodes.colspec(colwidth=each) for each in widths or [1] * len(head)]
@@ -87,7 +101,7 @@ class StateDiagram(SphinxDirective):
 
 
 class Layers(SphinxDirective):
-    """The layers of the package as import-linter checks them, and what each module says it is."""
+    """The layers of the package as import-linter checks them, and the first line of each module."""
 
     def run(self):
         root = Path(self.env.srcdir).parent
@@ -133,7 +147,7 @@ def _first_line(root, module):
 
 
 def _marked_up(text):
-    """Give the nodes of a docstring's line, whose backticks mark code."""
+    """Return the nodes of a line of a docstring, in which backticks mark code."""
     parts = re.split(r"`+([^`]+)`+", text)
     return [
         nodes.literal("", part) if index % 2 else nodes.Text(part)
@@ -141,7 +155,21 @@ def _marked_up(text):
     ]
 
 
+def _check_paths(app, doctree):
+    """Warn of each path on the page that the package does not have."""
+    if app.env.docname != WITH_PATHS:
+        return
+    package = Path(app.srcdir).parent / "flask_rawsocket"
+    for node in doctree.findall(nodes.literal):
+        text = node.astext()
+        planned = text in app.config.planned_files
+        if PATH.fullmatch(text) and not planned and not (package / text).exists():
+            log.warning("flask_rawsocket/%s does not exist", text, location=node)
+
+
 def setup(app):
+    app.add_config_value("planned_files", set(), "env")
+    app.connect("doctree-read", _check_paths)
     app.add_directive("state-table", StateTable)
     app.add_directive("state-diagram", StateDiagram)
     app.add_directive("close-reasons", CloseReasons)

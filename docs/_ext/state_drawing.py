@@ -1,7 +1,7 @@
 """Draws a state table as SVG: the states in a row, each move as an arrow.
 
-A move to the right goes above the row, one to the left below it.  It knows no state by name, so it
-draws whatever the table says.
+A move to the right goes above the row, one to the left below it. No state is known by name here, so
+the drawing is what the table says.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEAD = (
 
 
 def draw(states, transitions):
-    """Give the SVG of `transitions`, a mapping from a state's name to the names that may follow.
+    """Return the SVG of `transitions`, a mapping from a state's name to those that may follow.
 
     Args:
         states: the names, from left to right.
@@ -69,7 +69,7 @@ def _distance(states, move):
 
 
 def _ports(states, moves):
-    """Give where, relative to a box's middle, each curved move leaves and arrives."""
+    """Return where, relative to the middle of a box, each curved move leaves and arrives."""
     ports = {}
     for name, above in itertools.product(states, (True, False)):
         ends = [

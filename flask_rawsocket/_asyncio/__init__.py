@@ -1,1 +1,1 @@
-"""The one asyncio loop of the process, for connections that ``hijack_async`` has taken over."""
+"""The one asyncio loop of the process, for connections that ``hijack_async`` has hijacked."""

@@ -11,6 +11,8 @@ import ssl
 from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING, Any
 
+from .._connection import ending
+from .._connection.connection import life_of
 from .._connection.state import CloseReason
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         self.writer.close()
 
     def _settle(self, reason: CloseReason) -> None:
-        self._connection._ending = self._connection._ending or reason
+        ending.assume(life_of(self._connection), reason)
 
     @property
     def is_lost(self) -> bool:

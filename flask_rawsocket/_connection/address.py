@@ -1,8 +1,7 @@
 """The text of a socket address, and the override for UNIX peers, which have none.
 
-One rule: these texts are made here and never read back.  A client chooses the path that its own
-end is bound to, so whoever parses an identity out of an address lets the client choose it
-(CVE-2019-7304 was that).
+One rule: these texts are made here and never parsed. A client chooses the path that its own socket
+is bound to, so an identity parsed out of an address is one that the client chose (CVE-2019-7304).
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from typing import Final, TypeAlias
 __all__ = ["AF_UNIX", "ProxyHeader", "RemoteAddr", "SocketAddress"]
 
 SocketAddress: TypeAlias = "tuple[str, int] | tuple[str, int, int, int] | str | bytes"
-"""What ``getpeername()`` gives: a tuple for IPv4 and IPv6, a path or an abstract name for UNIX."""
+"""A socket address: a tuple for IPv4 and IPv6, a path or an abstract name for UNIX."""
 
 AF_UNIX: Final[int] = getattr(socket, "AF_UNIX", -1)
-"""The family of UNIX sockets; -1, which no socket has, where the platform lacks them."""
+"""The family of UNIX sockets; -1, the family of no socket, if the platform lacks them."""
 
 
 class RemoteAddr(str):
@@ -27,7 +26,7 @@ class RemoteAddr(str):
 
     @classmethod
     def of_peer(cls, address: SocketAddress) -> RemoteAddr:
-        """Give the text of an IPv4 or IPv6 peer's address, or of a UNIX name as it is.
+        """Return the text of an IPv4 or IPv6 peer's address; a UNIX name is returned as it is.
 
         Args:
             address: as ``accept()`` or ``getpeername()`` returned it.
@@ -39,18 +38,18 @@ class RemoteAddr(str):
 
     @classmethod
     def override(cls, pid: int, number: int) -> RemoteAddr:
-        """Give the name of a UNIX peer, whose address is empty for every client.
+        """Return the name of a UNIX peer, whose own address is empty for every client.
 
         Args:
-            pid: the server process's id.
-            number: the connection's number, never used again in that process.
+            pid: the id of the server's process.
+            number: the connection's number, never used again in this process.
         """
         return cls(f"@{pid}.{number}")
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """What a PROXY protocol header, version 1 or 2, said before the first request.
+    """What the PROXY protocol header, version 1 or 2, before the first request said.
 
     Source: the PROXY protocol specification, sections 2.1 and 2.2 (haproxy,
     ``doc/proxy-protocol.txt``).
@@ -60,7 +59,7 @@ class ProxyHeader:
     """``TCP4``, ``TCP6``, ``UDP4``, ``UDP6``, ``LOCAL`` or ``UNSPEC``."""
 
     source: tuple[str, int] | None
-    """The client's address and port as the proxy saw them; None where the header has none."""
+    """The client's address and port as the proxy saw them; None if the header has none."""
 
     destination: tuple[str, int] | None
-    """The address and port that the client connected to; None where the header has none."""
+    """The address and port that the client connected to; None if the header has none."""

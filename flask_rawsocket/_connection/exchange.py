@@ -1,29 +1,190 @@
-"""`Exchange`: the request in hand, as each server has it.  Types only."""
+"""`Exchange`: the request in hand and its response, as a server of ours has them.
+
+Here is what every server does alike: when a connection cannot be hijacked, who may read the
+request's body, and when a client that waits for ``100 Continue`` is told to go on. What only one
+server knows (where its bytes are, how it writes) is in its own subclass.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+import enum
+import threading
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from ..errors import InvalidStateError, UnsupportedError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
+    from types import TracebackType
 
-__all__ = ["Exchange", "StreamHandler"]
+__all__ = ["STREAM_STATUSES", "Exchange", "Phase", "StreamHandler"]
 
 StreamHandler: TypeAlias = (
     "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]"
 )
 """What serves a connection on the event loop."""
 
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-class Exchange(Protocol):
-    """The request in hand and its response, as the server has them."""
+STREAM_STATUSES: Final = frozenset(range(200, 300)) - {204, 205}
+"""The statuses of a response whose application may read the request's body while it is sent."""
 
-    def force_close(self) -> None:
-        """Have the connection closed after the response, which says so if it still can."""
+_lock = threading.Lock()
+"""Guards `hijacked` and the number of readers of every exchange; held for no call."""
+
+
+class Phase(enum.Enum):
+    """How far a request has come."""
+
+    NOT_BEGUN = "the application has not begun its response"
+    BEGUN = "the application has begun its response"
+    HIJACKED = "the server has let go of the connection"
+
+
+class Exchange(ABC):
+    """One request and its response.
+
+    Entering it as a context is reading the request's body: from there to the end of the context
+    the connection cannot be hijacked.
+
+    Attributes:
+        hijacked: whether the server has let go of the connection.
+        waits_for_body: whether the client still waits to be told that it may send its body.
+    """
+
+    __slots__ = ("_readers", "hijacked", "waits_for_body")
+
+    def __init__(self) -> None:
+        self.hijacked = False
+        self.waits_for_body = False
+        self._readers = 0
+
+    @property
+    def phase(self) -> Phase:
+        """How far the request has come."""
+        if self.hijacked:
+            return Phase.HIJACKED
+        return Phase.BEGUN if self._has_begun() else Phase.NOT_BEGUN
 
     def refusal(self) -> Exception | None:
-        """Give the reason why the connection cannot be let go of now, or None."""
+        """Return the reason why the server cannot let go of the connection now, or None."""
+        if self.phase is Phase.HIJACKED:
+            return InvalidStateError("the server has let go of the connection already")
+        if self.phase is Phase.BEGUN:
+            return InvalidStateError("the response has begun: hijack the connection before")
+        if self._readers:
+            return InvalidStateError("another thread is reading the request's body")
+        if self._is_in_chunked_body():
+            return UnsupportedError(
+                "a chunked body has been read in part: read it whole, or hijack before"
+            )
+        return None
 
-    def release(self) -> bytes:
-        """Let go: write and read nothing any more, and give the bytes that were read ahead."""
+    def hand_over(self) -> bytes:
+        """Have the server let go of the connection, and return what it had read ahead.
+
+        Raises:
+            RawSocketError: as `refusal` says; nothing has changed.
+        """
+        with _lock:
+            refusal = self.refusal()
+            if refusal is not None:
+                raise refusal
+            self.hijacked = True
+        return self._take_read_ahead()
+
+    def __enter__(self) -> None:
+        with _lock:
+            if self.hijacked:
+                raise InvalidStateError("the connection has been hijacked: read from its stream")
+            self._readers += 1
+        try:
+            if self.waits_for_body:
+                self._answer_continue()
+        except BaseException:
+            self._leave()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        with _lock:
+            self._readers -= 1
+
+    def before_response(self) -> None:
+        """The head goes out next, and the client still waits to be told to send its body.
+
+        A response of unknown length may read the body while it is sent, and then it would be too
+        late to tell the client. Any other is taken for one that does without the body; as the
+        client may send it all the same, the connection is closed (RFC 9110, section 10.1.1).
+        """
+        if self._may_read_yet():
+            self._answer_continue()
+        else:
+            self.force_close()
+
+    def _answer_continue(self) -> None:
+        """Tell the client to send its body, unless the response has gone out."""
+        self.waits_for_body = False
+        if not self._has_sent_head():
+            self._send(_CONTINUE)
+
+    # What each server knows
+
+    @abstractmethod
+    def force_close(self) -> None:
+        """Have the response say ``Connection: close``, and the connection closed after it."""
+
+    @abstractmethod
+    def let_go(self) -> None:
+        """The view of a hijacked connection is done: have the server do nothing more with it."""
+
+    @abstractmethod
+    def no_response(self) -> Iterable[bytes]:
+        """Return what makes the server send nothing, or raise it."""
+
+    @abstractmethod
+    def complain(self, text: str, exc: BaseException) -> None:
+        """Log that the view of a hijacked connection has failed."""
+
+    def view_failed(self, exc: BaseException) -> None:
+        """Raise what a view has raised, unless it had hijacked: then nobody but the log hears it.
+
+        Raises:
+            BaseException: `exc`.
+        """
+        if not self.hijacked or not isinstance(exc, Exception):
+            raise exc
+        self.complain("A view failed that had hijacked its connection", exc)
+
+    @abstractmethod
+    def _has_begun(self) -> bool:
+        """Tell whether the application has begun its response."""
+
+    @abstractmethod
+    def _may_read_yet(self) -> bool:
+        """Tell whether the response is one of `STREAM_STATUSES` and has no Content-Length."""
+
+    @abstractmethod
+    def _has_sent_head(self) -> bool:
+        """Tell whether the response's head has been sent."""
+
+    @abstractmethod
+    def _is_in_chunked_body(self) -> bool:
+        """Tell whether a chunked body has been read in part, the rest being in a parser."""
+
+    @abstractmethod
+    def _take_read_ahead(self) -> bytes:
+        """Return what the server has read ahead, in order, and read and write no more."""
+
+    @abstractmethod
+    def _send(self, data: bytes) -> None:
+        """Write `data` to the client."""

@@ -1,7 +1,7 @@
 """`HijackedSocket`: a connection that its server has let go of.
 
 Two rules: the bytes that the server had read ahead come out before the socket's own, once and in
-order; and whatever an ``OSError`` meant, its translation is in `translate` and nowhere else.
+order; and what an ``OSError`` means to the owner is decided in `translate` and nowhere else.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _Got = TypeVar("_Got", bytes, int)
 
 
 class HijackedSocket:
-    """A connection taken over from its server: yours to read, to write and to close.
+    """A connection hijacked from its server: yours to read, to write and to close.
 
-    The server does nothing more with it: no status line, no close, no poll.  Close it; that is when
-    the connection becomes CLOSED.  ``with stream:`` does.
+    The server does nothing more with it: no status line, no close, no poll. Close it; that is when
+    the connection becomes CLOSED. ``with stream:`` does.
 
-    Reading takes one reader at a time.  A method raises ``TimeoutError`` where `settimeout` says
+    Reading takes one reader at a time. A method raises ``TimeoutError`` where `settimeout` says
     so, `ConnectionClosedError` once the socket has been closed on our side, and
     `ConnectionBrokenError` when the peer or the system has ended the connection.
 
     Attributes:
         sock: the real socket, a ``socket.socket`` or under TLS an ``ssl.SSLSocket``, for
-            selectors, asyncio and protocol libraries.  Give those `leading_bytes` first.
+            selectors, asyncio and protocol libraries. Give those `leading_bytes` first.
         leading_bytes: what the server had read ahead: the unread part of the request's body, a
             pipelined request, or the first bytes of the new protocol.
     """
@@ -68,7 +68,7 @@ class HijackedSocket:
         self.close()
 
     def fileno(self) -> int:
-        """Give the descriptor; -1 once it is closed.
+        """Return the descriptor; -1 once it is closed.
 
         A selector does not see what is left of `leading_bytes`: read that first.
         """
@@ -86,7 +86,7 @@ class HijackedSocket:
             return self._unless_ended(self.sock.recv(bufsize))
 
     def recv_into(self, buffer: Buffer, nbytes: int = 0) -> int:
-        """Read into `buffer`, at most `nbytes` or its length; give how many, 0 at the end."""
+        """Read into `buffer`, at most `nbytes` or its length; return how many, 0 at the end."""
         if nbytes < 0:
             raise ValueError("negative buffersize in recv_into")
         view = memoryview(buffer).cast("B")
@@ -120,7 +120,7 @@ class HijackedSocket:
         return bytes(data)
 
     def send(self, data: Buffer) -> int:
-        """Write some of `data`; give how many bytes were taken."""
+        """Write some of `data`; return how many bytes were taken."""
         with self._translated:
             return self.sock.send(data)
 
@@ -130,9 +130,9 @@ class HijackedSocket:
             self.sock.sendall(data)
 
     def makefile(self, mode: str = "r", buffering: int | None = None, **text: Any) -> Any:
-        """Give a file over the stream, leading bytes included, as ``socket.makefile`` does.
+        """Return a file over the stream, leading bytes included, as ``socket.makefile`` does.
 
-        Closing the file does not close the connection.  As there, a file whose read has timed out
+        Closing the file does not close the connection. As there, a file whose read has timed out
         may have lost bytes, and is not read any more.
 
         Args:
@@ -178,7 +178,7 @@ class HijackedSocket:
                 self.sock.shutdown(how)
             return
         if how == socket.SHUT_WR and self.sock.fileno() >= 0:
-            # A FIN without close_notify is what truncation looks like.  And unwrap(), which sends
+            # A FIN without close_notify is what truncation looks like. And unwrap(), which sends
             # that, goes on to read the peer's, and fails where the peer was still sending.
             raise UnsupportedError(
                 "Python's ssl cannot half-close a TLS connection; close() ends both halves"
@@ -194,7 +194,7 @@ class HijackedSocket:
         end()
 
     def _unless_ended(self, got: _Got) -> _Got:
-        """Give what was read, unless it is nothing because our side has ended the connection."""
+        """Return what was read, unless it is nothing because our side has ended the connection."""
         if not got and _has_ended(self.sock):
             raise _closed_here()
         return got
@@ -225,7 +225,7 @@ class _RawStream(socket.SocketIO):
 
 
 class _Translation:
-    """Says whose doing an ``OSError`` is; ``TimeoutError`` and would-block stay what they are."""
+    """Says which side an ``OSError`` comes from; ``TimeoutError`` and would-block stay."""
 
     __slots__ = ("_sock",)
 
@@ -244,7 +244,7 @@ class _Translation:
         if exc is None:
             return
         if isinstance(exc, OSError | ValueError) and _has_ended(self._sock):
-            # ValueError: of an SSLSocket whose session has been closed amid the call.
+            # ValueError: of an SSLSocket whose session has been closed during the call.
             raise _closed_here() from exc
         if isinstance(exc, OSError) and not _stays(exc):
             raise translate(exc) from exc
@@ -267,7 +267,7 @@ def _stays(exc: OSError) -> bool:
 
 def _has_ended(sock: socket.socket) -> bool:
     """Tell whether our side, in some thread, has ended the connection (see ``Tracked.end``)."""
-    return getattr(sock, "_ended", False)
+    return getattr(sock, "has_ended", False)
 
 
 def _closed_here() -> ConnectionClosedError:
@@ -275,7 +275,7 @@ def _closed_here() -> ConnectionClosedError:
 
 
 def translate(exc: OSError) -> Exception:
-    """Give our error for what reading or writing a socket raised."""
+    """Return our error for what reading or writing a socket raised."""
     if exc.errno == errno.EBADF:
         return _closed_here()
     return ConnectionBrokenError(f"the connection is broken: {exc}")

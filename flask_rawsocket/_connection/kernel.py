@@ -1,46 +1,33 @@
 """`KernelFacts`: what a Connection can ask the kernel, and the options it can set.
 
-One rule: nothing is decoded here.  Each method hands the live socket to `sockinfo`, which raises
-`ConnectionClosedError` for a closed one and `UnsupportedError` where the system, the address family
-or the kernel's version does not know the question.  It does so by `_ask`, since a hijack in another
-thread may move the descriptor to another socket meanwhile.
+One rule: nothing is decoded here. Each method passes the live socket to `sockinfo`, which raises
+`ConnectionClosedError` for a closed one, and `UnsupportedError` if the system, the address family
+or the kernel's version does not support the question. The methods use `_ask`, as a hijack in
+another thread may move the descriptor to another socket in the meantime.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from .. import sockinfo
 from ..errors import ConnectionClosedError
 from ..sockinfo import Options, tcp_info
-from ..sockinfo._moving import ask
+from .live import LiveSocket
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ..sockinfo import BBRInfo, DCTCPInfo, PeerCredentials, Queues, TCPInfo, TLSInfo, VegasInfo
 
 __all__ = ["KernelFacts"]
 
-_T = TypeVar("_T")
 
-
-class KernelFacts:
+class KernelFacts(LiveSocket):
     """The kernel's side of a `flask_rawsocket.Connection`."""
 
     __slots__ = ()
-
-    if TYPE_CHECKING:
-        _sock: socket.socket | None
-
-        @property
-        def sock(self) -> socket.socket: ...
-
-    def _ask(self, question: Callable[[socket.socket], _T]) -> _T:
-        """Give what `question` answers of the live socket, wherever a hijack has moved that."""
-        return ask(lambda: self.sock, question)
 
     def tcp_info(self) -> TCPInfo:
         """Ask what the kernel knows of the TCP connection (tcp(7), ``TCP_INFO``).
@@ -49,16 +36,16 @@ class KernelFacts:
             A snapshot, whose fields are decoded when they are read; times are in seconds.
 
         Raises:
-            UnsupportedError: this is no TCP connection.
+            UnsupportedError: this is not a TCP connection.
             ConnectionClosedError: it has been closed.
         """
-        sock = self._sock
+        sock = self._life.sock
         if sock is not None:
-            # Without a call in between: this one is meant to be asked in every request.
+            # The fast path, as this is meant to be called in every request.
             try:
                 return tcp_info(sock)
             except ConnectionClosedError:
-                pass  # or moved
+                pass  # closed, or moved: `_ask` finds out which
         return self._ask(tcp_info)
 
     @property
@@ -68,9 +55,10 @@ class KernelFacts:
         Setting one that ``tcp_allowed_congestion_control`` does not list takes a privilege.
 
         Raises:
-            TypeError: the name that was set is no text.
+            TypeError: the name is not a str.
             ValueError: there is a NUL in it.
-            UnsupportedError: this is no TCP connection, or the kernel has no such algorithm.
+            UnsupportedError: this is not a TCP connection, or the kernel does not have the
+                algorithm.
             PermissionError: the privilege is missing.
             ConnectionClosedError: the connection has been closed.
         """
@@ -81,16 +69,16 @@ class KernelFacts:
         self._ask(lambda sock: sockinfo.set_congestion(sock, name))
 
     def congestion_info(self) -> BBRInfo | VegasInfo | DCTCPInfo | None:
-        """Ask what the algorithm tells of itself (``TCP_CC_INFO``); None where it tells nothing."""
+        """Ask what the algorithm reports (``TCP_CC_INFO``); None if it reports nothing."""
         return self._ask(sockinfo.congestion_info)
 
     def peer_credentials(self) -> PeerCredentials:
         """Ask who is at the other end of a UNIX connection (unix(7), ``SO_PEERCRED``).
 
-        They are those of the process that connected, at the time when it did.
+        The credentials are those of the process that connected, at the time when it did.
 
         Raises:
-            UnsupportedError: this is no UNIX connection.
+            UnsupportedError: this is not a UNIX connection.
             ConnectionClosedError: it has been closed.
         """
         return self._ask(sockinfo.peer_credentials)
@@ -100,8 +88,8 @@ class KernelFacts:
         """Open a descriptor of the peer's process (``SO_PEERPIDFD``, Linux 6.5), as a context.
 
         Raises:
-            UnsupportedError: this is no UNIX connection, or the kernel is older.
-            ProcessLookupError: the process is gone.
+            UnsupportedError: this is not a UNIX connection, or the kernel is older.
+            ProcessLookupError: the process has exited.
             ConnectionClosedError: the connection has been closed.
         """
         with ExitStack() as stack:
@@ -109,13 +97,13 @@ class KernelFacts:
 
     @property
     def tls(self) -> TLSInfo | None:
-        """What was agreed in the TLS handshake; None on a connection without TLS."""
+        """What was negotiated in the TLS handshake; None for a connection without TLS."""
         return self._ask(sockinfo.tls_info)
 
     def queues(self) -> Queues:
         """Ask how many bytes wait to be read, to be acknowledged and to be sent.
 
-        After a reset the last two tell what was thrown away (Linux).
+        After a reset the last two are what was thrown away (Linux).
 
         Raises:
             ConnectionClosedError: the connection has been closed.
@@ -125,50 +113,50 @@ class KernelFacts:
     @property
     def options(self) -> Options:
         """The socket's options as typed attributes, get and set."""
-        return Options(lambda: self.sock)
+        return Options(self._ask)
 
     def set_dead_peer_timeout(self, seconds: float | None) -> None:
-        """Notice a peer that vanished without a word within about so many seconds.
+        """Notice a peer that has vanished silently, within about this many seconds.
 
         Sets keepalive and the user timeout together: the first does not work while data is
-        unacknowledged, the second does not while there is none (tcp(7)).
+        unacknowledged, the second does not work while there is none (tcp(7)).
 
-        **A client that is alive is reset as well** if it reads nothing for so long while something
-        waits to be sent to it: Linux counts the time of a closed window, even while the client's
-        kernel answers every probe of it (tcp(7), ``TCP_USER_TIMEOUT``). Choose a time longer than
-        any pause of a reader: a paused video, a consumer that is busy.
+        **A client that is alive is reset as well** if it reads nothing for this long while data is
+        waiting to be sent to it: Linux includes the time that the client's window is closed, even
+        though the client's kernel answers every probe (tcp(7), ``TCP_USER_TIMEOUT``). Choose a time
+        longer than any pause of a reader: a paused video, a busy consumer.
 
         Args:
-            seconds: for how long a peer may be silent. None turns keepalive off and goes back to
-                the system's own times and number of probes; on other systems than Linux keepalive's
-                times and number stay as they were set.
+            seconds: how long a peer may be silent. None turns keepalive off and goes back to the
+                system's default times and number of probes; on systems other than Linux the times
+                and the number of keepalive stay as they were set.
 
         Raises:
             TypeError: the time is not a number.
             ValueError: the time is not positive, or longer than 24 days.
-            UnsupportedError: this is no TCP connection, or the system has no such timeout.
+            UnsupportedError: this is not a TCP connection, or the system has no such timeout.
             ConnectionClosedError: the connection has been closed.
         """
         self._ask(lambda sock: sockinfo.set_dead_peer_timeout(sock, seconds))
 
     @property
     def cookie(self) -> int:
-        """A number that no other socket has until the system is booted anew (``SO_COOKIE``)."""
+        """A number that no other socket has until the next boot (``SO_COOKIE``)."""
         return self._ask(sockinfo.cookie)
 
     def original_destination(self) -> tuple[str, int]:
         """Ask where the client connected to before NAT sent it here (``SO_ORIGINAL_DST``).
 
         Raises:
-            UnsupportedError: this is no IP connection, or netfilter tracks no such connection, or
-                its connection tracking is not loaded.
+            UnsupportedError: this is not an IP connection, or netfilter does not track it, or
+                netfilter's connection tracking is not loaded.
             ConnectionClosedError: the connection has been closed.
         """
         return self._ask(sockinfo.original_destination)
 
     def saved_syn(self) -> bytes | None:
-        """Take the headers of the connection's SYN (``TCP_SAVED_SYN``); they are given once.
+        """Take the headers of the connection's SYN (``TCP_SAVED_SYN``), which are returned once.
 
-        None where the listener did not keep them: see ``RAWSOCKET_SAVE_SYN``.
+        None if the listener did not keep them: see ``RAWSOCKET_SAVE_SYN``.
         """
         return self._ask(sockinfo.saved_syn)

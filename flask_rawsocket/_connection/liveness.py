@@ -7,47 +7,50 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import sockinfo
-from .state import CloseReason, ConnState
+from .kernel import KernelFacts
+from .state import CloseReason
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
-    from ..errors import ConnectionClosedError
     from ..sockinfo import PeerStatus
 
-    _T = TypeVar("_T")
-
-__all__ = ["Liveness", "Told"]
-
-Told: TypeAlias = "Callable[[], object] | threading.Event"
-"""Who is told of a peer's going: a callback of the application's, or an Event of our own."""
+__all__ = ["Liveness", "PeerWatch", "watch"]
 
 
-class Liveness:
+class PeerWatch(Protocol):
+    """Who watches peers: the tracker, or the stand-in for a server that is not ours."""
+
+    def watch(
+        self, connection: Any, callback: Callable[[], object], *, at_end_too: bool = False
+    ) -> Callable[[], None]:
+        """Call `callback` once the peer is gone; return what takes that back.
+
+        Args:
+            connection: whose peer.
+            callback: called from a thread of its own.
+            at_end_too: call it also when the watch ends for another reason, and without a thread of
+                its own; it must return at once.
+        """
+
+
+class Liveness(KernelFacts):
     """The peer's side of a `flask_rawsocket.Connection`."""
 
-    __slots__ = ()
+    __slots__ = ("_keeper",)
 
-    if TYPE_CHECKING:
-        _state: ConnState | None
-        close_reason: CloseReason | None
-
-        def _closed_error(self) -> ConnectionClosedError: ...
-
-        def _ask(self, question: Callable[[socket.socket], _T]) -> _T: ...
-
-        def _watch(self, told: Told) -> Callable[[], None]: ...
+    _keeper: PeerWatch
+    """Written by `Connection`."""
 
     def peer_status(self) -> PeerStatus:
         """Ask the kernel whether the peer is still there; nothing is read from the connection.
 
         A TCP peer that has closed cannot be told from one that has closed its sending half until
-        something is written to it; over UNIX it can.  Under TLS a peer that says ``close_notify``
-        without closing is still there.  A peer that has sent more than the receive buffer takes,
+        something is written to it; over UNIX it can. Under TLS a peer that says ``close_notify``
+        without closing is still there. A peer that has sent more than the receive buffer takes,
         and then closed, is seen to have gone when that has been read.
 
         Raises:
@@ -81,7 +84,7 @@ class Liveness:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             told = threading.Event()
-            cancel = self._watch(told)
+            cancel = watch(self, told.set)
             try:
                 told.wait(None if deadline is None else _left(deadline))
             finally:
@@ -90,25 +93,25 @@ class Liveness:
                 return True
             if not told.is_set():
                 return False
-            # It is watched no more: its request has ended.  If it was closed, the next turn raises.
+            # The watch ended with its request. If the connection was closed, the next turn raises.
 
     def _has_left(self) -> bool:
-        """Tell whether the peer is gone; who has closed our side says whose doing that was.
+        """Tell whether the peer is gone; of a closed connection the close reason says so.
 
         The kernel could not: to it, the end of our side looks the same.
         """
-        if self._state is not ConnState.CLOSED:
+        if not self._life.is_closed():
             return self.is_disconnected()
-        if self.close_reason is CloseReason.CLIENT:
+        if self._life.close_reason is CloseReason.CLIENT:
             return True
         raise self._closed_error()
 
     def on_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` once, from a thread of its own, when the peer is gone.
 
-        It is forgotten at the end of the request; on a connection that was taken over, when that
-        is closed.  Once forgotten or taken back it is not begun any more.  What it raises is
-        logged.  What `is_disconnected` says of our own ``shutdown`` holds here too.
+        It is forgotten at the end of the request; on a connection that was hijacked, when that
+        is closed. Once forgotten or taken back it is not begun any more. What it raises is
+        logged. What `is_disconnected` says of our own ``shutdown`` holds here too.
 
         Args:
             callback: a function without arguments; called at once if the peer is gone already.
@@ -121,9 +124,23 @@ class Liveness:
             UnsupportedError: the server is not one of this package's.
             RawSocketError: the system can watch no more connections; ``__cause__`` says why.
         """
-        return self._watch(callback)
+        return self._keeper.watch(self, callback)
+
+
+def watch(connection: Liveness, tell: Callable[[], object]) -> Callable[[], None]:
+    """Call `tell` when the peer of `connection` is gone or the watch ends; return its undoing.
+
+    Args:
+        connection: whose peer.
+        tell: returns at once, as ``Event.set`` does.
+
+    Raises:
+        RawSocketError: as `Liveness.on_disconnect` says.
+    """
+    keeper = connection._keeper  # noqa: SLF001  of this file's own class
+    return keeper.watch(connection, tell, at_end_too=True)
 
 
 def _left(deadline: float) -> float:
-    """Give the seconds to `deadline`, as many as an Event can wait."""
+    """Return the seconds to `deadline`, as many as an Event can wait."""
     return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)

@@ -1,7 +1,7 @@
-"""The states of a connection, the moves between them, and why one ended.
+"""The states of a connection, the moves between them, and the reasons for its end.
 
-Two rules: everything that decides which move is legal stands in this file, as data; and this file
-knows no socket, no thread and no server.  Who makes the moves is `tracker.py`, and only it.
+Two rules: whatever decides which move is legal is in this file, as data; and this file knows no
+socket, no thread and no server. Only `tracker.py` makes the moves.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class ConnState(enum.Enum):
     """Accepted; not one byte of a request has been read."""
 
     ACTIVE = "active"
-    """At least one byte of a request was read, and its response has not ended."""
+    """At least one byte of a request has been read, and its response has not ended."""
 
     IDLE = "idle"
     """Kept alive between two requests."""
 
     HIJACKED = "hijacked"
-    """Taken over by the application; the server no longer touches it."""
+    """Hijacked by the application; the server no longer touches it."""
 
     CLOSED = "closed"
-    """Gone.  No move leads out of here."""
+    """Gone. No other state follows."""
 
-    # A state is looked up twice in every request; Enum's own hash is a Python function.
+    # A state is looked up twice in every request, and Enum's own hash is a slow Python function.
     __hash__ = object.__hash__
 
 
@@ -47,14 +47,14 @@ class CloseReason(enum.Enum):
     """The peer closed or reset it."""
 
     AFTER_RESPONSE = "after_response"
-    """The response ended and the connection was not to be kept alive."""
+    """The response ended, and the connection was not to be kept alive."""
 
     KEEPALIVE_TIMEOUT = "keepalive_timeout"
-    """No request came in time, be it the first one or the next one."""
+    """No request came in time, neither a first one nor a next one."""
 
     ERROR = "error"
-    """A request that could not be parsed or came too slowly, a failed TLS handshake, or a view
-    that failed amid its response."""
+    """A request could not be parsed or came too slowly, the TLS handshake failed, or a view failed
+    in the middle of its response."""
 
     SHUTDOWN = "shutdown"
     """The server is stopping."""
@@ -73,18 +73,18 @@ TRANSITIONS: Mapping[ConnState | None, frozenset[ConnState]] = MappingProxyType(
         ConnState.CLOSED: frozenset(),
     }
 )
-"""From each state (None before the first) the states that may follow it."""
+"""The states that may follow each state; None is before the first one."""
 
 
 def illegal_transition(
     connection: object, old: ConnState | None, new: ConnState
 ) -> InvalidStateError:
-    """Give the error for a move that is not in `TRANSITIONS`.
+    """Return the error for a move that is not in `TRANSITIONS`.
 
     Args:
-        connection: whose move it is; only its ``repr`` is used.
-        old: the state it is in, None before the first.
-        new: the state it was to be in.
+        connection: the connection; only its ``repr`` is used.
+        old: the state that it is in, None before the first one.
+        new: the state that it was to enter.
     """
     before = old.name if old is not None else "nothing"
     return InvalidStateError(f"{connection!r} cannot go from {before} to {new.name}")

@@ -21,21 +21,21 @@ _NOT_IN_101: Final = {
     "content-length": "has no place in a 101 (RFC 9110, section 8.6)",
     "transfer-encoding": "has no place in a 101 (RFC 9112, section 6.1)",
 }
-"""Fields that the application does not give, and why."""
+"""The fields that the application must not set, and why."""
 
 
 def switching_protocols(
     protocol: str, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()
 ) -> bytes:
-    """Give the head of a ``101 Switching Protocols`` response (RFC 9110, section 15.2.2).
+    """Return the head of a ``101 Switching Protocols`` response (RFC 9110, section 15.2.2).
 
     Args:
-        protocol: what ``Upgrade`` says, such as ``websocket``.
-        headers: more fields, as a mapping or pairs.
+        protocol: the value of ``Upgrade``, such as ``websocket``.
+        headers: further fields, as a mapping or pairs.
 
     Raises:
-        ValueError: a name, a value or the protocol is not one that HTTP allows; or the field is
-            ours to send, or nobody's: ``Upgrade``, ``Connection``, or one about a body.
+        ValueError: HTTP does not allow the protocol, a name or a value; or a field is not for the
+            application to set: ``Upgrade``, ``Connection``, or one about a body.
     """
     if not _PROTOCOL.fullmatch(protocol):
         raise ValueError(f"{protocol!r} is not a protocol name (RFC 9110, section 7.8)")

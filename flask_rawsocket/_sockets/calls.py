@@ -1,4 +1,4 @@
-"""`Use`: the calls in progress on a socket that was taken over."""
+"""`CallsInProgress`: the reads and writes of a hijacked socket."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Use"]
+__all__ = ["CallsInProgress"]
 
 
-class Use:
+class CallsInProgress:
     """The calls in progress; when the socket has been closed, the last one out ends the descriptor.
 
-    OpenSSL has the descriptor's number, and reads from it again and again.  Were it closed amid a
-    call, the number could be another connection's by then, and so could the bytes.
+    OpenSSL has the descriptor's number, and reads from it again and again. If it were closed during
+    a call, the number could be another connection's by then, and so could the bytes.
     """
 
     def __init__(self) -> None:

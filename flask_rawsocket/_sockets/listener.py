@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import sockinfo
 from .._connection.address import AF_UNIX
+from .._connection.connection import Connection
+from .duties import Duties
 from .plain import TrackedSocket
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from .._connection.address import SocketAddress
     from .._tracking.tracker import ConnectionTracker
 
-__all__ = ["CAPACITY_ERRORS", "COMPLAINT_PAUSE", "Listener"]
+__all__ = ["CAPACITY_ERRORS", "COMPLAINT_PAUSE", "PASSING_ERRORS", "Listener"]
 
 CAPACITY_ERRORS: Final = frozenset(
     {
@@ -27,6 +29,22 @@ CAPACITY_ERRORS: Final = frozenset(
     }
 )
 """Why accept() may fail while the listener is sound: wait and try again (accept(2))."""
+
+PASSING_ERRORS: Final = frozenset(
+    {
+        errno.EAGAIN,  # another worker was quicker
+        errno.ECONNABORTED,  # the client has left already
+        # Errors of the new connection's own network, which Linux hands to accept().
+        errno.EPROTO,
+        errno.ENOPROTOOPT,
+        errno.ENETDOWN,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        getattr(errno, "ENONET", errno.ENETDOWN),
+    }
+)
+"""Why accept() may fail for one connection only: go on with the next (accept(2))."""
 
 COMPLAINT_PAUSE: Final = 10.0
 """Seconds between two lines in the log that say so."""
@@ -47,7 +65,7 @@ class Listener:
     def __init__(self, sock: Any, tracker: ConnectionTracker) -> None:
         self._listening = sock
         # Not socket.accept(): it would build a socket object only for us to take apart.
-        self._accept = sock._accept
+        self._accept = sock._accept  # noqa: SLF001  of the standard library (Lib/socket.py)
         self._tracker = tracker
         self._family: socket.AddressFamily = sock.family
         self._name: SocketAddress = sock.getsockname()
@@ -63,12 +81,12 @@ class Listener:
         return str(self._listening)
 
     def fileno(self) -> int:
-        """Give the listening descriptor."""
+        """Return the listening descriptor."""
         descriptor: int = self._listening.fileno()
         return descriptor
 
     def getsockname(self) -> SocketAddress:
-        """Give the listening address; it does not change, so the kernel was asked once."""
+        """Return the listening address; it does not change, so the kernel was asked once."""
         return self._name
 
     def save_syn(self) -> None:
@@ -100,10 +118,12 @@ class Listener:
             # Some systems know no name any more of a connection that was reset already.
             with contextlib.suppress(OSError):
                 local = sock.getsockname()
-        connection = tracker.opened(sock, self._family, address, local)
-        sock._tracker = tracker
-        sock._connection = connection
-        sock._head_due = True
+        connection = Connection(
+            sock, tracker, family=self._family, remote_address=address, local_address=local
+        )
+        # First: as soon as there is an entry, other threads may end the connection.
+        sock.take_up(Duties(connection, tracker))
+        tracker.opened(connection)
         if self._family == AF_UNIX and tracker.settings.unix_remote_addr:
             return sock, str(connection.key)  # PEP 3333: a native string, and no subclass
         return sock, address

@@ -9,13 +9,17 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .calls import Use
-from .tracked import ABORTED, READ, WRITE, Tracked, ready
+from .._connection.life import moving
+from .calls import CallsInProgress
+from .deadlines import READ, WRITE, ready
+from .tracked import Tracked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DONT_WAIT", "READ", "WRITE", "TrackedSocket", "ready"]
+    from .duties import Duties
+
+__all__ = ["DONT_WAIT", "TrackedSocket"]
 
 _T = TypeVar("_T")
 
@@ -32,19 +36,7 @@ _FILE_CHUNK: Final = 65536
 class TrackedSocket(Tracked):
     """A plain socket that reports to the tracker."""
 
-    __slots__ = (
-        "_closes_at_once",
-        "_connection",
-        "_ended",
-        "_head_due",
-        "_in_head",
-        "_read_deadline",
-        "_reporting",
-        "_submit_close",
-        "_tracker",
-        "_use",
-        "_write_deadline",
-    )
+    __slots__ = ("_duties",)
 
     def __init__(
         self,
@@ -56,68 +48,79 @@ class TrackedSocket(Tracked):
         super().__init__(family, type, proto, fileno)
         if socket.getdefaulttimeout() is not None:
             self.settimeout(None)  # that one is meant for sockets of the application's own
-        self._connection = None
-        self._tracker = None
-        self._head_due = False
-        self._in_head = False
-        self._read_deadline = None
-        self._write_deadline = None
-        self._closes_at_once = False
-        self._reporting = False
-        self._ended = False
-        self._use = None
-        self._submit_close = None
+        self._duties = None
+
+    def take_up(self, duties: Duties) -> None:
+        """Have this socket's duties; it is the one that has the connection's descriptor."""
+        self._duties = duties
+
+    def drop_duties(self) -> Duties | None:
+        """Return the duties, which are another socket's from now on."""
+        duties, self._duties = self._duties, None
+        return duties
 
     def give_away(self) -> TrackedSocket:
         """Move the descriptor to a new socket; this one, which the server has, is an empty shell.
 
-        Whatever the server still does with it fails with EBADF, and touches nothing.
+        Raises:
+            OSError: EBADF; another thread has closed or moved it.
         """
-        connection, self._connection = self._connection, None
-        family, kind, proto = self.family, self.type, self.proto
-        # Who asks the Connection meanwhile is answered by one or the other: never by neither.
-        moved = OwnedSocket(family, kind, proto, self.fileno())
-        moved._tracker = self._tracker
-        moved._connection = connection
-        moved._closes_at_once = self._closes_at_once
-        if self._is_aborted:
-            moved._write_deadline = ABORTED
-        moved.settimeout(self.gettimeout())  # not socket.setdefaulttimeout's
-        if connection is not None:
-            connection._sock = moved
-        socket.socket.detach(self)
+        with moving():
+            duties = self._duties_to_move()
+            like = self.family, self.type, self.proto
+            timeout = self.gettimeout()
+            # First it is nobody's: two objects that have one number could both close it.
+            moved = OwnedSocket(*like, socket.socket.detach(self))
+            if timeout is not None:
+                moved.settimeout(timeout)
+            self._duties = None
+            duties.head_due = False
+            duties.head_complete()
+            duties.lift()
+            duties.calls = duties.calls or CallsInProgress()
+            moved.take_up(duties)
+            duties.life.sock = moved
         return moved
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Read as ``socket.recv`` does, and report the first byte of a request."""
-        if self._read_deadline is None:
+        duties = self._duties
+        if duties is None:
+            return _recv(self, bufsize, flags)
+        if duties.read is None:
             data = _recv(self, bufsize, flags)
         else:
-            data = self._in_time(_recv, bufsize, flags)
-        if self._head_due and data:
-            self.request_begun()
+            data = self._in_time(duties, _recv, bufsize, flags)
+        if duties.head_due and data:
+            duties.request_begun()
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read as ``socket.recv_into`` does, and report the first byte of a request."""
-        if self._read_deadline is None:
+        duties = self._duties
+        if duties is None:
+            return _recv_into(self, buffer, nbytes, flags)
+        if duties.read is None:
             count = _recv_into(self, buffer, nbytes, flags)
         else:
-            count = self._in_time(_recv_into, buffer, nbytes, flags)
-        if self._head_due and count:
-            self.request_begun()
+            count = self._in_time(duties, _recv_into, buffer, nbytes, flags)
+        if duties.head_due and count:
+            duties.request_begun()
         return count
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Write as ``socket.send`` does, before the write deadline."""
-        if self._write_deadline is None:
+        duties = self._duties
+        if duties is None or duties.write is None:
             return _send(self, data, flags)
-        self._wait(WRITE)
+        while not ready(self, WRITE, duties.write_left()):
+            pass
         return _send(self, data, flags | DONT_WAIT)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Write as ``socket.sendall`` does, before the write deadline."""
-        if self._write_deadline is None:
+        duties = self._duties
+        if duties is None or duties.write is None:
             return _sendall(self, data, flags)
         view = memoryview(data).cast("B")
         while view:
@@ -127,7 +130,8 @@ class TrackedSocket(Tracked):
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Write as ``socket.sendfile`` does, before the write deadline."""
-        if self._write_deadline is None:
+        duties = self._duties
+        if duties is None or duties.write is None:
             return super().sendfile(file, offset, count)
         file.seek(offset)
         sent = 0
@@ -139,56 +143,54 @@ class TrackedSocket(Tracked):
             sent += len(data)
         return sent
 
-    def _in_time(self, read: Callable[..., _T], first: Any, *rest: int) -> _T:
-        """Read before the deadline: at once if there is something, else when there is."""
-        self._time_left()
-        *numbers, flags = rest
-        if DONT_WAIT:
-            with contextlib.suppress(BlockingIOError):
-                return read(self, first, *numbers, flags | DONT_WAIT)
-        self._wait(READ)
-        return read(self, first, *numbers, flags)
-
-    def _wait(self, what: int) -> None:
-        """Wait until there is something to read, or room to write, but not past the deadline.
+    def _in_time(self, duties: Duties, read: Callable[..., _T], first: Any, /, *rest: int) -> _T:
+        """Read before the deadline: at once if there is something, else when there is.
 
         By poll() rather than by a timeout of the socket's, which would take a system call to set
         and another to lift in every request.
         """
-        while not ready(self, what, self._time_left() if what == READ else self._write_left()):
+        duties.read_left()
+        *numbers, flags = rest
+        if DONT_WAIT:
+            with contextlib.suppress(BlockingIOError):
+                return read(self, first, *numbers, flags | DONT_WAIT)
+        while not ready(self, READ, duties.read_left()):
             pass
+        return read(self, first, *numbers, flags)
 
 
 class OwnedSocket(TrackedSocket):
-    """What a connection's new owner has: a close finds the calls that other threads are amid."""
+    """What a connection's new owner has: a close finds the calls that other threads make."""
 
     __slots__ = ()
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)  # dup() gives its descriptor by name
-        self._use: Use = Use()
-
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Read as ``socket.recv`` does."""
-        with self._use:
+        with self._calls:
             return super().recv(bufsize, flags)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read as ``socket.recv_into`` does."""
-        with self._use:
+        with self._calls:
             return super().recv_into(buffer, nbytes, flags)
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Write as ``socket.send`` does."""
-        with self._use:
+        with self._calls:
             return super().send(data, flags)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Write as ``socket.sendall`` does."""
-        with self._use:
+        with self._calls:
             super().sendall(data, flags)
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Write as ``socket.sendfile`` does."""
-        with self._use:
+        with self._calls:
             return super().sendfile(file, offset, count)
+
+    @property
+    def _calls(self) -> contextlib.AbstractContextManager[None]:
+        # A duplicate of the socket has neither duties nor calls that anybody waits for.
+        calls = self._duties.calls if self._duties is not None else None
+        return calls if calls is not None else contextlib.nullcontext()

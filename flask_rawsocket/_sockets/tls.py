@@ -1,8 +1,8 @@
 """`TrackedSSLSocket`: the server's end of a tracked connection that carries TLS.
 
-The Connection moves here from the plain socket that is wrapped, before the handshake.  It cannot
-move on: a TLS session belongs to its socket object.  So where a view takes the connection over, it
-takes this very object, and it is the server's calls that do nothing from then on.
+The Connection moves here from the plain socket that is wrapped, before the handshake. It cannot
+move on: a TLS session belongs to its socket object. So a view that hijacks the connection gets this
+very object, and it is the server's calls that do nothing from then on (see `tracked`).
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .. import sockinfo
+from .._connection import ending
+from .._connection.life import moving
 from .._connection.state import CloseReason
-from .calls import Use
+from .calls import CallsInProgress
+from .deadlines import WriteDeadlineError
 from .plain import TrackedSocket
-from .tracked import Tracked, WriteDeadlineError
+from .tracked import Tracked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._connection.connection import Connection
-    from .._tracking.tracker import ConnectionTracker
+    from .._connection.life import Life
+    from .duties import Duties
 
 __all__ = ["TrackedSSLSocket", "track_tls"]
 
@@ -41,29 +44,16 @@ class _Wrapping(threading.local):
     """What this thread is wrapping in TLS right now."""
 
     plain: TrackedSocket | None = None
-    connection: Any = None
 
 
 _wrapping: Final = _Wrapping()
 
 
 class TrackedSSLSocket(Tracked, ssl.SSLSocket):
-    """A TLS socket that reports to the tracker.  Only decrypted bytes count as a request's."""
+    """A TLS socket that reports to the tracker. Only decrypted bytes count as a request's."""
 
-    # Class attributes: SSLSocket is made by __new__ and never by __init__ (Lib/ssl.py, _create).
-    _connection: Connection | None = None
-    _tracker: ConnectionTracker | None = None
-    _head_due: bool = False
-    _in_head: bool = False
-    _read_deadline: float | None = None
-    _write_deadline: float | None = None
-    _closes_at_once: bool = False
-    _reporting: bool = False
-    _ended: bool = False
-    _submit_close: Callable[[Callable[[], object]], object] | None = None
-    _server_thread: int | None = None
-    """The thread whose calls do nothing: a server's, that has let go and does not know it."""
-    _use: Use | None = None
+    # A class attribute: SSLSocket is made by __new__ and never by __init__ (Lib/ssl.py, _create).
+    _duties: Duties | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> TrackedSSLSocket:  # noqa: PYI034
         """Take over the connection of the socket that this thread is wrapping.
@@ -71,17 +61,19 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         Here, because what `_create` does next may fail, and closes the socket then.
         """
         self = super().__new__(cls, *args, **kwargs)
-        plain, connection = _wrapping.plain, _wrapping.connection
+        plain = _wrapping.plain
         if plain is not None:
-            self._connection, self._tracker = connection, plain._tracker
-            self._in_head, self._read_deadline = plain._in_head, plain._read_deadline
-            # It may have been aborted before its handshake.
-            self._closes_at_once = plain._closes_at_once
-            self._write_deadline = plain._write_deadline
-            # `_create` does this next: till then whoever asks the Connection would find it closed.
-            socket.socket.__init__(self, *args, **kwargs)
-            connection._sock = self
-            connection._is_tls = True
+            with moving():
+                duties = plain.drop_duties()
+                if duties is None:
+                    raise OSError(errno.EBADF, "the socket has been closed")
+                # `_create` does the next two as well; until then both would have the descriptor.
+                socket.socket.detach(plain)
+                socket.socket.__init__(self, *args, **kwargs)
+                self._duties = duties
+                duties.head_due = False
+                duties.life.sock = self
+                duties.life.is_tls = True
         return self
 
     @classmethod
@@ -93,73 +85,77 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         **kwargs: Any,
     ) -> TrackedSSLSocket:
         """Wrap `sock`; its Connection moves along before the handshake, which may fail."""
-        if not isinstance(sock, TrackedSocket) or sock._connection is None:
-            # Wrapped by somebody who is no server of ours.
+        if not isinstance(sock, TrackedSocket) or sock.connection is None:
+            # Wrapped by code that is not a server of ours.
             kwargs["do_handshake_on_connect"] = do_handshake_on_connect
             return super()._create(sock, *args, **kwargs)  # type: ignore[misc,no-any-return]
-        connection, sock._connection = sock._connection, None
-        _wrapping.plain, _wrapping.connection = sock, connection
+        life = sock.duties.life
+        _wrapping.plain = sock
         try:
             self = super()._create(sock, *args, do_handshake_on_connect=False, **kwargs)  # type: ignore[misc]
         except BaseException as exc:
-            if connection._sock is sock:
-                sock._connection = connection
-            _note_interrupt(connection, exc)
-            if connection._sock is not None:
-                connection._sock.close()
+            _note_interrupt(life, exc)
+            if life.sock is not None:
+                life.sock.close()
             raise
         finally:
-            _wrapping.plain = _wrapping.connection = None
+            _wrapping.plain = None
         self.do_handshake_on_connect = do_handshake_on_connect
         if do_handshake_on_connect:
             try:
                 self.do_handshake()
             except BaseException as exc:
-                _note_interrupt(connection, exc)
+                _note_interrupt(life, exc)
                 self.close()
                 raise
-        self._head_due = True
+        self.duties.head_due = True
         return self  # type: ignore[no-any-return]
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002
         """Shake hands as ``SSLSocket.do_handshake`` does, within the time that a head has."""
-        if self._tracker is None or self.gettimeout() is not None:
+        duties = self._duties
+        if duties is None or self.gettimeout() is not None:
             super().do_handshake(block)
             return
-        if self._read_deadline is None:
-            self.expect_head()
-        if self._read_deadline is None:
+        if duties.read is None:
+            duties.start_clock()
+        if duties.read is None:
             super().do_handshake(block)
         else:
-            self._in_time(super().do_handshake, block)
+            self._in_time(duties, super().do_handshake, block)
 
     def give_away(self) -> TrackedSSLSocket:
-        """Give this very socket: a TLS session cannot move to another (see `ignore_server`)."""
-        self._head_due = False
-        self.head_complete()
-        self.request_ended()
-        self._use = self._use or Use()
+        """Return this very socket: a TLS session cannot move to another (see `ignore_server`)."""
+        with moving():
+            duties = self._duties_to_move()
+            duties.head_due = False
+            duties.head_complete()
+            duties.lift()
+            duties.calls = duties.calls or CallsInProgress()
         return self
 
     def ignore_server(self) -> None:
         """From now on this thread's calls do nothing: its view has returned, the server is back.
 
-        The owner may be this thread's view, so it is not before; and any other thread is the
-        owner's.
+        Not before: the owner may be this thread's view; and any other thread is the owner's.
         """
-        self._server_thread = threading.get_ident()
+        if self._duties is not None:
+            self._duties.ignored_thread = threading.get_ident()
 
-    def server_done(self) -> None:
+    def hear_server_again(self) -> None:
         """Let this thread's calls through again: the server has forgotten the socket."""
-        self._server_thread = None
-        if self._ended:
+        if self._duties is None:
+            return
+        self._duties.ignored_thread = None
+        if self._duties.ended:
             return  # by its owner, whose close() returns when the CLOSED hooks have run
         if self._closed and self._io_refs <= 0 and self.fileno() >= 0:  # type: ignore[attr-defined]
             # Its owner has closed it, and the server the last file, whose call was ignored.
             self._real_close()
 
     def _is_ignored(self) -> bool:
-        return self._server_thread == threading.get_ident()
+        duties = self._duties
+        return duties is not None and duties.ignored_thread == threading.get_ident()
 
     def close(self) -> None:
         """Close as ``SSLSocket.close`` does."""
@@ -172,79 +168,74 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         That one drops it, and what the owner wrote afterwards would go out in the clear.
         """
         if self._is_ignored():
-            raise OSError(errno.ENOTCONN, "the connection has been taken over")
-        if self._use is None:
+            raise OSError(errno.ENOTCONN, "the connection has been hijacked")
+        if self._duties is None or self._duties.calls is None:
             super().shutdown(how)
         else:
             socket.socket.shutdown(self, how)
 
     def unwrap(self) -> socket.socket:
         """Say goodbye as ``SSLSocket.unwrap`` does."""
-        use = self._use
-        if use is None:
+        calls = self._duties.calls if self._duties is not None else None
+        if calls is None:
             return super().unwrap()
-        use.begin()
-        try:
+        with calls:
             return super().unwrap()
-        finally:
-            use.done()
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Write as ``SSLSocket.send`` does, before the write deadline."""
-        use = self._use
-        if use is not None:
-            if self._is_ignored():
-                raise OSError(errno.EPIPE, "the connection has been taken over")
-            use.begin()
+        duties = self._duties
+        if duties is None:
+            return _send(self, data, flags)
+        if duties.calls is None:
+            return self._send_in_time(duties, data, flags)
+        if self._is_ignored():
+            raise OSError(errno.EPIPE, "the connection has been hijacked")
+        with duties.calls:
+            return self._send_in_time(duties, data, flags)
+
+    def _send_in_time(self, duties: Duties, data: Any, flags: int) -> int:
+        if duties.write is None:
+            return _send(self, data, flags)
         try:
-            if self._write_deadline is None:
-                return _send(self, data, flags)
-            return self._within(self._write_left(), _send, self, data, flags)
+            return self._within(duties.write_left(), _send, self, data, flags)
         except TimeoutError as exc:
-            if self._write_deadline is None:
-                raise
             raise WriteDeadlineError("the write deadline has passed") from exc
-        finally:
-            if use is not None:
-                use.done()
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002
         """Read as ``SSLSocket.read`` does, and report the first byte of a request."""
-        use = self._use
-        if use is not None:
+        duties = self._duties
+        if duties is None:
+            return _read(self, len, buffer)
+        if duties.calls is None:
+            got = self._read_in_time(duties, len, buffer)
+        else:
             if self._is_ignored():
-                raise OSError(errno.EBADF, "the connection has been taken over")
-            use.begin()
-        try:
-            if self._read_deadline is None:
-                got = _read(self, len, buffer)
-            else:
-                got = self._in_time(_read, self, len, buffer)
-        finally:
-            if use is not None:
-                use.done()
+                raise OSError(errno.EBADF, "the connection has been hijacked")
+            with duties.calls:
+                got = self._read_in_time(duties, len, buffer)
         if got:
-            if self._head_due:
-                self.request_begun()
-        elif self._connection is not None and self._connection._ending is None:
+            if duties.head_due:
+                duties.request_begun()
+        else:
             # A close_notify without a FIN: the kernel would still call the connection open.
-            self._connection._ending = CloseReason.CLIENT
+            ending.assume(duties.life, CloseReason.CLIENT)
         return got
 
-    def _in_time(self, read: Callable[..., _T], /, *args: Any) -> _T:
+    def _read_in_time(self, duties: Duties, size: int, buffer: Any) -> Any:
+        if duties.read is None:
+            return _read(self, size, buffer)
+        return self._in_time(duties, _read, self, size, buffer)
+
+    def _in_time(self, duties: Duties, read: Callable[..., _T], /, *args: Any) -> _T:
         """Call `read`, which may wait until its deadline and no longer.
 
         By a timeout of the socket's: a record, let alone a handshake, takes several reads.
         """
-        left, before = self._time_left(), self.gettimeout()
-        self.settimeout(min(left, _LONGEST_TIMEOUT))
         try:
-            return read(*args)
+            return self._within(duties.read_left(), read, *args)
         except TimeoutError:
-            raise self._too_late() from None
-        finally:
-            if self.fileno() >= 0:
-                self.settimeout(before)
+            raise duties.too_late() from None
 
     def _within(self, seconds: float, call: Callable[..., _T], /, *args: Any) -> _T:
         before = self.gettimeout()
@@ -256,13 +247,13 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
                 self.settimeout(before)
 
 
-def _note_interrupt(connection: Any, exc: BaseException) -> None:
+def _note_interrupt(life: Life, exc: BaseException) -> None:
     if isinstance(exc, KeyboardInterrupt):  # on the main thread, which is to stop
-        connection._ending = CloseReason.SHUTDOWN
+        ending.note(life, CloseReason.SHUTDOWN)
 
 
 def track_tls(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Let the sockets that `context` wraps be tracked like those they wrap; give `context`.
+    """Let the sockets that `context` wraps be tracked like those they wrap; return `context`.
 
     Raises:
         TypeError: the context makes sockets of a class of its own, which could not be.

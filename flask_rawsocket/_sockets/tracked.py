@@ -1,134 +1,115 @@
 """`Tracked`: what the server's end of a connection does, be it a plain socket or a TLS one.
 
 It tells the tracker of two things: the first byte of a request, and the end, before the descriptor
-is closed.  And it keeps deadlines, since only who reads and writes can: the one by which a
-request's head must be there, and those that a view has set.
+is closed. And it keeps the connection's deadlines.
+
+The theory of the hand-over. At every moment one socket object has a connection's descriptor, and
+with it the connection's `Duties`. A plain socket's descriptor moves: under the lock of `moving`
+the old object is emptied, and only then is the new one made. What the server still does with the
+old one fails with EBADF, and touches nothing. A TLS session belongs to its object and cannot move:
+there the object stays, and it is the server's thread whose calls do nothing from then on
+(`ignore_server`). The new owner's reads and writes are counted (`CallsInProgress`). A close from
+another thread wakes them, and the last of them closes the descriptor, whose number the kernel and
+OpenSSL may be using until then.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import math
-import select
 import socket
-import threading
-import time
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from .._connection.state import CloseReason, ConnState
-from .._tracking.tracker import guess_reason
+from .._connection import ending
+from .._connection.life import moving
+from .._connection.state import CloseReason
+from .deadlines import ABORTED, WRITE, ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._connection.connection import Connection
     from .._tracking.tracker import ConnectionTracker
-    from .calls import Use
+    from .duties import Duties
 
-__all__ = [
-    "ABORTED",
-    "READ",
-    "WRITE",
-    "HeaderTimeoutError",
-    "Tracked",
-    "WriteDeadlineError",
-    "ready",
-]
-
-ABORTED: Final = -math.inf
-"""The write deadline of a connection that has been aborted: before any time."""
-
-_LONGEST_WAIT: Final = 3600.0
-"""Seconds that one poll() may take; its argument is a C int of milliseconds."""
-
-
-class HeaderTimeoutError(Exception):
-    """The head of a request did not arrive in time.
-
-    No ``OSError``: servers log those as broken sockets, and this one they are to answer with 408.
-    """
-
-
-class WriteDeadlineError(TimeoutError):
-    """The response was not written before the deadline that its view has set."""
+__all__ = ["Tracked"]
 
 
 class Tracked(socket.socket):
-    """What the plain and the TLS socket share: reports to the tracker, and the head's deadline."""
+    """What the plain and the TLS socket share."""
 
-    # Its fields are declared by its two children: one has slots, the other cannot.
+    # Declared by its two children: one has slots, the other cannot.
     __slots__ = ()
 
     if TYPE_CHECKING:
+        _duties: Duties | None
+        """None of a socket that has no connection's descriptor, or has it no more."""
 
         def give_away(self) -> Tracked:
-            """Give the socket of the connection's new owner; this one is the server's no more."""
+            """Return the socket of the connection's new owner; this one is not the server's."""
 
-        _connection: Connection | None
-        _tracker: ConnectionTracker | None
-        _head_due: bool
-        _in_head: bool
-        _read_deadline: float | None
-        _write_deadline: float | None
-        _closes_at_once: bool
-        _reporting: bool
-        _ended: bool
-        _use: Use | None
-        _submit_close: Callable[[Callable[[], object]], object] | None
+    @property
+    def duties(self) -> Duties:
+        """What this socket owes.
+
+        Raises:
+            OSError: EBADF; it has no connection's descriptor.
+        """
+        if self._duties is None:
+            raise OSError(errno.EBADF, "the descriptor has moved to another socket")
+        return self._duties
 
     @property
     def connection(self) -> Connection | None:
         """The Connection that this socket is the server's end of; None once it has moved on."""
-        return self._connection
+        return self._duties.connection if self._duties is not None else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether our side, in some thread, has ended the connection."""
+        return self._duties is not None and self._duties.ended
+
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether a close waits for no peer: the connection was aborted, or said nothing."""
+        return self._duties is not None and self._duties.closes_at_once
 
     def expect_head(self) -> None:
         """From now on a head is due in time, also where not even its first byte has come.
 
-        For a thread that waits for a request by reading.  Where a selector waits, the clock starts
+        For a thread that waits for a request by reading. Where a selector waits, the clock starts
         at the first byte by itself.
         """
-        if self._tracker is not None:
-            self._start_clock(self._tracker)
+        if self._duties is not None:
+            self._duties.start_clock()
 
     def head_complete(self) -> None:
         """The head has been read: lift its deadline."""
-        self._in_head = False
-        self._read_deadline = None
+        if self._duties is not None:
+            self._duties.head_complete()
+
+    def lift_deadlines(self) -> None:
+        """The response has ended: lift the deadlines that its view has set."""
+        if self._duties is not None:
+            self._duties.lift()
 
     def await_request(self) -> None:
         """The response is out and the connection is kept: the next byte begins a request."""
-        self._head_due = True
-        if self._tracker is not None and self._connection is not None:
-            self._tracker.responded(self._connection)
+        duties = self._duties
+        if duties is not None and duties.connection is not None:
+            duties.head_due = True
+            duties.tracker.responded(duties.connection)
 
-    def request_begun(self) -> None:
-        """A byte of a request is there: the connection is ACTIVE, and its head is due in time.
+    def begin_request(self) -> None:
+        """A byte of a request has been read ahead.
 
         Raises:
             ConnectionResetError: the application has aborted the connection, and wants none.
         """
-        self._head_due = False
-        tracker, connection = self._tracker, self._connection
-        if tracker is None or connection is None:
-            return
-        if self._closes_at_once:
-            raise ConnectionResetError(errno.ECONNRESET, "the connection has been aborted")
-        before = time.monotonic() if self._read_deadline is not None else None
-        tracker.received(connection)
-        if before is None or self._read_deadline is None:
-            self._start_clock(tracker)
-        elif connection._calls is not None:
-            # What a hook takes is not the client's doing.
-            self._read_deadline += time.monotonic() - before
-
-    def _start_clock(self, tracker: ConnectionTracker) -> None:
-        timeout = tracker.settings.header_timeout
-        if timeout is not None:
-            self._in_head = True
-            self._read_deadline = time.monotonic() + timeout
+        if self._duties is not None:
+            self._duties.request_begun()
 
     def shutdown(self, how: int) -> None:
         """Shut down one or both halves; what is read from here on begins no request.
@@ -136,67 +117,65 @@ class Tracked(socket.socket):
         Why the connection ends is settled here at the latest: after a lingering close, in which
         the peer closes too, it would always look like the peer's doing.
         """
-        self._head_due = False
-        if self._in_head:
-            # No head is awaited any more, and a lingering close has a limit of its own.
-            self.head_complete()
-        connection = self._connection
-        if (
-            connection is not None
-            and connection._ending is None
-            and connection._state is not ConnState.HIJACKED
-        ):
-            connection._ending = guess_reason(connection)
-        if self._closes_at_once:
-            # Nobody waits for this peer; and after a FIN a close could not be a reset any more.
-            raise OSError(errno.ENOTCONN, "the connection is to be closed at once")
+        duties = self._duties
+        if duties is not None:
+            duties.head_due = False
+            if duties.in_head:
+                # No head is awaited any more, and a lingering close has a limit of its own.
+                duties.head_complete()
+            ending.settle(duties.life)
+            if duties.closes_at_once:
+                # There is no peer to wait for; and after a FIN a close could not be a reset.
+                raise OSError(errno.ENOTCONN, "the connection is to be closed at once")
         super().shutdown(how)
 
     def detach(self) -> int:
-        """Give the descriptor away; as far as the tracker is concerned the connection ends."""
-        self._report_end(CloseReason.APP)
+        """Return the descriptor, which is the caller's now; for the tracker the connection ends."""
+        if self._duties is not None:
+            self._duties.report_end(CloseReason.APP)
         return super().detach()
 
-    def set_read_deadline(self, deadline: float | None) -> None:
-        """Let reads fail with ``TimeoutError`` from `deadline` on, of the monotonic clock."""
-        self._read_deadline = deadline
+    def ignore_server(self) -> None:
+        """Have the server's calls do nothing; a plain socket's find it emptied."""
 
-    def set_write_deadline(self, deadline: float | None) -> None:
-        """Let writes fail with ``TimeoutError`` from `deadline` on, of the monotonic clock."""
-        if not self._is_aborted:
-            self._write_deadline = deadline
-
-    def request_ended(self) -> None:
-        """The response has ended: lift the deadlines that its view has set."""
-        self._read_deadline = None
-        self.set_write_deadline(None)
-
-    @property
-    def _is_aborted(self) -> bool:
-        return self._write_deadline == ABORTED
+    def hear_server_again(self) -> None:
+        """The server has forgotten the socket."""
 
     def end(self) -> None:
         """Close the descriptor now, also where files made of the socket are still open.
 
         A thread that is reading or writing, or waits to, finds the end.
         """
-        self._ended = True
+        if self._duties is not None:
+            self._duties.ended = True
         self.close()
         if self.fileno() >= 0:
             self._real_close()
 
     def close_via(self, submit: Callable[[Callable[[], object]], object]) -> None:
         """Let a close that has hooks to run be made by `submit`, in another thread."""
-        self._submit_close = submit
+        self.duties.submit_close = submit
 
     def abort(self) -> None:
         """Write nothing any more; the server sees the end of the stream, and its close is a reset.
 
         ``SO_LINGER`` has been set to that effect.
         """
-        self._closes_at_once = True
-        self._write_deadline = ABORTED
+        duties = self.duties
+        duties.closes_at_once = True
+        duties.write = ABORTED
         self._wake()
+
+    def _duties_to_move(self) -> Duties:
+        """Return the duties, which the new owner's socket is to have. The caller holds `moving`.
+
+        Raises:
+            OSError: EBADF; another thread has moved the descriptor, or is closing it.
+        """
+        duties = self.duties
+        if duties.reporting:
+            raise OSError(errno.EBADF, "the connection is being closed")
+        return duties
 
     def _wake(self) -> None:
         """Let a thread that waits in a read or a write of this socket find the end.
@@ -206,125 +185,70 @@ class Tracked(socket.socket):
         """
         how = socket.SHUT_RDWR
         with contextlib.suppress(OSError, ValueError):  # it is closed already
-            if self._is_aborted and ready(self, WRITE, 0):
-                # There is room: nobody waits to write.  A FIN would make what was sent look whole.
+            if self.duties.is_aborted and ready(self, WRITE, 0):
+                # There is room: nobody waits to write. A FIN would make what was sent look whole.
                 how = socket.SHUT_RD
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self, how)
 
-    def _time_left(self) -> float:
-        """Give the seconds until the next read is too late."""
-        deadline = self._read_deadline
-        remaining = math.inf if deadline is None else deadline - time.monotonic()
-        if remaining <= 0:
-            raise self._too_late()
-        return remaining
-
-    def _write_left(self) -> float:
-        """Give the seconds until the next write is too late."""
-        deadline = self._write_deadline
-        if deadline == ABORTED:
-            raise BrokenPipeError(errno.EPIPE, "the connection has been aborted")
-        remaining = math.inf if deadline is None else deadline - time.monotonic()
-        if remaining <= 0:
-            raise WriteDeadlineError("the write deadline has passed")
-        return remaining
-
-    def _too_late(self) -> Exception:
-        """Give the error for a read past its deadline, be it the head's or the view's."""
-        if self._in_head:
-            return self._head_is_late()
-        return TimeoutError("the read deadline has passed")
-
-    def _head_is_late(self) -> HeaderTimeoutError:
-        """Note whose fault it is, and give the error to raise."""
-        connection = self._connection
-        silent = connection is None or connection._state is not ConnState.ACTIVE
-        if connection is not None:
-            connection._ending = CloseReason.KEEPALIVE_TIMEOUT if silent else CloseReason.ERROR
-        # Who has said nothing was told nothing, and needs no lingering close.
-        self._closes_at_once = silent
-        self.head_complete()
-        return HeaderTimeoutError("no request came" if silent else "the head came too slowly")
-
-    def _report_end(self, reason: CloseReason | None = None) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None or self._tracker is None:
-            return
-        if self._is_aborted:
-            reason = CloseReason.APP
-        try:
-            self._tracker.closed(connection, reason)
-        finally:
-            connection._sock = None
-
     def _real_close(self, *args: Any) -> None:
         # The one place where the standard library closes a descriptor, after the last makefile()
         # has been closed too (Lib/socket.py); close() itself would be too early.
-        tracker, connection = self._tracker, self._connection
-        if (
-            self._submit_close is not None
-            and tracker is not None
-            and connection is not None
-            and (connection._calls or tracker.has_hooks(ConnState.CLOSED))
-        ):
+        duties = self._duties
+        if duties is None:
+            super()._real_close(*args)  # type: ignore[misc]
+            return
+        if duties.submit_close is not None and _has_hooks_to_run(duties):
             moved = self.give_away()
             try:
-                self._submit_close(moved.end)
+                duties.submit_close(moved.end)
             except RuntimeError:  # the interpreter ends
                 moved.end()
             return
-        if self._reporting:
-            return  # who is at it closes the descriptor, when the hooks have run
-        self._reporting = True
+        with moving():
+            if duties.reporting:
+                return  # the thread that reports the end closes the descriptor after the hooks
+            duties.reporting = True
         try:
-            self._report_end()
+            duties.report_end()
         finally:
-            self._reporting = False
-            self._close_descriptor(*args)
+            duties.reporting = False
+            self._close_descriptor(duties, *args)
 
-    def _close_descriptor(self, *args: Any) -> None:
+    def _close_descriptor(self, duties: Duties, *args: Any) -> None:
         """Close the descriptor; where a call is in progress, wake it, and let it do that."""
-        if self._use is None:
-            super()._real_close(*args)  # type: ignore[misc]
+        close = partial(super()._real_close, *args)  # type: ignore[misc]
+        if duties.calls is None:
+            close()
             return
-        if self._ended and self._use.busy:
+        if duties.ended and duties.calls.busy:
             # Only then: a process to which the owner has handed the connection would lose it, too.
             self._wake()
-        self._use.end(partial(super()._real_close, *args))  # type: ignore[misc]
+        duties.calls.end(close)
 
     def __del__(self) -> None:
-        """End a connection that was taken over, and whose owner has forgotten it.
+        """Have a connection ended that was hijacked, and whose owner has forgotten it.
 
-        In another thread: this may run amid anything, with any lock held.
+        By another thread: this may run in the middle of anything, with any lock held.
         """
-        connection, tracker = getattr(self, "_connection", None), getattr(self, "_tracker", None)
-        if connection is None:
-            # A duplicate, say.  The base class's closes what nobody has closed.
+        duties: Duties | None = getattr(self, "_duties", None)
+        connection = duties.connection if duties is not None else None
+        if duties is None or connection is None:
+            # A duplicate, say. The base class's closes what nobody has closed.
             super().__del__()  # type: ignore[misc]
             return
-        if tracker is None or not tracker.is_taken(connection):
+        tracker: ConnectionTracker = duties.tracker
+        if not tracker.is_hijacked(connection):
             return
         # Where it was garbage in a cycle, what refers weakly to it has forgotten it already.
-        connection._sock = self
-        text = f"{connection!r} was taken over and not closed"
+        duties.life.sock = self
+        text = f"{connection!r} was hijacked and not closed"
         try:
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
         finally:  # a filter may make an error of it
-            with contextlib.suppress(RuntimeError):  # the interpreter ends
-                threading.Thread(target=self.end, name="rawsocket-forgotten").start()
+            tracker.end_forgotten(self)
 
 
-READ: Final = getattr(select, "POLLIN", 1)
-WRITE: Final = getattr(select, "POLLOUT", 4)
-
-
-def ready(sock: socket.socket, what: int, timeout: float) -> bool:
-    """Tell whether `sock` is ready to read or to write, after at most `timeout` seconds."""
-    if not hasattr(select, "poll"):  # Windows
-        socks = [sock]
-        reading, writing = (socks, []) if what == READ else ([], socks)
-        return any(select.select(reading, writing, [], min(timeout, _LONGEST_WAIT)))
-    poller = select.poll()
-    poller.register(sock, what)
-    return bool(poller.poll(math.ceil(min(timeout, _LONGEST_WAIT) * 1000)))
+def _has_hooks_to_run(duties: Duties) -> bool:
+    connection = duties.connection
+    return connection is not None and duties.tracker.has_hooks_of_end(connection)

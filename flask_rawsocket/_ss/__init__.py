@@ -1,18 +1,18 @@
 """``flask rawsocket ss``: a table of the live connections of a running application.
 
-Two ends that agree on names: in the application `describe` makes a row of a connection, and in
-another process, with JSON over HTTP in between, an `Endpoint` fetches the rows and a `Display`
+Two ends that agree on the names of the fields: in the application, `describe` makes a row of a
+connection; in another process, an `Endpoint` fetches the rows as JSON over HTTP and a `Display`
 shows them.
 
-Two rules.  No row is ever refused for what it lacks: a connection without TCP, one that closed
-meanwhile, an endpoint that tells less.  And what came from the network is only ever text here: it
-is no markup, and it moves no cursor.
+Two rules. A row is never refused because something is missing: the connection may not be TCP, may
+have closed in the meantime, or its endpoint may report less. And what came from the network is
+only ever shown as text: it cannot be markup, and it cannot move the cursor.
 """
 
 from __future__ import annotations
 
 from ._display import Display, display
-from ._endpoint import DEFAULT_URL, Endpoint, EndpointError
+from ._endpoint import DEFAULT_URL, Endpoint, EndpointError, without_userinfo
 from ._rows import describe, snapshot
 from ._table import COLUMNS, Page, select
 
@@ -27,4 +27,5 @@ __all__ = [
     "display",
     "select",
     "snapshot",
+    "without_userinfo",
 ]

@@ -1,4 +1,4 @@
-"""Where the table is shown: a terminal by Rich, which nothing else here imports, or plain text."""
+"""Where the table is shown: on a terminal with Rich, which only this file uses, or as text."""
 
 from __future__ import annotations
 
@@ -21,56 +21,56 @@ __all__ = ["Display", "display"]
 
 
 class Display(Protocol):
-    """Where the table is shown, once or again and again."""
+    """Where the table is shown, once or repeatedly."""
 
     def show(self, page: Page) -> None:
-        """Show the table, in place of the last one if the display can do that."""
+        """Show the table, replacing the last one if the display can do that."""
 
     def fail(self, sentence: str) -> None:
-        """Say that there is no table now."""
+        """Show a sentence that says why there is no table now."""
 
     def close(self) -> None:
-        """Show nothing more."""
+        """End the display."""
 
 
 def display(*, watching: bool) -> Display:
-    """Give the display for standard output: a table by Rich if that is a terminal that can do it.
+    """Return the display for standard output: Rich's on a terminal that is capable of it.
 
-    Without a terminal, or without Rich (the extra ``cli``), it is plain text.
+    Without such a terminal, or without Rich (the extra ``cli``), it is plain text.
 
     Args:
         watching: whether the table will be shown more than once.
     """
-    # None where it was closed before we began: nothing is shown then.
+    # None if standard output was closed before we started: then nothing is shown.
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     if is_terminal and os.environ.get("TERM") not in {None, "dumb", "unknown"}:
         try:
             return _RichDisplay(watching=watching)
         except ModuleNotFoundError:
-            pass  # plain text it is
+            pass  # fall back to plain text
     return _PlainDisplay(clear=is_terminal and watching)
 
 
 class _Encoding:
-    """What standard output can write: in some locales little more than ASCII."""
+    """The characters that standard output can write: in some locales little more than ASCII."""
 
     def __init__(self) -> None:
-        # Once, as Rich puts something else in the place of standard output.
+        # Read once, as Rich replaces standard output.
         self._name = "utf-8" if sys.stdout is None else sys.stdout.encoding
         self.mark = ELLIPSIS if self.escaped(ELLIPSIS) == ELLIPSIS else "+"
-        """The character that stands for what was left out."""
+        """The character that marks an omission."""
 
     def escaped(self, text: str) -> str:
-        """Give `text` with escapes for what could not be written."""
+        """Return `text` with escapes for characters that could not be written."""
         return text.encode(self._name, "backslashreplace").decode(self._name)
 
 
 class _PlainDisplay:
-    """Aligned text: the head and the rows, nothing else but on a terminal that is watched."""
+    """Aligned text: the head and the rows; with a caption if it is watched on a terminal."""
 
     def __init__(self, *, clear: bool) -> None:
         self._clear = clear
-        """Whether a table takes the place of the one before."""
+        """Whether each table replaces the one before."""
         self._between = ""
         self._encoding = _Encoding()
 
@@ -84,9 +84,9 @@ class _PlainDisplay:
             click.echo(line)
 
     def _show_screen(self, page: Page) -> None:
-        """Show what fits on the screen: the top of the table, and how much more there is."""
+        """Show the top of the table, as much as fits on the screen, and say how much is missing."""
         width, height = shutil.get_terminal_size()
-        # Besides the rows: the head, the caption, and the line on which the cursor ends up.
+        # Three other lines: the head, the caption, and the one where the cursor ends up.
         rows = page.rows[: max(height - 3, 1)]
         click.clear()
         for line in lines(rows, width, self._encoding.mark):
@@ -97,17 +97,17 @@ class _PlainDisplay:
         click.echo(self._encoding.escaped(sentence), err=True)
 
     def close(self) -> None:
-        """Do nothing: all has been written."""
+        """Do nothing: everything has been written."""
 
 
 _STYLES = {"NEW": "cyan", "ACTIVE": "bold green", "IDLE": "dim", "HIJACKED": "magenta"}
 
 
 class _RichDisplay:
-    """A table on a terminal, by Rich; this class is all that imports it.
+    """A table on a terminal, shown by Rich; only this class imports it.
 
-    Rich does the styles, and puts a table in the place of the last one.  The lines are made here:
-    its own tables would shorten any column, and take a second for a thousand rows.
+    Rich applies the styles, and replaces a table with the next one. The lines are made here, as
+    Rich's own tables would shorten any column, and take a second for a thousand rows.
     """
 
     def __init__(self, *, watching: bool) -> None:
@@ -123,7 +123,7 @@ class _RichDisplay:
 
     def show(self, page: Page) -> None:
         room = len(page.rows)
-        if self._live is not None:  # beyond the screen nothing could be shown in place
+        if self._live is not None:  # Rich can only replace what is on the screen
             room = max(self._console.height - 2, 1)
         self._put(self._table(page, room))
 
@@ -140,11 +140,11 @@ class _RichDisplay:
         if self._live is not None:
             self._live.update(what, refresh=True)
         else:
-            # Lines that are too long for the terminal are its own to break: nothing is lost.
+            # The terminal itself breaks lines that are too long: nothing is lost.
             self._console.print(what, crop=False)
 
     def _table(self, page: Page, room: int) -> Segments:
-        """Give the head, at most `room` rows and the caption, each a line in its style."""
+        """Return the head, at most `room` rows and the caption, each a line in its style."""
         from rich.segment import Segment, Segments  # noqa: PLC0415
 
         rows, mark = page.rows[:room], self._encoding.mark

@@ -1,4 +1,4 @@
-"""Where the rows are to be had: HTTP on a port or a UNIX socket, with TLS or without."""
+"""`Endpoint`: fetches the rows over HTTP, from a port or a UNIX socket, with TLS or without."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import base64
 import contextlib
 import http.client
 import json
+import re
 import socket
 import ssl
+from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import click
@@ -16,27 +18,27 @@ from .._connection.address import AF_UNIX
 from ._limited import LimitedResponse, whole
 from ._table import Page, printable
 
-__all__ = ["DEFAULT_URL", "Endpoint", "EndpointError"]
+__all__ = ["DEFAULT_URL", "Endpoint", "EndpointError", "without_userinfo"]
 
 DEFAULT_URL = "http://127.0.0.1:8000/api/connections"
 _TIMEOUT = 10.0
-"""Seconds that connecting may take, and the TLS handshake."""
+"""Seconds that connecting may take, and again the TLS handshake."""
 
 
 class EndpointError(click.ClickException):
-    """The rows are not to be had; the text is one sentence that says why."""
+    """The rows cannot be fetched; the text is one sentence that says why."""
 
 
 class Endpoint:
-    """Where the rows are to be had.
+    """Where to fetch the rows.
 
     Args:
-        url: the URL; one without a path gets the default's.
+        url: the URL; if it has no path, that of the default is used.
         unix_socket: the path of a UNIX socket to connect to instead of the URL's host.
-        insecure: take any certificate.
+        insecure: accept any certificate.
 
     Raises:
-        EndpointError: that is no such URL.
+        EndpointError: `url` is not an HTTP URL.
     """
 
     def __init__(
@@ -47,15 +49,15 @@ class Endpoint:
         self._parts = _split(url)
 
     def __str__(self) -> str:
-        # Without the password.
+        # For error texts: without the password.
         url = self._parts._replace(netloc=self._parts.netloc.rpartition("@")[2]).geturl()
         return url if self._unix_socket is None else f"{url} by way of {self._unix_socket}"
 
     def fetch(self) -> Page:
-        """Ask for the rows.
+        """Fetch the rows.
 
         Raises:
-            EndpointError: they are not to be had.
+            EndpointError: they cannot be fetched.
         """
         return self._page(self._body())
 
@@ -68,9 +70,9 @@ class Endpoint:
         except ssl.SSLCertVerificationError as exc:
             raise EndpointError(
                 f"{self} has a certificate that cannot be verified ({exc.verify_message}): "
-                "--insecure takes any."
+                "--insecure accepts any."
             ) from exc
-        # ValueError: a host that is no name, a chunk of less than no bytes.
+        # ValueError: the host is not a valid name, or a chunk has a negative length.
         except (OSError, http.client.HTTPException, ValueError) as exc:
             reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
             raise EndpointError(f"Cannot read {self}: {printable(reason)}.") from exc
@@ -106,7 +108,7 @@ class Endpoint:
         return headers
 
     def _page(self, body: bytes) -> Page:
-        """Take the rows out of an answer: a list of them, or an object whose field has it."""
+        """Return the rows in an answer: a list, or an object with the list in a field."""
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError) as exc:
@@ -115,8 +117,8 @@ class Endpoint:
         if isinstance(answer, dict):
             rows, pid = answer.get("connections"), answer.get("pid")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise EndpointError(f"What {self} answers is no list of connections.")
-        # True is an int too, but nobody's process.
+            raise EndpointError(f"What {self} answers is not a list of connections.")
+        # True is an int too, but not the id of a process.
         return Page(rows, pid if type(pid) is int and pid > 0 else None)
 
 
@@ -135,14 +137,14 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class _UnixTLSConnection(http.client.HTTPSConnection, _UnixConnection):
-    """HTTPS over a UNIX socket: the first base shakes hands on what the second has connected."""
+    """HTTPS over a UNIX socket: the first base does the handshake, the second one connects."""
 
 
 def _split(url: str) -> SplitResult:
-    """Take `url` apart.
+    """Split `url` into its parts.
 
     Raises:
-        EndpointError: it is not one of HTTP.
+        EndpointError: it is not an HTTP URL.
     """
     try:
         parts = urlsplit(url)
@@ -150,8 +152,21 @@ def _split(url: str) -> SplitResult:
     except ValueError:  # an impossible port or IPv6 address
         usable = False
     if not usable:
-        raise EndpointError(f"{url} is no URL that begins with http:// or https:// and a host.")
+        raise EndpointError(
+            f"{without_userinfo(url)} is not a URL that begins with http:// or https:// and a host."
+        )
     return parts
+
+
+_USERINFO: Final = re.compile(r"^([a-z][a-z0-9+.-]*:/+(?=.*@))?.*@", re.IGNORECASE | re.DOTALL)
+
+
+def without_userinfo(url: str) -> str:
+    """Return `url`, which may be malformed, without a user name and password.
+
+    Where they end cannot be told in a malformed URL, so everything up to the last ``@`` goes.
+    """
+    return _USERINFO.sub(r"\1", url)
 
 
 def _context(insecure: bool) -> ssl.SSLContext:  # noqa: FBT001

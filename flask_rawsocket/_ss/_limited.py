@@ -1,7 +1,7 @@
-"""`LimitedResponse`: an HTTP response that ends in time, whatever the server does.
+"""`LimitedResponse`: an HTTP response with a time limit, whatever the server does.
 
-A socket's timeout begins anew with every byte, and ``http.client`` reads whatever comes.  So the
-limits are here, where the bytes come in: they hold for the head, too.
+A socket's timeout starts again with each byte, and ``http.client`` reads whatever comes. So the
+limits are enforced here, where the bytes come in; they apply to the head, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SILENCE = 10.0
 _TIME = 30.0
 """Seconds that the whole response may take, its head included."""
 _SIZE = 32 * 1024 * 1024
-"""Bytes that the whole response may have: the rows of some forty thousand connections."""
+"""Bytes that the whole response may have: about forty thousand connections."""
 
 
 class LimitedResponse(http.client.HTTPResponse):
@@ -35,12 +35,12 @@ class LimitedResponse(http.client.HTTPResponse):
 
 
 def whole(response: http.client.HTTPResponse) -> bytes:
-    """Read the body of `response`.
+    """Return the body of `response`.
 
     Raises:
-        http.client.IncompleteRead: the server has ended it too early.
+        http.client.IncompleteRead: the server ended it too early.
     """
-    # Never without a number: a server that announces any size would have it allocated.
+    # Always with a limit: otherwise Python allocates as much as the server announces.
     body = response.read(_SIZE)
     if response.length:
         raise http.client.IncompleteRead(body, response.length)
@@ -48,7 +48,7 @@ def whole(response: http.client.HTTPResponse) -> bytes:
 
 
 class _Limited(io.RawIOBase):
-    """Reads `raw`, the file of `sock`, as far as the limits go."""
+    """A file that reads from `raw`, the file of `sock`, up to the limits."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw = raw
@@ -57,11 +57,11 @@ class _Limited(io.RawIOBase):
         self._room = _SIZE
 
     def readable(self) -> bool:
-        """Say yes: a buffer asks."""
+        """Return True, as ``io.BufferedReader`` requires."""
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read what there is into `buffer`."""
+        """Read what is available into `buffer`."""
         left = self._until - time.monotonic()
         if left <= 0:
             raise self._too_slow()
@@ -82,6 +82,6 @@ class _Limited(io.RawIOBase):
         return TimeoutError(f"the answer takes longer than {_TIME:g} seconds")
 
     def close(self) -> None:
-        """Close the socket's file, and with it the socket if nothing else has it."""
+        """Close the socket's file, and thereby the socket if nothing else uses it."""
         super().close()
         self._raw.close()

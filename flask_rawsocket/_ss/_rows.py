@@ -33,23 +33,23 @@ _TCP_FIELDS = (
     "bytes_acked",
     "delivery_rate",
 )
-"""Of `TCPInfo`, by its own names: what tells a healthy connection from one in trouble."""
+"""The fields of `TCPInfo` that tell a healthy connection from one in trouble."""
 
 
 def snapshot(connections: ConnectionMap) -> dict[str, Any]:
-    """Give what an endpoint for ``flask rawsocket ss`` answers, ready for JSON.
+    """Return the answer to ``flask rawsocket ss``, ready for JSON.
 
     Args:
         connections: the live connections of this process.
 
     Returns:
-        ``pid``, whose connections these are, and ``connections``: a row for each.
+        ``pid``, the id of this process, and ``connections``, a row for each.
     """
     return {"pid": os.getpid(), "connections": [describe(each) for each in connections.values()]}
 
 
 def describe(connection: Connection) -> dict[str, Any]:
-    """Give a row for one connection: `RawSocket.describe`."""
+    """Return the row of a connection; see `RawSocket.describe`."""
     reason = connection.close_reason
     return {
         "id": connection.id,
@@ -75,7 +75,7 @@ def _tcp_fields(connection: Connection) -> dict[str, Any]:
 
 
 def _unless_unknown(ask: Callable[[], _T]) -> _T | None:
-    """Give what `ask` gives; None where the kernel does not know, or the connection has gone."""
+    """Return what `ask` returns; None if the kernel does not know, or the connection is gone."""
     try:
         return ask()
     except (RawSocketError, OSError):

@@ -1,7 +1,7 @@
-"""The rows as a table: its columns, which rows, their order, and how a value is written.
+"""The rows as a table: its columns, which rows it has and in which order, how values are written.
 
-A table that has to fit into some width shortens its keys, and nothing else: half a number is a
-wrong number.
+A table that has to fit into a given width shortens its keys and nothing else: half a number would
+be a wrong number.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ __all__ = ["COLUMNS", "ELLIPSIS", "Page", "Row", "lines", "printable", "select"]
 Row: TypeAlias = dict[str, Any]
 
 ELLIPSIS = "…"
-"""Stands for what was left out, where the output can have it."""
+"""Marks an omission, if the output can represent it."""
 
 
 class Page(NamedTuple):
-    """What the application answered."""
+    """The application's answer."""
 
     rows: list[Row]
     pid: int | None
-    """The process that answered; None where it did not say."""
+    """The id of the process that answered; None if it did not say."""
 
     def caption(self, shown: int, mark: str = ELLIPSIS) -> str:
-        """How many connections these are, and whose.
+        """Return a line that says how many connections these are, and of which process.
 
         Args:
             shown: how many of them are in the table.
-            mark: what stands for the others.
+            mark: marks the omission of the others.
         """
         count = len(self.rows)
         others = f"{mark} {count - shown} more: " if shown < count else ""
@@ -40,7 +40,7 @@ class Page(NamedTuple):
 
 
 def printable(text: str) -> str:
-    """Give `text` without what would steer a terminal, or take another width than one."""
+    """Return `text` without characters that control a terminal or are not one column wide."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(each if each.isascii() and each.isprintable() else "?" for each in text)
@@ -55,8 +55,8 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Give a time in its two largest units."""
-    if seconds < 0:  # divmod would make a time of day of it
+    """Return a time in its two largest units."""
+    if seconds < 0:  # divmod would round it towards minus infinity
         return f"-{_duration(-seconds)}"
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -69,7 +69,7 @@ def _duration(seconds: float) -> str:
 
 
 _TOO_LARGE = 1e18
-"""Neither infinity nor "not a number" is smaller, nor an integer that no float can hold."""
+"""Numbers from here on are not shown; nor are infinity, NaN and integers too large for a float."""
 
 
 class Column(NamedTuple):
@@ -77,12 +77,12 @@ class Column(NamedTuple):
 
     name: str
     path: tuple[str, ...]
-    """Where in a row its value is."""
+    """Where its value is in a row."""
     form: Callable[[float], str] | None = None
-    """How its number is written; None for a text."""
+    """How its number is written; None for text."""
 
     def value(self, row: Row) -> Any:
-        """Give the value in `row`, a text or a sensible number; None if it has no such."""
+        """Return the value in `row`, a str or a sensible number; None if it has neither."""
         found: Any = row
         for name in self.path:
             found = found.get(name) if isinstance(found, dict) else None
@@ -92,14 +92,14 @@ class Column(NamedTuple):
         return found if is_number and abs(found) < _TOO_LARGE else None
 
     def cell(self, row: Row) -> str:
-        """Give the text to show of `row`."""
+        """Return the text to show for `row`."""
         value = self.value(row)
         if value is None:
             return "-"
         return printable(value) if self.form is None else self.form(value)
 
     def rank(self, row: Row) -> tuple[bool, Any]:
-        """Give what to sort `row` by: numbers from the largest, texts from A on; none last."""
+        """Return the sort key of `row`: the largest number first, text from A to Z, None last."""
         value = self.value(row)
         if value is None:
             return True, 0
@@ -117,15 +117,15 @@ COLUMNS = (
     Column("age", ("age",), _duration),
     Column("requests", ("requests",), _count),
 )
-"""The columns, from left to right; also what ``--sort`` takes."""
+"""The columns, from left to right; ``--sort`` takes their names."""
 
 
 def select(page: Page, states: Collection[str] = (), sort: str | None = None) -> Page:
-    """Give `page` with the rows in one of `states` only, in the order of the column `sort`.
+    """Return `page` with only the rows in one of `states`, sorted by the column `sort`.
 
     Args:
-        page: what the application answered.
-        states: names of states; all, if there are none.
+        page: the application's answer.
+        states: names of states; without any, all rows are kept.
         sort: the name of a column; None for the application's own order.
     """
     rows = [row for row in page.rows if not states or row.get("state") in states]
@@ -135,16 +135,16 @@ def select(page: Page, states: Collection[str] = (), sort: str | None = None) ->
 
 
 _SHORTEST_KEY = 8
-"""Fewer characters would tell no two connections apart."""
+"""With fewer characters, keys would all look the same."""
 
 
 def lines(rows: Iterable[Row], width: int | None = None, mark: str = ELLIPSIS) -> Iterator[str]:
-    """Give the table as aligned text, its head first.
+    """Yield the lines of the table as aligned text, its head first.
 
     Args:
-        rows: what to show.
-        width: how long a line should be at most; keys are shortened for that, as far as they can.
-        mark: one character that stands for what was left out of a key.
+        rows: the rows to show.
+        width: the longest that a line should be; keys are shortened for it as far as possible.
+        mark: one character that marks an omission in a key.
     """
     columns = [[column.name.upper(), *map(column.cell, rows)] for column in COLUMNS]
     widths = [max(map(len, cells)) for cells in columns]
@@ -165,7 +165,7 @@ _KEY = next(index for index, column in enumerate(COLUMNS) if column.name == "key
 
 
 def _shortened(text: str, width: int, mark: str) -> str:
-    """Give `text` in `width` characters, without its middle: the ends of a key tell most."""
+    """Return `text` in `width` characters, without its middle: the ends of a key tell the most."""
     if len(text) <= width:
         return text
     kept = width - len(mark)

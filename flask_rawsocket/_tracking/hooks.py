@@ -1,25 +1,30 @@
 """The functions that want to hear of a connection's states, in the order they were given.
 
-One rule: a hook that fails hurts nobody.  Its exception is logged with the connection, and the
-next hook runs.
+Two rules. A hook that fails hurts nobody: its exception is logged with the connection, and the next
+hook runs. And calls that a change makes due are queued with their connection, and made in order by
+one thread at a time, with no lock of the tracker's held.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import weakref
+from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
+from .._connection.connection import life_of
 from .._connection.state import ConnState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .._connection.connection import Connection
+    from .._connection.life import Life
 
     StateHook: TypeAlias = Callable[[Connection, ConnState | None, ConnState], object]
 
-__all__ = ["Hooks", "call"]
+__all__ = ["HookRegistry", "Hooks"]
 
 log = logging.getLogger("flask_rawsocket")
 
@@ -29,7 +34,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self._by_state: dict[ConnState, tuple[StateHook, ...]] = dict.fromkeys(ConnState, ())
-        """Tuples, replaced whole: who reads one needs no lock."""
+        """Tuples, replaced whole: reading one needs no lock."""
         self._shutdown: tuple[Callable[[], object], ...] = ()
 
     def add(self, states: Iterable[ConnState], hook: StateHook) -> None:
@@ -38,7 +43,7 @@ class Hooks:
             self._by_state[state] += (hook,)
 
     def into(self, state: ConnState) -> tuple[StateHook, ...]:
-        """Give the hooks of a change into `state`."""
+        """Return the hooks of a change into `state`."""
         return self._by_state[state]
 
     def add_shutdown(self, function: Callable[[], object]) -> None:
@@ -51,7 +56,75 @@ class Hooks:
         return self._shutdown
 
 
-def call(function: Callable[..., object], *args: object) -> None:
+class HookRegistry:
+    """The hooks of all applications of the process, and the calls of them that are due.
+
+    Changes of it are made under the tracker's lock.
+    """
+
+    def __init__(self) -> None:
+        self._hooks: tuple[weakref.ref[Hooks], ...] = ()
+        """Weak, so that an application that is gone takes its hooks with it."""
+
+    def add(self, hooks: Hooks) -> None:
+        """Let `hooks` hear of every connection for as long as they exist."""
+        alive = [each for each in self._hooks if each() is not None]
+        if all(each() is not hooks for each in alive):
+            alive.append(weakref.ref(hooks))
+        self._hooks = tuple(alive)
+
+    def __bool__(self) -> bool:
+        return bool(self._hooks)
+
+    def any_into(self, state: ConnState) -> bool:
+        """Tell whether anything is hooked on a change into `state`."""
+        return any((hooks := ref()) is not None and hooks.into(state) for ref in self._hooks)
+
+    def queue(self, life: Life, old: ConnState | None, new: ConnState) -> bool:
+        """Queue the calls that a change makes due; tell whether there are any.
+
+        The caller holds the tracker's lock.
+        """
+        due = False
+        for ref in self._hooks:
+            hooks = ref()
+            for hook in hooks.into(new) if hooks is not None else ():
+                _queue_of(life).append((hook, old, new))
+                due = True
+        return due
+
+    def run(self, connection: Connection) -> None:
+        """Make the calls that are due for `connection`; return when they have been made.
+
+        If another thread is making them, wait for it. A hook that causes a change of its own
+        connection gets that change's calls made in order, behind those already due.
+        """
+        life = life_of(connection)
+        calls, lock = life.due_hooks, life.dispatch_lock
+        if calls is None or lock is None:
+            return
+        with lock:
+            while calls:
+                hook, old, new = calls.popleft()
+                _call(hook, connection, old, new)
+
+    def run_shutdown(self) -> None:
+        """The server begins to stop: call what `RawSocket.on_shutdown` was given."""
+        for ref in self._hooks:
+            hooks = ref()
+            for function in hooks.shutdown if hooks is not None else ():
+                _call(function)
+
+
+def _queue_of(life: Life) -> deque:  # type: ignore[type-arg]
+    if life.due_hooks is None:
+        life.due_hooks = deque()
+        # Re-entrant: a hook may close its own connection.
+        life.dispatch_lock = threading.RLock()
+    return life.due_hooks
+
+
+def _call(function: Callable[..., object], *args: object) -> None:
     """Call `function`; log what it raises, with its arguments, and go on."""
     try:
         function(*args)

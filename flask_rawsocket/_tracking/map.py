@@ -64,7 +64,7 @@ class ConnectionMap(Mapping[str, "Connection"]):
         """Give the connections that are in one of `states`, the oldest first."""
         return [each for each in list(self._by_id.values()) if each.state in states]
 
-    def _add(self, connection: Connection, key: RemoteAddr) -> None:
+    def add(self, connection: Connection, key: RemoteAddr) -> None:
         """Enter `connection` under `key`, made longer if another live one has it.
 
         A client may reach a second listener of ours from the same address and port; and one that
@@ -78,12 +78,12 @@ class ConnectionMap(Mapping[str, "Connection"]):
         self._by_key[key] = connection
         self._by_id[connection.id] = connection
 
-    def _remove(self, connection: Connection) -> None:
+    def remove(self, connection: Connection) -> None:
         """Remove `connection`; an entry that is another's stays."""
         if self._by_key.get(connection.key) is connection:
             del self._by_key[connection.key]
         self._by_id.pop(connection.id, None)
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
         self._by_key.clear()
         self._by_id.clear()

@@ -1,14 +1,15 @@
-"""What is left open when a server ends: connections that were taken over, and all others."""
+"""What is left open when a server ends: connections that were hijacked, and all others."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from concurrent import futures
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from .._connection import ending
+from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
-from .tracker import guess_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -16,35 +17,33 @@ if TYPE_CHECKING:
     from .._connection.connection import Connection
     from .tracker import ConnectionTracker
 
-__all__ = ["close_rest", "close_taken"]
-
-_MOST_AT_ONCE: Final = 64
-"""How many connections are closed at once, where hooks may take their time."""
+__all__ = ["close_hijacked", "close_rest"]
 
 _TICK: Final = 0.5
 """Seconds between two calls of what the caller wants to be called meanwhile."""
 
 
-def close_taken(
+def close_hijacked(
     tracker: ConnectionTracker, patience: float, tick: Callable[[], object] = bool
 ) -> None:
-    """End what was taken over, as SHUTDOWN: handlers are cancelled, other owners read the end.
+    """End what was hijacked, as SHUTDOWN: handlers are cancelled, other owners read the end.
 
     Args:
         tracker: whose connections.
         patience: the seconds that they have to close.
         tick: called again and again while slow hooks are run.
     """
-    taken = [each for each in tracker.connections.values() if each.state is ConnState.HIJACKED]
-    for connection in taken:
-        # Now: what we do next looks like the peer's doing.
-        if connection._ending is None and guess_reason(connection) is CloseReason.APP:
-            connection._ending = CloseReason.SHUTDOWN
+    hijacked = [each for each in tracker.connections.values() if each.state is ConnState.HIJACKED]
+    for connection in hijacked:
+        # Before shutdown(): afterwards the kernel cannot tell our end from the peer's.
+        life = life_of(connection)
+        if ending.guess(life) is CloseReason.APP:
+            ending.note(life, CloseReason.SHUTDOWN)
     tracker.stop_handlers(patience / 2)
-    for connection in taken:
+    for connection in hijacked:
         _shut_down(connection)
     if not tracker.wait_hijacked(patience / 2):
-        _close_all(tracker, taken, tick)
+        _close_all(tracker, hijacked, tick)
 
 
 def close_rest(tracker: ConnectionTracker, tick: Callable[[], object]) -> None:
@@ -59,8 +58,7 @@ def close_rest(tracker: ConnectionTracker, tick: Callable[[], object]) -> None:
     rest = list(tracker.connections.values())
     for connection in rest:
         # Before its thread, which may be in a view, finds the end and says why.
-        if connection._ending in (None, CloseReason.ERROR):
-            connection._ending = CloseReason.SHUTDOWN
+        ending.note(life_of(connection), CloseReason.SHUTDOWN)
     _close_all(tracker, rest, tick)
     for connection in rest:
         _shut_down(connection)
@@ -70,23 +68,17 @@ def _close_all(
     tracker: ConnectionTracker, connections: Iterable[Connection], tick: Callable[[], object]
 ) -> None:
     """Report the end of each; where there are hooks, in threads, so that none waits for another."""
-    if not tracker.has_hooks(ConnState.CLOSED):
-        for connection in connections:
+    for connection in connections:
+        if tracker.has_hooks_of_end(connection):
+            tracker.hook_runner.submit(partial(tracker.closed, connection))
+        else:
             tracker.closed(connection)
-        return
-    with futures.ThreadPoolExecutor(_MOST_AT_ONCE, "rawsocket-end") as pool:
-        closing = []
-        for connection in connections:
-            try:
-                closing.append(pool.submit(tracker.closed, connection))
-            except RuntimeError:  # there is no thread to be had
-                tracker.closed(connection)
-        while futures.wait(closing, _TICK).not_done:
-            tick()
+    while not tracker.hook_runner.wait(_TICK):
+        tick()
 
 
 def _shut_down(connection: Connection) -> None:
-    sock = connection._sock
+    sock = life_of(connection).sock
     if sock is not None:
         with contextlib.suppress(OSError):
             # The base class's: that of a tracked socket notes more, that of TLS drops the session.

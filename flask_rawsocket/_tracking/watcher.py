@@ -1,8 +1,8 @@
 """`Watcher`: tells when a peer is gone.
 
 One thread waits in epoll (kqueue on the BSDs and macOS) for hang-ups only: data that nobody has
-read does not wake it, and it reads nothing.  It sets the Events that threads wait for itself; a
-callback gets a thread of its own, so that a slow one keeps nobody else waiting.
+read does not wake it, and it reads nothing. What returns at once, such as the setting of an Event,
+it calls itself; any other callback is made by the runner, so that a slow one delays no other.
 
 Three rules: a descriptor is taken out before it is closed, since epoll keeps a registration for as
 long as any duplicate of it lives; an entry is found by the connection's number, since descriptors
@@ -17,9 +17,8 @@ import logging
 import os
 import select
 import threading
-from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import ConnectionClosedError, RawSocketError, UnsupportedError
 
@@ -27,14 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._connection.connection import Connection
-    from .._connection.liveness import Told
+    from .runner import Runner
 
 __all__ = ["Watcher"]
 
 log = logging.getLogger("flask_rawsocket")
-
-_MOST_CALLERS: Final = 64
-"""How many threads make callbacks at once; a callback beyond that waits for the first to end."""
 
 _select: Any = select
 """Untyped: each system's module lacks the other's half."""
@@ -61,7 +57,7 @@ class _EpollHangups:
 
 
 class _KqueueHangups:
-    """Waits for hang-ups with kqueue (kqueue(2)).  It was not run on such a system."""
+    """Waits for hang-ups with kqueue (kqueue(2)). It was not run on such a system."""
 
     def __init__(self) -> None:
         self._kqueue = _select.kqueue()
@@ -85,7 +81,7 @@ _Hangups: TypeAlias = _EpollHangups | _KqueueHangups
 
 
 def _make_hangups() -> _Hangups:
-    """Give what waits for hang-ups on this system.
+    """Return what waits for hang-ups on this system.
 
     Raises:
         UnsupportedError: it has neither epoll nor kqueue.
@@ -97,43 +93,8 @@ def _make_hangups() -> _Hangups:
     raise UnsupportedError("on_disconnect is not supported here: no epoll, no kqueue")
 
 
-class _Callers:
-    """Makes callbacks, each in a thread of its own as long as there are not too many."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        """Guards the two below."""
-        self._queue: deque[Callable[[], object]] = deque()
-        self._threads = 0
-
-    def submit(self, job: Callable[[], object]) -> None:
-        """Have `job`, which raises nothing, called soon."""
-        with self._lock:
-            self._queue.append(job)
-            if self._threads >= _MOST_CALLERS:
-                return
-            self._threads += 1
-        try:
-            # No daemon, as the watcher is: the interpreter lets a callback that has begun end.
-            threading.Thread(target=self._work, name="rawsocket-disconnected", daemon=False).start()
-        except RuntimeError:
-            # The system has no thread left, or the interpreter ends: better here than never.
-            self._work()
-
-    def _work(self) -> None:
-        while (job := self._next()) is not None:
-            job()
-
-    def _next(self) -> Callable[[], object] | None:
-        with self._lock:
-            if self._queue:
-                return self._queue.popleft()
-            self._threads -= 1
-            return None
-
-
 class _Entry:
-    """A connection that is watched, and for whom.  Without a watch it is in no table."""
+    """A connection that is watched, and its watches. Without one it is in no table."""
 
     __slots__ = ("connection", "fd", "watches")
 
@@ -145,40 +106,50 @@ class _Entry:
 
 
 class _Watch:
-    """One who is to be told, once; taken out of its entry before that."""
+    """A callback, which is called once; its watch is taken out of its entry before that."""
 
-    __slots__ = ("entry", "is_event", "tell")
+    __slots__ = ("at_end_too", "callback", "entry")
 
-    def __init__(self, entry: _Entry, told: Told) -> None:
+    def __init__(self, entry: _Entry, callback: Callable[[], object], *, at_end_too: bool) -> None:
         self.entry = entry
-        self.is_event = isinstance(told, threading.Event)
-        self.tell: Callable[[], object] = told.set if isinstance(told, threading.Event) else told
+        self.callback = callback
+        self.at_end_too = at_end_too
 
 
 class Watcher:
-    """Watches connections for one process.  Its threads are started when there is need."""
+    """Watches connections for one process. Its thread is started when there is need.
 
-    def __init__(self) -> None:
+    Args:
+        runner: what makes the callbacks.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
         self._lock = threading.RLock()
         """Guards everything below; held for no system call but those that cannot block.
-        Re-entrant: a finalizer may run amid anything, and close a connection."""
+        Re-entrant: a finalizer may run at any time, and close a connection."""
         self._pid = os.getpid()
         self._hangups: _Hangups | None = None
-        self._callers = _Callers()
         self._by_number: dict[int, _Entry] = {}
         self._by_fd: dict[int, _Entry] = {}
-        """Those of whom the kernel is to report; no more once it has."""
+        """Those of which the kernel is to report; no more once it has."""
 
     def __len__(self) -> int:
         return len(self._by_number)
 
-    def watch(self, connection: Connection, told: Told) -> Callable[[], None]:
-        """Tell `told` once `connection`'s peer is gone, at once if it is; give its undoing.
+    def watch(
+        self, connection: Connection, callback: Callable[[], object], *, at_end_too: bool = False
+    ) -> Callable[[], None]:
+        """Call `callback` once the peer of `connection` is gone, at once if it is.
 
         Args:
             connection: the one to watch.
-            told: a callback, which is called in another thread; or an Event, which is set, and
-                also when `connection` is watched no more: who waits for it must see why.
+            callback: called in another thread.
+            at_end_too: call it also when `connection` is watched no more, so that a thread which
+                waits sees why; and from whichever thread notices, so it must return at once.
+
+        Returns:
+            What takes the callback back.
 
         Raises:
             ConnectionClosedError: the connection has been closed on our side.
@@ -188,7 +159,7 @@ class Watcher:
         with self._lock:
             entry = self._by_number.get(connection.id) or _Entry(connection)
             self._arm(entry)
-            watch = _Watch(entry, told)
+            watch = _Watch(entry, callback, at_end_too=at_end_too)
             entry.watches.append(watch)
             self._by_number[connection.id] = entry
         return partial(self._cancel, watch)
@@ -217,8 +188,8 @@ class Watcher:
             return True
 
     def _arm(self, entry: _Entry) -> None:
-        """Let the kernel report of `entry`.  The caller holds the lock."""
-        # Under the lock: who has the same number later can only be watched after this.
+        """Let the kernel report of `entry`. The caller holds the lock."""
+        # Under the lock: a later connection of the same number can only be watched after this.
         fd = entry.connection.fileno()
         former = self._by_fd.get(fd)
         if former is entry:
@@ -234,7 +205,7 @@ class Watcher:
         self._by_fd[fd] = entry
 
     def _disarm(self, entry: _Entry) -> None:
-        """Let the kernel report of `entry` no more.  The caller holds the lock."""
+        """Let the kernel report of `entry` no more. The caller holds the lock."""
         if self._by_fd.get(entry.fd) is not entry:
             return
         del self._by_fd[entry.fd]
@@ -244,17 +215,17 @@ class Watcher:
                 self._hangups.remove(entry.fd)
 
     def _end(self, entry: _Entry) -> None:
-        """Forget `entry`, and wake who waits for it.  The caller holds the lock."""
+        """Forget `entry`, and wake what waits for it. The caller holds the lock."""
         if self._by_number.get(entry.connection.id) is entry:
             del self._by_number[entry.connection.id]
         self._disarm(entry)
         while entry.watches:
             watch = entry.watches.pop()
-            if watch.is_event:
-                watch.tell()
+            if watch.at_end_too:
+                watch.callback()
 
     def _started(self) -> _Hangups:
-        """Start the watching if that has not been done.  The caller holds the lock."""
+        """Start the watching if that has not been done. The caller holds the lock."""
         if self._hangups is None:
             hangups = _make_hangups()
             threading.Thread(
@@ -265,20 +236,20 @@ class Watcher:
 
     def _run(self, hangups: _Hangups) -> None:
         while True:
-            # Whoever waits is woken before the first thread is started for a callback.
+            # Threads that wait are woken before the first thread is started for a callback.
             for watch in [due for fd in hangups.wait() for due in self._reported(fd)]:
-                self._callers.submit(partial(self._call, watch))
+                self._runner.submit(partial(self._call, watch))
 
     def _reported(self, fd: int) -> list[_Watch]:
-        """The kernel has reported of `fd`: set the Events that wait, give the callbacks due."""
+        """The kernel has reported of `fd`: wake what waits; return the callbacks that are due."""
         with self._lock:
             entry = self._by_fd.get(fd)
             if entry is None or not _is_gone(entry.connection):
                 return []
             self._disarm(entry)
-            for watch in [each for each in entry.watches if each.is_event]:
+            for watch in [each for each in entry.watches if each.at_end_too]:
                 if self._take_out(watch):
-                    watch.tell()
+                    watch.callback()
             return list(entry.watches)
 
     def _call(self, watch: _Watch) -> None:
@@ -286,9 +257,9 @@ class Watcher:
         if not self._take_out(watch):
             return
         try:
-            watch.tell()
+            watch.callback()
         except BaseException:  # a SystemExit too: other callbacks wait for this thread
-            name = getattr(watch.tell, "__qualname__", repr(watch.tell))
+            name = getattr(watch.callback, "__qualname__", repr(watch.callback))
             log.exception("The callback %s failed on %r", name, watch.entry.connection)
 
 
@@ -297,6 +268,6 @@ def _is_gone(connection: Connection) -> bool:
     try:
         return connection.is_disconnected()
     except ConnectionClosedError:
-        return False  # whoever closes it says so
+        return False  # the closing thread reports it
     except (RawSocketError, OSError):
         return True  # no answer is to be had, and the report stands

@@ -1,23 +1,18 @@
-"""The bodies of a request and of its response, as the development server reads and watches them."""
+"""A request's body as the development server reads it, and the file that it comes from."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from werkzeug.serving import DechunkedInput
 from werkzeug.wsgi import LimitedStream
 
-from .._connection.state import CloseReason
-from .._wsgi import close
-
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
-    from .._connection.connection import Connection
-
-__all__ = ["ChunkedBody", "RequestBody", "RequestFile", "WatchedBody"]
+__all__ = ["ChunkedBody", "RequestBody", "RequestFile"]
 
 _CHUNK: Final = 65536
 
@@ -32,30 +27,24 @@ class RequestFile:
         sock: where to read.
         file: one that ``sock.makefile`` made, whose being open keeps the descriptor open where the
             application closes the socket.
-        before_read: called before every read.
     """
 
-    def __init__(
-        self, sock: socket.socket, file: IO[bytes], before_read: Callable[[], object]
-    ) -> None:
+    def __init__(self, sock: socket.socket, file: IO[bytes]) -> None:
         self._sock = sock
         self._file = file
-        self._before_read = before_read
         self._buffer = bytearray()
-        self.reading = False
-        """Whether a thread is reading from the socket now."""
         self.closed = False
 
     def read(self, size: int = -1) -> bytes:
         """Read `size` bytes, or fewer at the end of the stream; without a size all of it."""
-        self._before_read()
+        self._check_open()
         while (size < 0 or len(self._buffer) < size) and self._more():
             pass
         return self._take(size if size >= 0 else len(self._buffer))
 
     def readinto(self, buffer: Any) -> int:
         """Read what there is into `buffer`, and wait only where there is nothing."""
-        self._before_read()
+        self._check_open()
         if not self._buffer:
             self._more()
         data = self._take(len(buffer))
@@ -64,7 +53,7 @@ class RequestFile:
 
     def readline(self, limit: int = -1) -> bytes:
         """Read to the end of a line, but at most `limit` bytes."""
-        self._before_read()
+        self._check_open()
         searched = 0
         while (end := self._buffer.find(b"\n", searched) + 1) == 0:
             searched = len(self._buffer)
@@ -74,7 +63,7 @@ class RequestFile:
         return self._take(end if limit < 0 else min(end, limit))
 
     def take(self) -> bytes:
-        """Give what was read ahead; it is not here any more."""
+        """Return what was read ahead; it is not here any more."""
         return self._take(len(self._buffer))
 
     def put_back(self, data: bytes | bytearray) -> None:
@@ -85,8 +74,10 @@ class RequestFile:
         """Read no more."""
         self.closed = True
         self._file.close()
-        # Nor keep whom it told, who holds the socket as well as this file.
-        self._before_read = _refuse
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("read of closed file")
 
     def _take(self, size: int) -> bytes:
         data = bytes(self._buffer[:size])
@@ -94,17 +85,9 @@ class RequestFile:
         return data
 
     def _more(self) -> bool:
-        self.reading = True
-        try:
-            data = self._sock.recv(_CHUNK)
-        finally:
-            self.reading = False
+        data = self._sock.recv(_CHUNK)
         self._buffer += data
         return bool(data)
-
-
-def _refuse() -> NoReturn:
-    raise ValueError("read of closed file")
 
 
 class RequestBody(LimitedStream):
@@ -148,7 +131,7 @@ class ChunkedBody(DechunkedInput):
     _begun = _ended = False
 
     @property
-    def is_amid(self) -> bool:
+    def is_read_in_part(self) -> bool:
         """Whether a part of it has been read, and a part has not."""
         return self._begun and not self._ended
 
@@ -157,18 +140,3 @@ class ChunkedBody(DechunkedInput):
         count = super().readinto(buf)
         self._ended = count < len(buf)
         return count
-
-
-class WatchedBody:
-    """A response's body, which notes when it has been given out whole."""
-
-    def __init__(self, body: Iterable[bytes], connection: Connection) -> None:
-        self._body = body
-        self._connection = connection
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._body
-        self._connection._ending = CloseReason.AFTER_RESPONSE
-
-    def close(self) -> None:
-        close(self._body)

@@ -1,7 +1,7 @@
 """The development server: the names of ``werkzeug.serving``, with tracked connections.
 
 It is Werkzeug's own server but for where the connection comes from and when TLS shakes hands: in
-the connection's thread, so that a client which stalls in its handshake stops nobody else.  Like
+the connection's thread, so that a client which stalls in its handshake stops nobody else. Like
 Werkzeug's, it closes the connection after every response; IDLE does not exist here.
 
 In a forking server the child tracks its one connection; the parent, which only hands it over, does
@@ -21,19 +21,21 @@ from typing import TYPE_CHECKING, Any, Final
 import werkzeug.serving
 from werkzeug.serving import is_running_from_reloader
 
-from .. import _wsgi
+from .._connection import ending
+from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
+from .._sockets.deadlines import HeaderTimeoutError
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from .._sockets.plain import TrackedSocket
 from .._sockets.tls import track_tls
-from .._sockets.tracked import HeaderTimeoutError
-from .._tracking.shutdown import close_taken
+from .._tracking.shutdown import close_hijacked
 from .._tracking.tracker import process_tracker
+from ._application import Application
 from ._handler import WSGIRequestHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from collections.abc import Iterator
+    from wsgiref.types import WSGIApplication
 
     from .._connection.connection import Connection
     from .._tracking.tracker import ConnectionTracker
@@ -49,7 +51,7 @@ __all__ = [
 ]
 
 _OWNERS_TIMEOUT: Final = 1.0
-"""The seconds that owners of taken connections have when the server stops."""
+"""The seconds that owners of hijacked connections have when the server stops."""
 
 _CLOSING_TIMEOUT: Final = 0.5
 """And those that they have to close, once they are told to."""
@@ -64,7 +66,7 @@ _running: Final[set[BaseWSGIServer]] = set()
 def _tracking(
     handler: type[werkzeug.serving.WSGIRequestHandler] | None,
 ) -> type[werkzeug.serving.WSGIRequestHandler]:
-    """Give `handler` with our part in it."""
+    """Return `handler` with our part in it."""
     if handler is None or issubclass(WSGIRequestHandler, handler):
         return WSGIRequestHandler
     if issubclass(handler, WSGIRequestHandler):
@@ -87,26 +89,8 @@ def _noting_interrupts(connection: Connection | None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if connection is not None:
-            connection._ending = CloseReason.SHUTDOWN
+            ending.note(life_of(connection), CloseReason.SHUTDOWN)
         raise
-
-
-class _Watched:
-    """A WSGI application, called through the handler that has its request."""
-
-    def __init__(self, app: WSGIApplication) -> None:
-        self._app = app
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._app, name)
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        connection = _wsgi.get(environ)
-        handler: Any = connection._exchange if connection is not None else None
-        if handler is None:
-            return self._app(environ, start_response)
-        body: Iterable[bytes] = handler.answer(self._app, environ, start_response)
-        return body
 
 
 class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
@@ -130,7 +114,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         fd: int | None = None,
     ) -> None:
         rest = (_tracking(handler), passthrough_errors, ssl_context, fd)
-        super().__init__(host, port, _Watched(app), *rest)
+        super().__init__(host, port, Application(app), *rest)
         if self.ssl_context is not None:
             track_tls(self.ssl_context)
         self._listener = Listener(self.socket, self.tracker)
@@ -181,7 +165,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             self._handle(request, client_address)
         finally:
             if connection is not None and connection.state is ConnState.HIJACKED:
-                request.server_done()
+                request.hear_server_again()
             else:
                 self.shutdown_request(request)
 
@@ -190,16 +174,16 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             super().finish_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Close a connection; Ctrl-C is why, where that has come amid its handling."""
+        """Close a connection; Ctrl-C is why, where that has come while it was handled."""
         connection = getattr(request, "connection", None)
         if isinstance(sys.exception(), KeyboardInterrupt) and connection is not None:
-            connection._ending = CloseReason.SHUTDOWN
+            ending.note(life_of(connection), CloseReason.SHUTDOWN)
         super().shutdown_request(request)
 
     def server_close(self) -> None:
         """Stop: call the functions given to ``on_shutdown``, then close the listening socket.
 
-        What was taken over is ended after a moment for its owners: the process may end next, and
+        What was hijacked is ended after a moment for its owners: the process may end next, and
         their threads, or the event loop's, with it.
         """
         if self._served:
@@ -208,7 +192,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             _running.discard(self)
             if not _running:
                 self.tracker.wait_hijacked(_OWNERS_TIMEOUT)
-                close_taken(self.tracker, _CLOSING_TIMEOUT)
+                close_hijacked(self.tracker, _CLOSING_TIMEOUT)
         super().server_close()
 
 

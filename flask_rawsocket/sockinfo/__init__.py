@@ -1,13 +1,13 @@
-"""What the kernel knows of a socket, as frozen values.
+"""What the kernel knows about a socket, as frozen values.
 
-Pure functions over a ``socket.socket`` or an ``ssl.SSLSocket``; they know nothing of Connection.
-One file per operating system holds them, with the same signatures in each, and this is the only
-place that asks which system it is. Only Linux was run: what the files of the other systems do was
-read off headers and documentation, and their decoders were tested with bytes built from those.
+Pure functions of a ``socket.socket`` or an ``ssl.SSLSocket``; they know nothing of `Connection`.
+Each operating system has one file of them, with the same signatures, and only this file asks which
+system it is running on. Only the Linux file has been run: the others were written from headers and
+documentation, and their decoders are tested with bytes built from those.
 
-All of them raise ``ConnectionClosedError`` for a socket that was closed, and ``UnsupportedError``
-or ``PermissionError``, naming the operation, where the system, the address family or the privilege
-does not allow it; none ever answers with zeros instead.
+Every function raises `ConnectionClosedError` for a closed socket, and `UnsupportedError` or
+``PermissionError``, naming the operation, where the system, the address family or a missing
+privilege rules it out. None of them returns zeros instead.
 """
 
 from __future__ import annotations
@@ -87,15 +87,15 @@ tcp_info = _system.tcp_info
 class Options(OptionSet):
     """The options of a socket as typed attributes, on this system.
 
-    They are read from the socket and written to it at every access.
+    Each access reads from the socket or writes to it.
 
     Raises:
-        UnsupportedError: this system or this kind of socket has no such option.
-        PermissionError: a privilege is missing (``mark``, a ``priority`` above 6).
+        UnsupportedError: this system or this kind of socket does not have the option.
+        PermissionError: a privilege is missing (`mark`, a `priority` above 6).
         ConnectionClosedError: the socket has been closed.
         ConnectionBrokenError: the connection is over, and the system refuses for that reason.
-        TypeError: what was set is no number, or None for an option that has no "not set".
-        ValueError: the number does not fit.
+        TypeError: the value is not a number, or is None for an option that is always set.
+        ValueError: the number is out of range.
     """
 
     __slots__ = ()

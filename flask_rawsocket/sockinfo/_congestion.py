@@ -1,7 +1,7 @@
-"""A congestion control algorithm's name, and what it tells of itself; knows no system call.
+"""A congestion control algorithm's name and what it reports; makes no system call.
 
-The answer to ``TCP_CC_INFO`` does not say whose it is, and Vegas' and DCTCP's have the same length:
-the decoder is chosen by the algorithm's name. Structures: ``linux/inet_diag.h``.
+The answer to ``TCP_CC_INFO`` does not name its structure, and those of Vegas and DCTCP have the
+same length, so the decoder is chosen by the algorithm's name. Structures: ``linux/inet_diag.h``.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ _VEGAS = Struct("=4I")
 _DCTCP = Struct("=2H3I")
 _BBR = Struct("=5I")
 
-#: The algorithms that answer with Vegas' structure, by the sources in ``net/ipv4``.
 _LIKE_VEGAS = frozenset({"vegas", "illinois", "yeah", "westwood", "nv"})
+"""The algorithms that answer with the structure of Vegas, by the sources in ``net/ipv4``."""
 
-#: DCTCP renames itself where ECN was not negotiated, and answers all the same (``tcp_dctcp.c``).
 _LIKE_DCTCP = frozenset({"dctcp", "dctcp-reno"})
+"""DCTCP changes its name if ECN was not negotiated, and answers all the same (``tcp_dctcp.c``)."""
 
-#: What a round-trip time is before it was measured: BBR's and NV's, and that of the others.
 _NO_SAMPLE = (0xFFFFFFFF, 0x7FFFFFFF)
+"""The values of a round-trip time not measured yet: BBR's and NV's, and that of the others."""
+
 _MICRO = 1_000_000
-_BBR_UNIT = 256  # the kernel's gains are fixed-point with eight fractional bits
+_BBR_UNIT = 256  # the kernel's gains are fixed-point numbers with eight fractional bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +37,27 @@ class BBRInfo:
     min_rtt: float | None
     """The smallest round-trip time in BBR's window, in seconds; None without a sample."""
     pacing_gain: float
-    """The pacing rate as a multiple of ``bw``."""
+    """The pacing rate as a multiple of `bw`."""
     cwnd_gain: float
     """The congestion window as a multiple of the bandwidth-delay product."""
 
 
 @dataclass(frozen=True, slots=True)
 class VegasInfo:
-    """The measurements of TCP Vegas; of Illinois, NV, Westwood and YeAH in the same structure."""
+    """What TCP Vegas measured; Illinois, NV, Westwood and YeAH use the same structure."""
 
     enabled: bool
-    """The algorithm is at work now."""
+    """Whether the algorithm is active now."""
     rttcnt: int
-    """How many round trips were measured in the current one."""
+    """How many samples were taken in the current round trip."""
     rtt: float | None
-    """The round-trip time that the algorithm reckons with, in seconds; None without a sample.
+    """The round-trip time that the algorithm works with, in seconds; None without a sample.
 
-    With Vegas and YeAH that is the smallest of the whole connection; with Illinois the mean of the
-    ``rttcnt`` that were measured in the current round trip, and None while there are none."""
+    With Vegas and YeAH this is the smallest of the whole connection; with Illinois the mean of the
+    `rttcnt` samples of the current round trip, and None while there are none."""
     minrtt: float | None
-    """The smallest one, of late with some of them, in seconds; None without a sample."""
+    """The smallest round-trip time, with some algorithms only of late, in seconds; None without a
+    sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,10 @@ class DCTCPInfo:
     """The state of DCTCP."""
 
     enabled: bool
-    """ECN was negotiated, so that DCTCP is at work. Otherwise it behaves like Reno, the name of the
-    algorithm is ``dctcp-reno``, and the other fields are 0."""
+    """Whether ECN was negotiated, so that DCTCP is active. Otherwise it behaves like Reno, the
+    algorithm's name is ``dctcp-reno``, and the other fields are 0."""
     ce_state: int
-    """1: the last segment that arrived was marked."""
+    """1 if the last segment that arrived was marked."""
     alpha: int
     """The fraction of marked bytes, in 1/1024."""
     ab_ecn: int
@@ -76,14 +78,14 @@ class DCTCPInfo:
 
 
 def decode_congestion(name: str, raw: bytes) -> BBRInfo | VegasInfo | DCTCPInfo | None:
-    """Return what an algorithm told.
+    """Return what an algorithm reported.
 
     Args:
         name: the algorithm's name.
-        raw: the answer; one longer than known (BBRv3's, say) is read as far as it is known.
+        raw: the answer; of one longer than expected (BBRv3's, say) the known part is read.
 
     Returns:
-        None if the algorithm tells nothing, as Reno and Cubic, or is not known here.
+        None if the algorithm reports nothing, as Reno and Cubic do, or is not known here.
     """
     if name.startswith("bbr") and len(raw) >= _BBR.size:
         low, high, min_rtt, pacing, cwnd = _BBR.unpack_from(raw)
@@ -95,7 +97,7 @@ def decode_congestion(name: str, raw: bytes) -> BBRInfo | VegasInfo | DCTCPInfo 
         )
     if name in _LIKE_VEGAS and len(raw) >= _VEGAS.size:
         enabled, rttcnt, rtt, minrtt = _VEGAS.unpack_from(raw)
-        # Illinois tells the mean of the current round trip: 0 until something was measured in it.
+        # Illinois reports the mean of the current round trip: 0 until it has a sample.
         return VegasInfo(bool(enabled), rttcnt, _seconds(rtt) or None, _seconds(minrtt))
     if name in _LIKE_DCTCP and len(raw) >= _DCTCP.size:
         enabled, ce_state, alpha, ab_ecn, ab_tot = _DCTCP.unpack_from(raw)
@@ -107,11 +109,11 @@ def encode_name(name: str) -> bytes:
     """Return the name of an algorithm as a system call takes it.
 
     Raises:
-        TypeError: the name is no text.
-        ValueError: there is a NUL in it, at which a kernel would take it to end.
+        TypeError: the name is not a str.
+        ValueError: it contains a NUL, which a kernel would take for its end.
     """
     if not isinstance(name, str):
-        raise TypeError(f"congestion: {name!r} is no str")
+        raise TypeError(f"congestion: {name!r} is not a str")
     if "\0" in name:
         raise ValueError(f"congestion: {name!r} has a NUL in it")
     return name.encode(errors="replace")

@@ -1,4 +1,4 @@
-"""The named values that a kernel answers with; knows no socket and no layout."""
+"""The enums that a kernel's answers are translated to; knows no socket and no layout."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["CongestionState", "PeerStatus", "TCPOptions", "TCPState"]
 class TCPState(StrEnum):
     """The state of a TCP connection (RFC 9293, section 3.3.2), one enum for every system.
 
-    Each system numbers the states its own way; the layouts translate. A ``StrEnum``, so that a
-    value is its own name in JSON, in a log line and in a template.
+    Each system numbers the states in its own way; the layouts translate. It is a ``StrEnum``, so
+    that JSON, log lines and templates show a state by its name.
     """
 
     ESTABLISHED = "ESTABLISHED"
@@ -28,14 +28,14 @@ class TCPState(StrEnum):
 
 
 class CongestionState(StrEnum):
-    """Where Linux' loss recovery stands (``enum tcp_ca_state`` of ``linux/tcp.h``)."""
+    """The state of Linux's loss recovery (``enum tcp_ca_state`` of ``linux/tcp.h``)."""
 
     OPEN = "OPEN"
     """Nothing suspicious."""
     DISORDER = "DISORDER"
-    """Duplicate or selective acknowledgements arrived; not yet counted as a loss."""
+    """Duplicate or selective acknowledgements arrived, but do not count as a loss yet."""
     CWR = "CWR"
-    """The window was reduced, by an ECN mark or a local queue, without a loss."""
+    """The window was reduced without a loss, because of an ECN mark or a full local queue."""
     RECOVERY = "RECOVERY"
     """Fast retransmit is under way."""
     LOSS = "LOSS"
@@ -43,12 +43,15 @@ class CongestionState(StrEnum):
 
 
 class TCPOptions(IntFlag):
-    """What both ends agreed on (``TCPI_OPT_*`` of ``linux/tcp.h``); unknown bits are kept."""
+    """The options that both ends agreed on (``TCPI_OPT_*`` of ``linux/tcp.h``).
+
+    Unknown bits are kept.
+    """
 
     TIMESTAMPS = 1
     SACK = 2
     WSCALE = 4
-    """Only with this bit do ``snd_wscale`` and ``rcv_wscale`` mean something."""
+    """`snd_wscale` and `rcv_wscale` mean something only if this bit is set."""
     ECN = 8
     ECN_SEEN = 16
     SYN_DATA = 32
@@ -59,17 +62,17 @@ class TCPOptions(IntFlag):
 
 
 class PeerStatus(StrEnum):
-    """What is known of the other end without reading, writing or clearing anything.
+    """What is known of the peer without reading, writing or clearing anything.
 
-    Unread data does not hide a FIN: the status speaks of the connection, not of the receive queue.
+    Unread data does not hide a FIN: the status is that of the connection, not of its receive queue.
     """
 
     OPEN = "OPEN"
-    """No end of stream and no error has arrived. (A peer that lost its power is still OPEN.)"""
+    """No end of stream and no error has arrived. (A peer that lost power is still OPEN.)"""
     FIN_RECEIVED = "FIN_RECEIVED"
-    """The peer will send no more. Over TCP it may have closed, or only have half-closed: nobody
-    can tell until we write. Over a UNIX socket it half-closed."""
+    """The peer will send nothing more. Over TCP it has closed or half-closed; which of the two
+    cannot be told until we write. Over a UNIX socket it has half-closed."""
     CLOSED = "CLOSED"
-    """Both directions are over. Over a UNIX socket: the peer closed."""
+    """Both directions have ended. Over a UNIX socket: the peer has closed."""
     RESET = "RESET"
-    """The connection was torn down by a reset or a timeout; what was queued is lost."""
+    """A reset or a timeout ended the connection; queued data is lost."""

@@ -1,8 +1,8 @@
 """The one place of this package where an ``errno`` becomes a typed error.
 
-Errors are sorted by whose fault they are: a descriptor of ours that is gone, a connection that
-broke, an operation that this system or this kind of socket does not have, a privilege that is
-missing. Whatever is none of these (a bad value, say) stays the ``OSError`` that it was.
+Errors are sorted by whose fault they are: our descriptor is gone, the connection broke, this
+system or this kind of socket does not have the operation, or a privilege is missing. Anything else
+(a bad value, say) stays the ``OSError`` that it was.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ __all__ = [
     "unsupported",
 ]
 
-#: Our descriptor is gone. ENOTSOCK: Windows says so for a closed socket, and elsewhere it means
-#: that the number was closed behind our back and now belongs to a file.
 _CLOSED = frozenset({errno.EBADF, errno.ENOTSOCK})
+"""Our descriptor is gone. ENOTSOCK is what Windows says of a closed socket; elsewhere it means that
+the descriptor was closed behind our back and its number now belongs to a file."""
 
-#: The connection is over, whoever ended it. By name, since not every system has every errno.
 _BROKEN = frozenset(
     getattr(errno, name)
     for name in (
@@ -51,8 +50,8 @@ _BROKEN = frozenset(
     )
     if hasattr(errno, name)
 )
+"""The connection is over, whoever ended it. By name, as not every system has every errno."""
 
-#: This kernel, this address family or this protocol has no such operation.
 _UNSUPPORTED = frozenset(
     {
         errno.EOPNOTSUPP,  # TCP_INFO of a UNIX socket
@@ -64,9 +63,9 @@ _UNSUPPORTED = frozenset(
         errno.ENOSYS,  # a seccomp filter, a sandbox, an emulated kernel
     }
 )
+"""This kernel, this address family or this protocol does not have the operation."""
 
 _DENIED = frozenset({errno.EPERM, errno.EACCES})
-
 
 _NOTHING: Mapping[int, str] = MappingProxyType({})
 
@@ -78,14 +77,14 @@ def fail(
     also_unsupported: Collection[int] = (),
     because: Mapping[int, str] = _NOTHING,
 ) -> NoReturn:
-    """Raise what ``exc`` means for ``operation``, with ``exc`` as the cause.
+    """Raise the error that `exc` means for `operation`, with `exc` as its cause.
 
     Args:
         exc: what the system call raised.
         operation: the name of the function or option, as the user wrote it.
-        also_unsupported: errnos that for this operation say "not on this kind of socket".
-        because: errnos that say "unsupported" too, and what each means here in words, where the
-            system's own text would mislead ("No such file or directory").
+        also_unsupported: errnos that mean "not on this kind of socket" for this operation.
+        because: errnos that mean "unsupported" as well, with a text for each where the system's own
+            would mislead ("No such file or directory").
 
     Raises:
         ConnectionClosedError: our descriptor is closed.
@@ -109,13 +108,14 @@ def fail(
 
 
 def fail_tcp(exc: OSError, sock: socket.socket, operation: str) -> NoReturn:
-    """Raise what ``exc`` means for an operation of TCP: as ``fail``, but naming a wrong family.
+    """Raise the error that `exc` means for a TCP operation: like `fail`, but name a wrong family.
 
-    Only here, after the call has failed, so that a call that succeeds pays nothing for it.
+    The family is checked here, after the call has failed, so that a call that succeeds costs no
+    more.
 
     Raises:
         UnsupportedError: the socket is of another family.
-        OSError: and all others, as ``fail``.
+        OSError: anything else, and its subclasses, as `fail` does.
     """
     if exc.errno in _UNSUPPORTED and sock.family not in (socket.AF_INET, socket.AF_INET6):
         raise _wrong_family(sock, operation) from exc
@@ -123,7 +123,7 @@ def fail_tcp(exc: OSError, sock: socket.socket, operation: str) -> NoReturn:
 
 
 def _wrong_family(sock: socket.socket, operation: str) -> UnsupportedError:
-    # Python leaves the family a plain number where it has no name for it.
+    # A family that Python has no name for is a plain number.
     name = getattr(sock.family, "name", str(sock.family))
     return UnsupportedError(f"{operation} is not supported on an {name} socket")
 
@@ -131,8 +131,8 @@ def _wrong_family(sock: socket.socket, operation: str) -> UnsupportedError:
 def open_fd(sock: socket.socket, operation: str) -> int:
     """Return the descriptor of a socket that is open.
 
-    Asked first by every function that looks at something else than the descriptor before its
-    system call (the family, the TLS object), so that a closed socket always says "closed".
+    Functions that look at anything else before their system call (the family, the TLS object) call
+    this first, so that a closed socket is always reported as closed.
 
     Raises:
         ConnectionClosedError: the socket has been closed or detached.
@@ -144,10 +144,10 @@ def open_fd(sock: socket.socket, operation: str) -> int:
 
 
 class OpenFd:
-    """The descriptor of a socket, for system calls that take the number; as a context.
+    """A context manager around the descriptor of a socket, for system calls that take the number.
 
-    Another thread may close the socket meanwhile, and the number be given out again: then what the
-    calls found is another socket's, and is not to be told.
+    Another thread may close the socket in the meantime, and the number may be reused: what the
+    calls found is then another socket's, so leaving the context raises instead of returning it.
     """
 
     __slots__ = ("_fd", "_operation", "_sock")
@@ -173,8 +173,8 @@ class OpenFd:
 def require_family(sock: socket.socket, families: Collection[int], operation: str) -> int:
     """Return the descriptor of a socket of one of these families.
 
-    The family is asked because a kernel may not refuse: ``SO_PEERCRED`` of a TCP socket succeeds
-    on Linux, and answers pid 0 and uid 4294967295 (measured on 6.18).
+    The family is checked because a kernel may not refuse: ``SO_PEERCRED`` of a TCP socket succeeds
+    on Linux, with pid 0 and uid 4294967295 (measured on 6.18).
 
     Raises:
         ConnectionClosedError: the socket has been closed.
@@ -187,12 +187,12 @@ def require_family(sock: socket.socket, families: Collection[int], operation: st
 
 
 def unsupported(operation: str, system: str) -> UnsupportedError:
-    """Return the error that says that ``system`` has no such operation."""
+    """Return the error that says that `system` does not have the operation."""
     return UnsupportedError(f"{operation} is not supported on {system}")
 
 
 def not_connected(operation: str) -> NoReturn:
-    """Raise what a kernel should have said and did not: this socket has no peer.
+    """Raise the error for a socket without a peer, where the kernel itself did not fail.
 
     Raises:
         ConnectionBrokenError: always, with an ENOTCONN as its cause.

@@ -1,4 +1,4 @@
-"""What was negotiated over TLS; portable, for Python's ``ssl`` is the same on every system."""
+"""What was negotiated over TLS; portable, as Python's ``ssl`` is the same on every system."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ if TYPE_CHECKING:
 
 __all__ = ["TLSInfo", "remember_server_name", "tls_info"]
 
-#: The channel bindings with a name (RFC 5929, RFC 9266) that a socket's own data can give.
 _BINDINGS = ("tls-unique", "tls-exporter")
+"""The types of channel binding (RFC 5929, RFC 9266) that a socket's own data suffices for."""
 
-#: What ``getpeercert`` raises for "handshake not done yet", for a TLS object that ``unwrap()``
-#: took away, and for a socket that is not connected.
 _NO_CERTIFICATE_YET = (ValueError, AttributeError, OSError)
+"""What ``getpeercert`` raises before the end of the handshake, after ``unwrap()`` has removed the
+TLS object, and on a socket that is not connected."""
 
-#: The names that clients asked for, by socket: OpenSSL hands them to the SNI callback only, and a
-#: server-side ``SSLSocket`` does not keep them.
 _server_names: WeakKeyDictionary[object, str] = WeakKeyDictionary()
+"""The host names that clients asked for, by socket: OpenSSL passes them to the SNI callback only,
+and a server-side ``SSLSocket`` does not keep them."""
 
 
 @dataclass(frozen=True, slots=True)
 class TLSInfo:
     """The TLS session of a connection.
 
-    Before the end of the handshake, and after ``unwrap()``, all is None or empty.
+    Before the end of the handshake, and after ``unwrap()``, every field is None or empty.
     """
 
     version: str | None
-    """``TLSv1.3`` and the like."""
+    """The version of the protocol, such as ``TLSv1.3``."""
     cipher: str | None
     """The cipher suite, by OpenSSL's name."""
     cipher_bits: int | None
     """How many secret bits the cipher uses."""
     alpn: str | None
-    """The application protocol that both agreed on (ALPN), ``http/1.1`` say."""
+    """The application protocol that both sides agreed on (ALPN), such as ``http/1.1``."""
     server_name: str | None
-    """The host name of the client's SNI. Python gives it to a server only in the context's
-    ``sni_callback``: it is known here if ``remember_server_name(context)`` was called, and on a
-    client's own socket. None otherwise, or if the client sent none."""
+    """The host name in the client's SNI. Python shows it to a server only in the context's
+    ``sni_callback``, so it is known here only if `remember_server_name(context)` was called, or on
+    a client's own socket. None otherwise, and if the client sent none."""
     resumed: bool
-    """The session was resumed: the handshake was abbreviated, no certificate was sent."""
+    """Whether the session was resumed: the handshake was abbreviated, no certificate was sent."""
     peer_certificate: dict[str, Any] | None = field(hash=False)
-    """As of ``SSLSocket.getpeercert()``: None without a certificate, empty if the context did not
-    verify it (``CERT_NONE``)."""
+    """What ``SSLSocket.getpeercert()`` returns: None without a certificate, empty if the context
+    did not verify it (``CERT_NONE``)."""
     peer_certificate_der: bytes | None = field(repr=False)
-    """The certificate in DER, verified or not."""
+    """The certificate in DER form, verified or not."""
     bindings: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
-    """The channel bindings that Python could compute: pairs of type and data."""
+    """The channel bindings that Python could compute, as pairs of type and data."""
 
     def channel_binding(self, kind: str = "tls-unique") -> bytes | None:
         """Return the channel binding of a type, for SCRAM-PLUS and the like.
@@ -64,10 +64,10 @@ class TLSInfo:
                 none up to 3.14 does).
 
         Returns:
-            The data; None where the version of TLS or of Python has none.
+            The data; None if this version of TLS does not define it or Python cannot compute it.
 
         Raises:
-            ValueError: there is no such type.
+            ValueError: the type is unknown.
         """
         if kind not in _BINDINGS:
             raise ValueError(f"unknown channel binding {kind!r}: one of {', '.join(_BINDINGS)}")
@@ -83,14 +83,14 @@ def tls_info(sock: socket.socket) -> TLSInfo | None:
         ConnectionClosedError: the socket has been closed.
     """
     open_fd(sock, "tls")
-    # Not isinstance: gevent's SSLSocket is no ssl.SSLSocket, and replaces it when it patches.
+    # Not isinstance: gevent's SSLSocket is not an ssl.SSLSocket, and replaces it once patched.
     if not hasattr(sock, "selected_alpn_protocol"):
         return None
     return _describe(cast("ssl.SSLSocket", sock))
 
 
 def _describe(sock: ssl.SSLSocket) -> TLSInfo:
-    """Return what a TLS socket tells of its session."""
+    """Return what a TLS socket knows about its session."""
     version = sock.version()
     cipher = sock.cipher() if version else None
     return TLSInfo(
@@ -115,7 +115,7 @@ def _certificate(sock: ssl.SSLSocket) -> dict[str, Any] | None:
 
 
 def _certificate_der(sock: ssl.SSLSocket) -> bytes | None:
-    """Return the certificate in DER; None in the same cases."""
+    """Return the certificate in DER form; None in the same cases."""
     try:
         return sock.getpeercert(binary_form=True)
     except _NO_CERTIFICATE_YET:
@@ -127,22 +127,22 @@ def _bindings(sock: ssl.SSLSocket, version: str | None) -> tuple[tuple[str, byte
     if version is None:
         return ()
     kinds = [kind for kind in _BINDINGS if kind in ssl.CHANNEL_BINDING_TYPES]
-    if version == "TLSv1.3":  # OpenSSL would return a Finished message; no RFC says it means that
+    if version == "TLSv1.3":  # OpenSSL would return a Finished message, which no RFC sanctions
         kinds = [kind for kind in kinds if kind != "tls-unique"]
     data = ((kind, sock.get_channel_binding(kind)) for kind in kinds)
     return tuple((kind, binding) for kind, binding in data if binding)
 
 
 def remember_server_name(context: ssl.SSLContext) -> None:
-    """Make ``tls_info().server_name`` known for the connections of a server's context.
+    """Make `tls_info().server_name` known for the connections of a server's context.
 
-    Keeps the context's own ``sni_callback``, which runs after the name has been noted and decides
-    as before. Call it once, after the application has set its callback.
+    The context keeps its own ``sni_callback``, which runs after the name has been noted and decides
+    as before. Call this once, after the application has set its callback.
     """
     inner = context.sni_callback
 
     def note(sock: ssl.SSLObject, name: str, ctx: ssl.SSLContext) -> int | None:
-        if name:  # None, whatever the type says, from a client that sent no name
+        if name:  # None if the client sent none, whatever the annotation says
             _server_names[sock] = name
         return inner(sock, name, ctx) if inner is not None else None
 

@@ -18,12 +18,16 @@ import gunicorn
 from gunicorn import http, util
 from gunicorn.workers import base
 
+from .._asyncio.seams import check_seams as check_asyncio_seams
+from .._connection import ending
 from .._connection.address import ProxyHeader
+from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
-from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
+from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError
+from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, PASSING_ERRORS, Listener
 from .._sockets.tls import track_tls
-from .._sockets.tracked import HeaderTimeoutError, WriteDeadlineError
-from .._tracking.tracker import guess_reason, process_tracker
+from .._tracking.tracker import process_tracker
+from ..errors import UnsupportedError
 from . import _exchange
 from ._application import Application
 from ._exchange import Exchange
@@ -35,23 +39,7 @@ if TYPE_CHECKING:
     from .._connection.connection import Connection
     from .._tracking.tracker import ConnectionTracker
 
-__all__ = ["ACCEPT_PAUSE", "TrackingWorker", "check_seams", "server_done"]
-
-PASSING_ERRORS: Final = frozenset(
-    {
-        errno.EAGAIN,  # another worker was quicker
-        errno.ECONNABORTED,  # the client has left already
-        # Errors of the new connection's own network, which Linux hands to accept().
-        errno.EPROTO,
-        errno.ENOPROTOOPT,
-        errno.ENETDOWN,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENETUNREACH,
-        getattr(errno, "ENONET", errno.ENETDOWN),
-    }
-)
-"""Why accept() may fail for one connection only: go on with the next (accept(2))."""
+__all__ = ["ACCEPT_PAUSE", "TrackingWorker", "check_seams"]
 
 PEER_SAID_BYE: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What reading or writing raises when the peer has left, in TLS's words."""
@@ -113,6 +101,10 @@ class TrackingWorker(base.Worker):
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Check the seams; the arbiter calls this before it starts any worker."""
         check_seams(cls, cls.SEAMS)
+        try:
+            check_asyncio_seams()
+        except UnsupportedError as exc:  # all else works
+            log.error("%s", exc)  # noqa: TRY400  one sentence
         inherited = getattr(super(), "check_config", None)
         if inherited is not None:
             inherited(cfg, log)
@@ -139,22 +131,19 @@ class TrackingWorker(base.Worker):
     def load_wsgi(self) -> None:
         """Load the application, and put the connection into the environ that it gets."""
         super().load_wsgi()
-        self.wsgi: Any = Application(self.wsgi, self.log)
+        self.wsgi: Any = Application(self.wsgi)
         if self.tracker.settings.save_syn:
             for listener in self.sockets:
                 listener.save_syn()
 
     def begin_request(self, sock: Any, req: Any) -> Connection | None:
         """The head of `req` has been read from `sock`: note what it says of the connection."""
-        sock._in_head = False
-        sock._read_deadline = None
-        connection: Connection | None = sock._connection
+        sock.head_complete()
+        connection: Connection | None = sock.connection
         if connection is None:
             return None
-        # If it ends before its response does, the view or the peer did it; who says more knows.
-        connection._ending = CloseReason.ERROR
-        connection._exchange = Exchange(req, sock)
-        if connection._force_close:
+        self.tracker.request_begun(connection, Exchange(req, sock, self.log))
+        if life_of(connection).force_close:
             req.force_close()
         info = getattr(req, "proxy_protocol_info", None)  # a uwsgi request has none
         if info:
@@ -162,7 +151,7 @@ class TrackingWorker(base.Worker):
         return connection
 
     def broken_off(self, connection: Connection | None, exc: OSError) -> None:
-        """Note whose doing it is that a request broke off with `exc`.
+        """Note why a request broke off with `exc`.
 
         Raises:
             BrokenPipeError: the write deadline has passed; gunicorn would log what the application
@@ -171,40 +160,41 @@ class TrackingWorker(base.Worker):
         """
         if connection is None:
             return
+        life = life_of(connection)
         if isinstance(exc, PEER_SAID_BYE):
-            connection._ending = CloseReason.CLIENT
+            ending.note(life, CloseReason.CLIENT)
         elif isinstance(exc, ConnectionError) or exc.errno in PEER_LOST:
             # A view's own, of another connection, looks the same: ask the kernel about this one.
-            connection._ending = guess_reason(connection)
-            if exc.errno in PEER_LOST and connection._ending is CloseReason.CLIENT:
+            reason = ending.guess(life)
+            ending.note(life, reason)
+            if exc.errno in PEER_LOST and reason is CloseReason.CLIENT:
                 raise ConnectionResetError(errno.ECONNRESET, str(exc)) from exc
         elif isinstance(exc, WriteDeadlineError):
             self.log.info("%r: %s", connection, exc)
             raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
 
-    def end_request(self, connection: Connection | None) -> bool:
+    def end_request(self, sock: Any, connection: Connection | None) -> bool:
         """The response has ended: let go of the request; tell if the connection can be kept."""
         if connection is None:
             return True
-        exchange = cast("Exchange", connection._exchange)
+        life = life_of(connection)
+        exchange = cast("Exchange", life.exchange)
         self.tracker.request_ended(connection)
-        if exchange.taken:
+        if exchange.hijacked:
             return False  # its deadlines are its owner's
-        sock: Any = connection._sock
-        if sock is not None and (sock._read_deadline or sock._write_deadline):
-            sock.request_ended()
-        return not (connection._force_close or exchange.waits_for_body)
+        sock.lift_deadlines()
+        return not (life.force_close or exchange.waits_for_body)
 
     def view_exited(self, connection: Connection | None, exc: BaseException) -> Exception:
-        """Give what to raise for a view's SystemExit and its like, which end no worker here.
+        """Return what to raise for a view's SystemExit and its like, which end no worker here.
 
         A pool thread would swallow it, and nobody would hear of it.
         """
-        exchange: Any = connection and connection._exchange
-        response = getattr(getattr(exchange, "start_response", None), "__self__", None)
+        exchange = life_of(connection).exchange if connection is not None else None
+        response = getattr(exchange, "response", None)
         if response is None or not response.headers_sent:
             return RuntimeError(f"the view raised {exc!r}")
-        self.log.error("The view raised %r amid its response", exc, exc_info=exc)
+        self.log.error("The view raised %r in the middle of its response", exc, exc_info=exc)
         return StopIteration()  # gunicorn's word for it: close, and answer nothing
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
@@ -219,8 +209,8 @@ class TrackingWorker(base.Worker):
             if connection is not None and connection.state is ConnState.ACTIVE:
                 _write_timeout(client)
             return
-        if connection is not None and connection._ending is not CloseReason.SHUTDOWN:
-            connection._ending = CloseReason.ERROR
+        if connection is not None:
+            ending.note(life_of(connection), CloseReason.ERROR)
         if isinstance(addr, (str, bytes)):
             # gunicorn takes the address apart, and of a UNIX peer's text would log one letter.
             addr = (addr.decode(errors="replace") if isinstance(addr, bytes) else str(addr), -1)
@@ -293,13 +283,6 @@ class _UntilFilesChange:
                 self._context = self._make(conf, default)
                 self._seen = seen
             return self._context
-
-
-def server_done(connection: Connection) -> None:
-    """The server has forgotten `connection`, which was taken over; its socket is its owner's."""
-    done = getattr(connection._sock, "server_done", None)
-    if done is not None:
-        done()
 
 
 def _write_timeout(client: Any) -> None:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gunicorn.workers import gthread
-
+from .._connection import ending
+from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from ._exchange import HTTP2Exchange
-
-if TYPE_CHECKING:
-    from .._tracking.tracker import ConnectionTracker
+from ._parking import ParkingWorker
 
 __all__ = ["HTTP2Worker"]
 
 
-class HTTP2Worker(gthread.ThreadWorker):
+class HTTP2Worker(ParkingWorker):
     """The part of our thread worker that is for HTTP/2; all of it runs in a pool thread."""
-
-    if TYPE_CHECKING:
-        tracker: ConnectionTracker
 
     def handle_http2(self, conn: Any) -> Any:
         """Serve HTTP/2 until the connection ends, as gunicorn does: on this thread.
@@ -27,12 +22,13 @@ class HTTP2Worker(gthread.ThreadWorker):
         It is ACTIVE while a stream is open, and IDLE while none is.
         """
         sock, h2 = conn.sock, conn.parser
-        connection = sock._connection
+        connection = sock.connection
         if connection is None:
             return super().handle_http2(conn)
         sock.head_complete()
-        sock._head_due = False  # a frame is no request
-        connection._exchange = HTTP2Exchange()
+        sock.duties.head_due = False  # a frame is not a request
+        life = life_of(connection)
+        life.exchange = HTTP2Exchange()
         receive = h2.receive_data
 
         def receive_data(*args: Any) -> Any:
@@ -45,10 +41,10 @@ class HTTP2Worker(gthread.ThreadWorker):
 
         h2.receive_data = receive_data
         result = super().handle_http2(conn)
-        connection._exchange = None
-        idle = connection._state in (ConnState.NEW, ConnState.IDLE)
+        life.exchange = None
+        idle = life.state in (ConnState.NEW, ConnState.IDLE)
         if idle and sock.fileno() >= 0 and not connection.is_disconnected():
-            connection._ending = CloseReason.KEEPALIVE_TIMEOUT
+            ending.note(life, CloseReason.KEEPALIVE_TIMEOUT)
         return result
 
     def handle_http2_request(self, req: Any, conn: Any, h2_conn: Any) -> Any:
@@ -56,4 +52,4 @@ class HTTP2Worker(gthread.ThreadWorker):
         try:
             return super().handle_http2_request(req, conn, h2_conn)
         finally:
-            conn.sock.request_ended()
+            conn.sock.lift_deadlines()

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from .._tracking.shutdown import close_rest, close_taken
+from .._tracking.shutdown import close_hijacked, close_rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ class Stop:
 
     def _close(self, patience: float) -> None:
         notify = self._worker.notify
-        close_taken(self._tracker, patience, notify)
+        close_hijacked(self._tracker, patience, notify)
         close_rest(self._tracker, notify)
 
     def _wait(self, wait: Callable[[float], bool]) -> None:
@@ -109,7 +109,7 @@ class Stop:
         if self._over.wait(max(0.0, self._left())):
             return
         with self._closing:
-            close_taken(self._tracker, self._margin / 2, self._worker.notify)
+            close_hijacked(self._tracker, self._margin / 2, self._worker.notify)
         if self._over.wait(max(0.0, self._left() + 0.75 * self._margin)):
             return
         with self._closing:

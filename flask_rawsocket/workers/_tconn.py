@@ -15,18 +15,20 @@ from .._sockets.plain import DONT_WAIT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["MethodQueue", "Next", "Queue", "TConn", "close", "drained"]
+__all__ = ["MethodQueue", "Outcome", "Queue", "TConn", "close", "drained"]
 
 LINGER_BYTES: Final = 65536
 """How much it may send; likewise."""
 
 
-class Next(enum.Enum):
-    """What the main thread is to do with a connection that a pool thread has let go."""
+class Outcome(enum.Enum):
+    """What is to become of a connection that a pool thread has let go."""
 
+    KEEP = "wait for its next request"
     WAIT = "wait for its first byte"
     LINGER = "let it finish its closing handshake"
-    FORGET = "nothing: it has been taken over"
+    CLOSE = "close it, if that has not been done"
+    FORGET = "nothing: it has been hijacked"
 
 
 class Queue:

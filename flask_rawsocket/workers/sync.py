@@ -1,7 +1,7 @@
 """`SyncWorker`: gunicorn's ``sync`` worker, tracked.
 
 It handles one connection at a time on its only thread, which is thereby the connection's own: the
-hooks run there.  It always closes after a response, so IDLE does not exist here.
+hooks run there. It always closes after a response, so IDLE does not exist here.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from typing import Any, Final
 from gunicorn import util
 from gunicorn.workers import sync
 
-from .._connection.state import CloseReason, ConnState
-from ._common import ACCEPT_PAUSE, TrackingWorker, server_done
+from .._connection import ending
+from .._connection.connection import life_of
+from .._connection.state import CloseReason
+from ._common import ACCEPT_PAUSE, TrackingWorker
 
 __all__ = ["SyncWorker"]
 
@@ -61,8 +63,10 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
             self.tracker.run_hooks(connection)
         client.expect_head()  # from here: what a hook takes is not the client's doing
         super().handle(listener, client, addr)
-        if self.is_tls and connection is not None:
-            server_done(connection)
+        if connection is not None:
+            sock: Any = life_of(connection).sock  # under TLS gunicorn has wrapped `client`
+            if sock is not None:
+                sock.hear_server_again()
 
     def handle_request(self, listener: Any, req: Any, client: Any, addr: Any) -> Any:
         """Serve one request, and note how its connection will have ended."""
@@ -73,19 +77,20 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
             self.broken_off(connection, exc)
             raise
         finally:
-            self.end_request(connection)
-        if connection is not None and connection.state is not ConnState.HIJACKED:
-            connection._ending = CloseReason.AFTER_RESPONSE
+            self.end_request(client, connection)
+        if connection is not None and not life_of(connection).is_hijacked():
+            ending.answered(life_of(connection))
         return result
 
     def handle_quit(self, sig: Any, frame: Any) -> None:
-        """Stop at once: by SystemExit, amid the request in hand, which ends by that."""
+        """Stop at once: by a SystemExit that ends the request in hand."""
         again, self.quitting = self.quitting is not None, (sig, frame)
         if again or self.stop.is_ending:
-            return  # what ends the connections is not to be broken off
+            return  # what ends the connections is not to be interrupted
         for connection in self.tracker.connections.values():
-            if connection._state is not ConnState.HIJACKED:
-                connection._ending = CloseReason.SHUTDOWN
+            life = life_of(connection)
+            if not life.is_hijacked():
+                ending.note(life, CloseReason.SHUTDOWN)
         super().handle_quit(sig, frame)
 
     def quit_now(self) -> None:

@@ -12,6 +12,7 @@ from flask import Response, request, stream_with_context
 from taking import error, say_and_close
 
 from flask_rawsocket import ConnState, RawSocketError, current_conn, sockinfo
+from flask_rawsocket._connection.connection import life_of
 
 __all__ = ["app"]
 
@@ -265,8 +266,8 @@ def owner_deadline():
 
     def own():
         with stream:
-            wait_until(lambda: conn._exchange is None)
-            record(deadline_kept=stream.sock._read_deadline is not None)
+            wait_until(lambda: life_of(conn).exchange is None)
+            record(deadline_kept=stream.sock.duties.read is not None)
             try:
                 record(owner=repr(stream.recv(100)))
             except TimeoutError as exc:

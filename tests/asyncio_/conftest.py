@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from accepting import dial, tcp_listener
+from accepting import begin_request, dial, tcp_listener
 from servers import wait_for
-from streaming import Request, secured
+from streaming import secured
 
 from flask_rawsocket import ConnState
 from flask_rawsocket._tracking.tracker import ConnectionTracker
@@ -42,7 +42,7 @@ def connect(request, tracker, certificate):
             assert client.recv(1) == b"y"
             client.sendall(b"z")
             assert sock.recv(1) == b"z"
-            made[-1]._exchange = Request()
+            begin_request(made[-1])
             return client, made[-1]
 
         yield connect

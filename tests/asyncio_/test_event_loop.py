@@ -16,8 +16,9 @@ from servers import wait_for
 from streaming import BIG, closed_hook, echo, is_echoing, is_reset, only_line, read_all
 
 from flask_rawsocket import CloseReason, ConnState
-from flask_rawsocket._asyncio import event_loop as _event_loop
+from flask_rawsocket._asyncio import served as _served
 from flask_rawsocket._asyncio.event_loop import EventLoop
+from flask_rawsocket._tracking.runner import Runner
 from flask_rawsocket._tracking.tracker import ConnectionTracker
 
 
@@ -125,7 +126,7 @@ def test_abort_while_the_rest_is_sent(pair):
 def test_nobody_reads_what_is_left(pair, monkeypatch):
     """What a handler leaves to be sent waits for its peer for a while, not for ever."""
     _, connection = pair
-    monkeypatch.setattr(_event_loop, "_FLUSH_LIMIT", 0.1)
+    monkeypatch.setattr(_served, "_FLUSH_LIMIT", 0.1)
 
     async def handler(reader, writer):
         writer.write(BIG)
@@ -394,17 +395,6 @@ def test_stopping_a_loop_that_is_blocked(pair, tracker):
         assert not tracker.stop_handlers(0.05)
 
 
-def test_a_close_that_fails(caplog):
-    """It is logged; and when the interpreter ends, closes are made where they are asked for."""
-    loop, made = EventLoop(), []
-    loop._submit(lambda: made[0])
-    wait_for(lambda: "A connection could not be closed" in caplog.text, "the log")
-    assert "IndexError" in caplog.text
-    loop._closers.shutdown()
-    loop._submit(lambda: made.append("here"))
-    assert made == ["here"]
-
-
 def test_closed_hooks_do_not_run_on_the_loop(pair, tracker):
     """A slow CLOSED hook of one connection does not stop the loop; it sees the descriptor open."""
     client, connection = pair
@@ -421,7 +411,7 @@ def test_closed_hooks_do_not_run_on_the_loop(pair, tracker):
     connection.hijack_async(handler)
     assert read_all(client) == b"done"
     wait_for(lambda: seen, "the hook")
-    assert seen == [("rawsocket-closed", True)]
+    assert seen == [("rawsocket-hooks", True)]
     del hooks
 
 
@@ -469,5 +459,5 @@ def test_a_handler_that_does_not_stop(tracker, pair):
 def test_a_stop_without_a_loop():
     """Where no handler ever ran there is nothing to stop, and nothing to abort."""
     assert ConnectionTracker().stop_handlers(0)
-    assert EventLoop().stop(0)
-    assert not EventLoop().abort(object())
+    assert EventLoop(Runner("test")).stop(0)
+    assert not EventLoop(Runner("test")).abort(object())

@@ -11,7 +11,7 @@ from servers import wait_for
 from streaming import BIG, echo, is_echoing, over_tls, plain, read_all, server_context, start_tls
 
 from flask_rawsocket import CloseReason, ConnState
-from flask_rawsocket._asyncio import event_loop as _event_loop
+from flask_rawsocket._asyncio import served as _served
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def test_a_read_that_has_to_write_first(pair):
 def test_a_protocol_that_fails(pair, caplog, monkeypatch):
     """A failure in the protocol is logged and ends the connection, as in asyncio."""
     client, connection = pair
-    monkeypatch.setattr(_event_loop, "_FLUSH_LIMIT", 0.1)
+    monkeypatch.setattr(_served, "_FLUSH_LIMIT", 0.1)
     begun, told = threading.Event(), []
 
     class Failing(asyncio.Protocol):
@@ -168,7 +168,7 @@ def test_a_fast_sender_is_not_alone(pair):
 def test_nobody_answers_the_end_of_tls(pair, certificate, stack, monkeypatch):
     """A peer that says no close_notify in answer to ours is awaited for a while, not for ever."""
     client, connection = pair
-    monkeypatch.setattr(_event_loop, "_FLUSH_LIMIT", 0.1)
+    monkeypatch.setattr(_served, "_FLUSH_LIMIT", 0.1)
 
     async def handler(reader, writer):
         writer.write(b"go\n")

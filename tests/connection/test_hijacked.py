@@ -82,10 +82,10 @@ def tls_pair(certificate):
 class EndedElsewhere(socket.socket):
     """A socket that another thread ends as ours do: noted first, and then shut down."""
 
-    _ended = False
+    has_ended = False
 
     def end(self):
-        self._ended = True
+        self.has_ended = True
         self.shutdown(socket.SHUT_RDWR)
 
 

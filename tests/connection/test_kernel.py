@@ -22,6 +22,7 @@ from flask import Flask
 from servers import PATIENCE, Client, client_context, wait_for
 
 from flask_rawsocket import ConnectionClosedError, ConnState, RawSocket, UnsupportedError
+from flask_rawsocket._connection.connection import life_of
 from flask_rawsocket._sockets.plain import TrackedSocket
 from flask_rawsocket._tracking.tracker import process_tracker
 from flask_rawsocket.serving._server import make_server
@@ -144,7 +145,7 @@ class Place:
         with self.active() as (client, conn):
             pass
         client.close()
-        wait_for(lambda: conn._sock is None, "the descriptor to be closed")
+        wait_for(lambda: life_of(conn).sock is None, "the descriptor to be closed")
         return conn
 
 
@@ -296,7 +297,7 @@ def take_at(conn, number):
 
     names = ("fileno", "getsockopt", "setsockopt", "getsockname")
     methods = {name: counted(getattr(TrackedSocket, name)) for name in names}
-    conn._sock.__class__ = type("Taken", (TrackedSocket,), {"__slots__": (), **methods})
+    life_of(conn).sock.__class__ = type("Taken", (TrackedSocket,), {"__slots__": (), **methods})
     return streams
 
 
@@ -361,7 +362,7 @@ def test_asked_while_they_end(place):
                 conns.append(conn)
                 if number % 2:
                     conn.hijack().close()
-        wait_for(lambda: all(conn._sock is None for conn in conns), "the end of all")
+        wait_for(lambda: all(life_of(conn).sock is None for conn in conns), "the end of all")
     finally:
         done.set()
         thread.join()
@@ -458,8 +459,8 @@ def test_unknown_congestion(tcp):
 
 @pytest.mark.parametrize("name", [None, 3, b"reno", ["reno"]])
 def test_congestion_that_is_no_text(tcp, name):
-    """What is no text can be no name."""
-    refusal = re.escape(f"congestion: {name!r} is no str")
+    """What is not a str cannot be a name."""
+    refusal = re.escape(f"congestion: {name!r} is not a str")
     with tcp.active() as (_client, conn), pytest.raises(TypeError, match=refusal):
         conn.congestion = name
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_rawsocket import TRANSITIONS, ConnState, InvalidStateError
-from flask_rawsocket._connection.connection import Connection
+from flask_rawsocket._connection.connection import Connection, life_of
 from flask_rawsocket._tracking.tracker import ConnectionTracker
 
 N, A, IDLE, H, C = ConnState
@@ -28,7 +28,7 @@ def connection_in(sock, state):
         sock, None, family=sock.family, remote_address=("h", 1), local_address=("h", 2)
     )
     connection.key = "h:1"
-    connection._state = state
+    life_of(connection).state = state
     return connection
 
 

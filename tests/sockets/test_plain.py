@@ -9,9 +9,8 @@ import sys
 import warnings
 
 import pytest
-from accepting import dial, tcp_listener
+from accepting import dial, take, tcp_listener
 from servers import wait_for
-from taking_over import take
 
 from flask_rawsocket import CloseReason, ConnState
 from flask_rawsocket._sockets.plain import TrackedSocket
@@ -183,6 +182,6 @@ def test_an_untracked_tracked_socket():
     ours, theirs = socket.socketpair()
     with theirs, TrackedSocket(ours.family, ours.type, ours.proto, ours.detach()) as sock:
         sock.await_request()
-        sock.request_begun()
+        sock.begin_request()
         theirs.sendall(b"x")
         assert sock.recv(1) == b"x"

@@ -9,9 +9,8 @@ import ssl
 import threading
 
 import pytest
-from accepting import dial, tcp_listener
+from accepting import dial, take, tcp_listener
 from servers import client_context, wait_for
-from taking_over import take
 
 from flask_rawsocket import CloseReason, ConnectionClosedError, ConnState, RawSocketError
 from flask_rawsocket._sockets import tls as _tracked_tls
@@ -186,7 +185,7 @@ class TestTLS:
         def serve():
             sock.ignore_server()
             file.close()
-            sock.server_done()
+            sock.hear_server_again()
 
         def close(sock):
             original(sock)

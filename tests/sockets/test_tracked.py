@@ -9,7 +9,7 @@ import pytest
 from accepting import dial, tcp_listener
 
 from flask_rawsocket import CloseReason
-from flask_rawsocket._sockets.tracked import HeaderTimeoutError
+from flask_rawsocket._sockets.deadlines import HeaderTimeoutError
 
 
 def test_the_head_is_due_from_its_first_byte(tracker, stack):
@@ -44,7 +44,7 @@ def test_no_limit(tracker, stack):
     sock.expect_head()
     client.sendall(b"x")
     sock.recv(1)
-    assert sock._read_deadline is None
+    assert sock.duties.read is None
 
 
 def test_a_read_deadline_bounds_the_whole(tracker, stack):

@@ -49,8 +49,8 @@ GETTERS = {
     "peer_status": sockinfo.peer_status,
     "abort": sockinfo.abort,
     "set_dead_peer_timeout": lambda sock: sockinfo.set_dead_peer_timeout(sock, 5),
-    "option": lambda sock: Options(lambda: sock).nodelay,
-    "set option": lambda sock: setattr(Options(lambda: sock), "nodelay", True),
+    "option": lambda sock: Options(lambda question: question(sock)).nodelay,
+    "set option": lambda sock: setattr(Options(lambda question: question(sock)), "nodelay", True),
 }
 TCP_ONLY = [
     *("tcp_info", "congestion", "set_congestion", "congestion_info", "save_syn"),

@@ -19,7 +19,8 @@ from flask_rawsocket.sockinfo import (
     set_dead_peer_timeout,
     tcp_info,
 )
-from flask_rawsocket.sockinfo._options import OptionSet, Place
+from flask_rawsocket.sockinfo._options import OptionSet
+from flask_rawsocket.sockinfo._place import Place
 from flask_rawsocket.sockinfo._systems import linux_dead_peer as _linux_dead_peer
 from flask_rawsocket.sockinfo._systems.linux import OPTIONS
 from flask_rawsocket.sockinfo._systems.linux_numbers import NUMBERS
@@ -64,7 +65,7 @@ ROUND_TRIPS = [
 def options(pair):
     """The options of a live TCP connection, and its socket."""
     server, _ = pair("tcp4")
-    return Options(lambda: server), server
+    return Options(lambda question: question(server)), server
 
 
 def test_linux_has_them_all():
@@ -86,7 +87,7 @@ def test_round_trip(options, name, value):
 def test_reads_on_every_family(pair, kind, name):
     """Every option of a TCP connection can be read, unprivileged, over IPv4 and IPv6."""
     server, _ = pair(kind)
-    getattr(Options(lambda: server), name)
+    getattr(Options(lambda question: question(server)), name)
 
 
 def test_the_kernel_agrees(options):
@@ -197,7 +198,7 @@ def test_some_options_can_be_unset():
     ],
 )
 def test_no_number(options, name, value):
-    """What is no number, or no whole one, is a TypeError that names the option."""
+    """A value that is not a whole number is a TypeError that names the option."""
     ours, _ = options
     before = getattr(ours, name)
     with pytest.raises(TypeError, match=rf"options\.{name}"):
@@ -250,7 +251,7 @@ def test_a_tiny_timeout_is_not_none(options):
 def test_unix(pair):
     """On a UNIX socket the TCP options are unsupported, and the socket's own work."""
     server, _ = pair("unix")
-    ours = Options(lambda: server)
+    ours = Options(lambda question: question(server))
     with pytest.raises(UnsupportedError, match=r"options\.nodelay"):
         ours.nodelay  # noqa: B018 - reading it is the test
     with pytest.raises(UnsupportedError, match=r"options\.cork"):
@@ -263,12 +264,12 @@ def test_the_live_socket_is_asked_for_each_time(pair):
     """The callable decides at every access which socket it is, and whether there is one."""
     first, second = pair("tcp4")[0], pair("tcp4")[0]
     current = [first]
-    ours = Options(lambda: current[0])
+    ours = Options(lambda question: question(current[0]))
     ours.nodelay = True
     current[0] = second
     assert ours.nodelay is False
 
-    def gone():
+    def gone(question):
         raise ConnectionClosedError("gone")
 
     with pytest.raises(ConnectionClosedError, match="gone"):
@@ -315,7 +316,7 @@ def test_a_system_without_the_option(pair):
     """An option that the system's table lacks is unsupported, by name and system."""
     server, _ = pair("tcp4")
     with pytest.raises(UnsupportedError, match=r"options\.mark is not supported on this system"):
-        OptionSet(lambda: server).mark  # noqa: B018
+        OptionSet(lambda question: question(server)).mark  # noqa: B018
 
 
 def test_answers_of_other_widths():
@@ -346,7 +347,7 @@ DEAD_PEER = ["user_timeout", "keepalive", "keepalive_idle", "keepalive_interval"
 
 def all_of(sock):
     """Give everything that ``set_dead_peer_timeout`` sets."""
-    ours = Options(lambda: sock)
+    ours = Options(lambda question: question(sock))
     return [getattr(ours, name) for name in DEAD_PEER]
 
 
@@ -411,18 +412,18 @@ def test_the_longest_dead_peer_timeout(pair):
     """As long as a C ``int`` counts milliseconds."""
     server, _ = pair("tcp4")
     set_dead_peer_timeout(server, 2147483.647)
-    assert Options(lambda: server).user_timeout == 2147483.647
+    assert Options(lambda question: question(server)).user_timeout == 2147483.647
 
 
 def test_dead_peer_timeout_refuses(pair):
-    """What is no number, a UNIX socket and a closed one are refused."""
+    """What is not a number, a UNIX socket and a closed socket are refused."""
     server, _ = pair("tcp4")
     with pytest.raises(TypeError, match="set_dead_peer_timeout"):
         set_dead_peer_timeout(server, "3")
     unix, _ = pair("unix")
     with pytest.raises(UnsupportedError, match=r"set_dead_peer_timeout .* AF_UNIX"):
         set_dead_peer_timeout(unix, 5)
-    assert Options(lambda: unix).keepalive is False
+    assert Options(lambda question: question(unix)).keepalive is False
     server.close()
     with pytest.raises(ConnectionClosedError):
         set_dead_peer_timeout(server, 5)

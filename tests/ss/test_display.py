@@ -106,7 +106,7 @@ class Output:
 
 
 def test_watch(site):
-    """`--watch` shows the table again and again; Ctrl-C ends it, and that is no failure."""
+    """`--watch` shows the table again and again; Ctrl-C ends it, and that is not a failure."""
     with started(f"{site.url}/rows", "--watch", "0.1") as out:
         out.until("IDLE", 3)
         assert out.interrupted() == 0
@@ -163,7 +163,7 @@ def test_terminal_without_a_process(site):
 
 @pytest.mark.parametrize("pid", [True, -3, 0, "x"])
 def test_no_process(site, pid):
-    """What is no number of a process is not shown as one."""
+    """What cannot be the id of a process is not shown as one."""
     site.answer = {"pid": pid, "connections": ROWS}
     with started(f"{site.url}/rows", terminal=True) as out:
         assert out.end() == 0

@@ -36,7 +36,7 @@ def test_tls(tmp_path, certificate, unix):
     with serving(host, ssl_context=certificate) as site:
         url = "https://localhost" if unix else site.url.replace("http", "https")
         where = ["--unix-socket", site.address] if unix else []
-        assert "--insecure takes any" in failure(url, *where)
+        assert "--insecure accepts any" in failure(url, *where)
         assert table(ss(url, *where, "--insecure").output)
 
 
@@ -80,21 +80,21 @@ def test_no_such_socket(tmp_path):
     ],
 )
 def test_http_error(site, path, what):
-    """Any answer but 200 is told."""
+    """Any answer but 200 is reported."""
     assert failure(site.url + path) == f"{site.url}{path} {what}"
 
 
 def test_not_json(site):
-    """A page is no JSON."""
+    """A page is not JSON."""
     assert failure(f"{site.url}/text") == f"What {site.url}/text answers is not JSON."
 
 
 @pytest.mark.parametrize("document", [{}, 5, None, "rows", [1], {"connections": {"a": {}}}])
 def test_no_rows(site, document):
-    """JSON may be something else than rows."""
+    """JSON may be something other than rows."""
     site.answer = document
     sentence = failure(f"{site.url}/rows")
-    assert sentence == f"What {site.url}/rows answers is no list of connections."
+    assert sentence == f"What {site.url}/rows answers is not a list of connections."
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,33 @@ def test_no_rows(site, document):
     ["127.0.0.1:8000", "ftp://host/", "http://", "http://host:x/", "http://[::1", "connections"],
 )
 def test_no_url(url):
-    """What is no URL of HTTP is refused before anything is sent."""
-    assert failure(url).startswith(f"{url} is no URL ")
+    """What is not an HTTP URL is refused before anything is sent."""
+    assert failure(url).startswith(f"{url} is not a URL ")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://user:secret@host:x/", "http://host:x/"),
+        ("http://user:sec/ret@host/", "http://host/"),
+        ("http://user:s@ecret@[::1", "http://[::1"),
+        ("http:///user:secret@host", "http:///host"),
+        ("https://user:secret@", "https://"),
+        ("user:secret@host:8000/rows", "host:8000/rows"),
+        ("FTP://user:secret@host/", "FTP://host/"),
+        ("http://user:sec\nret@host:x/", "http://host:x/"),
+    ],
+)
+def test_no_url_with_a_password(url, shown):
+    """The password in a malformed URL is not shown."""
+    assert failure(url).startswith(f"{shown} is not a URL ")
+
+
+def test_a_password_at_the_wrong_place():
+    """Nor is it shown if the URL is taken for the seconds of `--watch`."""
+    result = ss("--watch", "http://user:secret@127.0.0.1/")
+    assert "http://127.0.0.1/ is not a number of seconds: the URL comes before" in result.output
+    assert "secret" not in result.output
 
 
 @pytest.mark.parametrize("host", ["a..b", "a b", "x" * 70])
@@ -121,7 +146,7 @@ def test_no_http():
 
 
 def test_cut_off():
-    """An answer that ends too early is no answer."""
+    """An answer that ends too early is an error."""
     with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[") as url:
         assert "IncompleteRead" in failure(url)
 

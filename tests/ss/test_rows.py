@@ -11,6 +11,7 @@ from listing import holding, serving
 from servers import PATIENCE, Client, wait_for
 
 from flask_rawsocket import _ss
+from flask_rawsocket._connection.connection import life_of
 
 # Rows
 
@@ -56,7 +57,7 @@ def test_describe_after_the_close(site):
     with holding(site) as (client, conn):
         site.release.set()
         client.rest()
-    wait_for(lambda: conn._sock is None, "the descriptor to be closed")
+    wait_for(lambda: life_of(conn).sock is None, "the descriptor to be closed")
     row = _ss.describe(conn)
     assert (row["state"], row["queues"], row["tcp"]) == ("CLOSED", None, None)
     assert row["requests"] == 1

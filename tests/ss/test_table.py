@@ -173,7 +173,7 @@ def test_without_an_application(site, tmp_path):
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
 def test_without_an_output(site, closed):
-    """Where standard output is closed there is nothing to show, which is no failure."""
+    """Where standard output is closed there is nothing to show, and that is not a failure."""
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, f"{site.url}/rows"]
     out = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (out.returncode, out.stdout, out.stderr) == (0, "", "")
@@ -183,7 +183,7 @@ def test_without_an_output(site, closed):
     ("args", "what"),
     [
         (["--watch", "http://127.0.0.1/"], "the URL comes before --watch"),
-        (["--watch", "nan"], "nan is no number of seconds"),
+        (["--watch", "nan"], "nan is not a number of seconds"),
         (["--watch", "0"], "0.0 is not in the range"),
         (["--watch", "soon"], "'soon' is not a valid number of seconds"),
         (["--state", "closed"], "'closed' is not one of"),

@@ -95,8 +95,8 @@ def test_a_finalizer_that_closes(tracker, stack, monkeypatch):
 
     _, first = dial(stack, listener)
     former = first.connection
-    add = tracker.connections._add
-    monkeypatch.setattr(tracker.connections, "_add", collecting)
+    add = tracker.connections.add
+    monkeypatch.setattr(tracker.connections, "add", collecting)
     gc.disable()
     stack.callback(gc.enable)
     Session(first)

@@ -62,7 +62,7 @@ def replaced(stack, listener, sock, close):
 @pytest.fixture
 def one_caller(monkeypatch, tracker, stack):
     """A watcher whose only thread for callbacks is at work until the event given is set."""
-    monkeypatch.setattr(_watcher, "_MOST_CALLERS", 1)
+    monkeypatch.setattr(tracker._watcher._runner, "_most", 1)
     busy, leave = threading.Event(), threading.Event()
     stack.callback(leave.set)
     client, sock = dial(stack, tcp_listener(tracker, stack))
@@ -73,7 +73,7 @@ def one_caller(monkeypatch, tracker, stack):
 
 
 def queue_length(tracker):
-    return len(tracker._watcher._callers._queue)
+    return len(tracker._watcher._runner._jobs)
 
 
 def test_it_is_told_once(tracker, stack):
@@ -154,8 +154,8 @@ def test_watching_what_is_closed_meanwhile(tracker, stack, monkeypatch):
     _, sock = dial(stack, tcp_listener(tracker, stack))
     watch = tracker._watcher.watch
 
-    def watch_late(connection, told):
-        cancel = watch(connection, told)
+    def watch_late(connection, told, **kwargs):
+        cancel = watch(connection, told, **kwargs)
         sock.close()
         return cancel
 
@@ -171,9 +171,9 @@ def test_watching_as_the_request_ends(tracker, stack, monkeypatch):
     sock.connection.on_disconnect(print)
     watch = tracker._watcher.watch
 
-    def watch_late(connection, told):
+    def watch_late(connection, told, **kwargs):
         tracker.request_ended(connection)
-        return watch(connection, told)
+        return watch(connection, told, **kwargs)
 
     monkeypatch.setattr(tracker._watcher, "watch", watch_late)
     sock.connection.on_disconnect(print)
@@ -390,7 +390,7 @@ def test_a_failing_callback(tracker, stack, caplog, error):
     assert told.wait(PATIENCE)
     wait_for(lambda: "no such thing" in caplog.text, "the log")
     assert "fails failed on <Connection" in caplog.text
-    wait_for(lambda: not tracker._watcher._callers._threads, "the threads' ends")
+    wait_for(lambda: not tracker._watcher._runner._threads, "the threads' ends")
 
 
 def test_slow_callbacks(tracker, stack):
@@ -409,7 +409,7 @@ def test_slow_callbacks(tracker, stack):
     client.close()
     assert told.wait(PATIENCE)
     leave.set()
-    wait_for(lambda: not tracker._watcher._callers._threads, "the threads' ends")
+    wait_for(lambda: not tracker._watcher._runner._threads, "the threads' ends")
 
 
 def test_waiting_needs_no_caller(tracker, stack, one_caller):
@@ -453,7 +453,7 @@ def test_a_callback_that_comes_when_others_are_queued(tracker, stack, one_caller
     sock.connection.on_disconnect(lambda: told.append("second"))
     wait_for(lambda: queue_length(tracker) == 3, "the queue")
     one_caller.set()
-    wait_for(lambda: not tracker._watcher._callers._threads, "the threads' ends")
+    wait_for(lambda: not tracker._watcher._runner._threads, "the threads' ends")
     assert told == ["first", "second"]
     assert len(tracker._watcher) == 0
 

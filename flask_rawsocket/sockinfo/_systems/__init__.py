@@ -1,1 +1,1 @@
-"""One file for each operating system, with the same signatures in each."""
+"""One file for each operating system, all with the same functions."""

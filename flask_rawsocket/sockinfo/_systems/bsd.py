@@ -1,8 +1,8 @@
-"""What FreeBSD, NetBSD and OpenBSD know of a socket; same signatures as in each system's file.
+"""What FreeBSD, NetBSD and OpenBSD know about a socket; the same functions as for every system.
 
 **Never run on a BSD.** Structures and numbers are from their headers; the decoders are tested with
-bytes built from the structures. Numbers are literals, so that the file loads, and its decoders run,
-on every system. What differs among the three is in one ``_Numbers`` for each.
+bytes built from the structures. Numbers are literals, so that this file loads, and its decoders
+run, on every system. Each of the three has a `_Numbers` with what differs between them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .._congestion import encode_name
 from .._errno import fail, fail_tcp, require_family, unsupported
-from .._options import Place
+from .._place import Place
 from .._tcp_info.layout_bsd import layout_of
 from .._values import PeerCredentials, Queues
 from .dead_peer import give_up_after
@@ -54,19 +54,19 @@ _FIONREAD = 0x4004667F
 _ASK = 512
 _LONGEST_NAME = 64
 
-#: FreeBSD's; the union at its end holds the pid since 13 (from memory) and NULL before.
 _XUCRED = Struct("@IIh16IP")
+"""FreeBSD's; the union at its end holds the pid since 13 (from memory), and NULL before that."""
 _XUCRED_PID = Struct("@i")
 _POINTER = Struct("@P").size
-#: FreeBSD says ESRCH (``tcp_usrreq.c``), NetBSD ENOENT (``tcp_congctl.c``, from memory).
 _NO_ALGORITHM = dict.fromkeys((errno.ESRCH, errno.ENOENT), "this kernel has no such algorithm")
+"""FreeBSD says ESRCH (``tcp_usrreq.c``), NetBSD ENOENT (``tcp_congctl.c``, from memory)."""
 
 _UNPCBID = Struct("=iII")
 _SOCKPEERCRED = Struct("=IIi")
 
 
 class _Numbers(NamedTuple):
-    """What one BSD calls what; None where it has no such thing."""
+    """The option numbers of one BSD; None for what it does not have."""
 
     tcp_info: int
     congestion: int | None
@@ -125,7 +125,7 @@ OPTIONS = _HERE.options
 
 
 def tcp_info(sock: socket.socket) -> TCPInfo:
-    """Return what the kernel knows of a TCP connection (``TCP_INFO``).
+    """Return what the kernel knows about a TCP connection (``TCP_INFO``).
 
     Raises:
         UnsupportedError: the socket is not a TCP socket.
@@ -142,7 +142,7 @@ def congestion(sock: socket.socket) -> str:
     """Return the name of the congestion control algorithm (``TCP_CONGESTION``, ``TCP_CONGCTL``).
 
     Raises:
-        UnsupportedError: OpenBSD, or not a TCP socket.
+        UnsupportedError: the system is OpenBSD, or the socket is not a TCP socket.
         ConnectionClosedError: the socket has been closed.
     """
     if _HERE.congestion is None:
@@ -162,9 +162,10 @@ def set_congestion(sock: socket.socket, name: str) -> None:
         name: one of ``net.inet.tcp.cc.available`` (``net.inet.tcp.congctl.available``).
 
     Raises:
-        TypeError: the name is no text.
+        TypeError: the name is not a str.
         ValueError: there is a NUL in it.
-        UnsupportedError: OpenBSD, or the kernel has no such algorithm, or not a TCP socket.
+        UnsupportedError: the system is OpenBSD, the kernel does not have the algorithm, or the
+            socket is not a TCP socket.
         ConnectionClosedError: the socket has been closed.
     """
     if _HERE.congestion is None:
@@ -177,9 +178,9 @@ def set_congestion(sock: socket.socket, name: str) -> None:
 
 
 def decode_xucred(raw: bytes) -> PeerCredentials:
-    """Return the value of FreeBSD's ``struct xucred``; its first group is the effective one.
+    """Return the value of FreeBSD's ``struct xucred``, whose first group is the effective one.
 
-    The pid lies in a union with a pointer, after the groups.
+    The pid is in a union with a pointer, after the groups.
     """
     _version, uid, count, *groups, _union = _XUCRED.unpack(raw)
     pid = _XUCRED_PID.unpack_from(raw, _XUCRED.size - _POINTER)[0]
@@ -187,13 +188,13 @@ def decode_xucred(raw: bytes) -> PeerCredentials:
 
 
 def decode_unpcbid(raw: bytes) -> PeerCredentials:
-    """Return the value of NetBSD's ``struct unpcbid``; it has no groups."""
+    """Return the value of NetBSD's ``struct unpcbid``, which has no groups."""
     pid, uid, gid = _UNPCBID.unpack(raw)
     return PeerCredentials(pid or None, uid, gid, None)
 
 
 def decode_sockpeercred(raw: bytes) -> PeerCredentials:
-    """Return the value of OpenBSD's ``struct sockpeercred``: not Linux' order, and no groups."""
+    """Return the value of OpenBSD's ``struct sockpeercred``: another order, and no groups."""
     uid, gid, pid = _SOCKPEERCRED.unpack(raw)
     return PeerCredentials(pid or None, uid, gid, None)
 
@@ -209,7 +210,7 @@ def peer_credentials(sock: socket.socket) -> PeerCredentials:
     """Return which process is at the other end of a UNIX socket, as of its ``connect()``.
 
     Raises:
-        UnsupportedError: the socket is not a UNIX socket; only there is the peer a local process.
+        UnsupportedError: the socket is not a UNIX socket, so its peer has no credentials.
         ConnectionBrokenError: the socket was never connected.
         ConnectionClosedError: the socket has been closed.
     """
@@ -223,7 +224,7 @@ def peer_credentials(sock: socket.socket) -> PeerCredentials:
 
 
 def queues(sock: socket.socket) -> Queues:
-    """Return how many bytes lie in the queues (``FIONREAD``, ``FIONWRITE``).
+    """Return how many bytes are in the queues (``FIONREAD``, ``FIONWRITE``).
 
     Raises:
         ConnectionClosedError: the socket has been closed.
@@ -235,20 +236,20 @@ def queues(sock: socket.socket) -> Queues:
 
 
 def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
-    """Give the connection up when the peer has been silent for so long.
+    """End the connection once the peer has been silent for this long.
 
-    Keepalive and ``TCP_MAXUNACKTIME`` together, in whole seconds, rounded up.
+    Sets keepalive and ``TCP_MAXUNACKTIME`` together, in whole seconds, rounded up.
 
     Args:
         sock: a TCP socket.
-        seconds: None turns keepalive off, and the timeout back to the system's own; the three
-            numbers of keepalive stay as they were set, for whoever turns it on again.
+        seconds: None turns keepalive off and resets the timeout to the system's default; the two
+            times and the count of keepalive stay as they were set.
 
     Raises:
         TypeError: the time is not a number.
         ValueError: the time is not positive, or longer than 24 days.
-        UnsupportedError: NetBSD and OpenBSD, which have no timeout for unacknowledged data, a
-            FreeBSD before 14, or not a TCP socket.
+        UnsupportedError: the system is NetBSD or OpenBSD, which have no timeout for unacknowledged
+            data, or FreeBSD before 14; or the socket is not a TCP socket.
         ConnectionClosedError: the socket has been closed.
     """
     give_up_after(sock, seconds, _HERE.options, SYSTEM)

@@ -1,7 +1,7 @@
-"""What macOS knows of a socket; same names and signatures as in each system's file.
+"""What macOS knows about a socket; the same functions as for every system.
 
 **Never run on a Mac.** Numbers and structures are from xnu's headers and sources; the decoders are
-tested with bytes built from them. Numbers are literals, not Python's constants, so that the file
+tested with bytes built from them. Numbers are literals, not Python's constants, so that this file
 loads, and its decoders run, on every system.
 """
 
@@ -11,7 +11,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from .._errno import fail, fail_tcp, require_family
-from .._options import Place
+from .._place import Place
 from .._tcp_info.layout_darwin import DARWIN
 from .._values import PeerCredentials, Queues
 from .dead_peer import give_up_after
@@ -90,7 +90,7 @@ OPTIONS = {
 
 
 def tcp_info(sock: socket.socket) -> TCPInfo:
-    """Return what the kernel knows of a TCP connection (``TCP_CONNECTION_INFO``).
+    """Return what the kernel knows about a TCP connection (``TCP_CONNECTION_INFO``).
 
     Raises:
         UnsupportedError: the socket is not a TCP socket.
@@ -104,7 +104,7 @@ def tcp_info(sock: socket.socket) -> TCPInfo:
 
 
 def decode_credentials(raw: bytes, pid: int | None) -> PeerCredentials:
-    """Return the value of a ``struct xucred``; its first group is the effective one."""
+    """Return the value of a ``struct xucred``, whose first group is the effective one."""
     _version, uid, count, *groups = _XUCRED.unpack(raw)
     return PeerCredentials(pid or None, uid, groups[0], tuple(groups[1 : max(count, 1)]))
 
@@ -112,10 +112,10 @@ def decode_credentials(raw: bytes, pid: int | None) -> PeerCredentials:
 def peer_credentials(sock: socket.socket) -> PeerCredentials:
     """Return which user is at the other end of a UNIX socket, as of its ``connect()``.
 
-    The pid is that of the process that last used the peer's end, and None once it has closed it.
+    The pid is that of the process that last used the peer's socket; None once that is closed.
 
     Raises:
-        UnsupportedError: the socket is not a UNIX socket; only there is the peer a local process.
+        UnsupportedError: the socket is not a UNIX socket, so its peer has no credentials.
         ConnectionBrokenError: the socket was never connected.
         ConnectionClosedError: the socket has been closed.
     """
@@ -126,13 +126,13 @@ def peer_credentials(sock: socket.socket) -> PeerCredentials:
         fail(exc, "peer_credentials")
     try:
         pid = sock.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID)
-    except OSError:  # ENOTCONN: the peer has gone, and its pid with it
+    except OSError:  # ENOTCONN: the peer is gone, and its pid with it
         pid = 0
     return decode_credentials(raw, pid)
 
 
 def queues(sock: socket.socket) -> Queues:
-    """Return how many bytes lie in the queues (``FIONREAD``, ``SO_NWRITE``).
+    """Return how many bytes are in the queues (``FIONREAD``, ``SO_NWRITE``).
 
     Raises:
         ConnectionClosedError: the socket has been closed.
@@ -148,14 +148,14 @@ def queues(sock: socket.socket) -> Queues:
 
 
 def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
-    """Give the connection up when the peer has been silent for so long.
+    """End the connection once the peer has been silent for this long.
 
-    Keepalive and ``TCP_RXT_CONNDROPTIME`` together, in whole seconds, rounded up.
+    Sets keepalive and ``TCP_RXT_CONNDROPTIME`` together, in whole seconds, rounded up.
 
     Args:
         sock: a TCP socket.
-        seconds: None turns keepalive off, and the timeout back to the system's own; the three
-            numbers of keepalive stay as they were set, for whoever turns it on again.
+        seconds: None turns keepalive off and resets the timeout to the system's default; the two
+            times and the count of keepalive stay as they were set.
 
     Raises:
         TypeError: the time is not a number.

@@ -1,7 +1,7 @@
-"""What Linux knows of a socket.
+"""What Linux knows about a socket.
 
-The functions have the same names and signatures in each system's file; ``sockinfo`` takes one of
-the files. Numbers and behaviour: Linux 6.18, x86_64, measured; layouts in ``_layout_linux``.
+The functions have the same names and signatures in each system's file; `sockinfo` uses one of the
+files. Numbers and behaviour were measured on Linux 6.18, x86_64.
 """
 
 from __future__ import annotations
@@ -17,22 +17,21 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from ...errors import ConnectionClosedError
-from .._congestion import decode_congestion, encode_name
 from .._enums import PeerStatus
 from .._errno import OpenFd, fail, fail_tcp, require_family
-from .._options import Place
+from .._place import Place
 from .._tcp_info.layout_linux import layout_of
 from .._values import Queues
+from . import linux_congestion as _linux_congestion
 from . import linux_dead_peer as _linux_dead_peer
 from . import linux_peer as _linux_peer
 from .linux_numbers import NUMBERS
 from .pristine_select import pristine
 
 if TYPE_CHECKING:
-    from .._congestion import BBRInfo, DCTCPInfo, VegasInfo
     from .._tcp_info.value import TCPInfo
 
-assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101 - for mypy
+assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101  for mypy
 
 __all__ = [
     "OPTIONS",
@@ -55,12 +54,14 @@ __all__ = [
 
 SYSTEM = "Linux"
 
+congestion = _linux_congestion.congestion
+congestion_info = _linux_congestion.congestion_info
+set_congestion = _linux_congestion.set_congestion
 peer_credentials = _linux_peer.peer_credentials
 peer_pidfd = _linux_peer.peer_pidfd
 set_dead_peer_timeout = _linux_dead_peer.set_dead_peer_timeout
 
-# Constants that Python names only from 3.12 on, or never.
-_TCP_CC_INFO = 26
+# Constants that Python has only from 3.12 on, or not at all.
 _TCP_SAVE_SYN = 27
 _TCP_SAVED_SYN = 28
 _SO_ORIGINAL_DST = 80  # IP6T_SO_ORIGINAL_DST is the same number at the IPv6 level
@@ -71,23 +72,18 @@ _LINGER = Struct("@ii")
 _SOCKADDR_IN = Struct("!2xH4s8x")
 _SOCKADDR_IN6 = Struct("!2xH4x16s4x")
 
-#: More than any release returns, so that the answer has the kernel's own length: 256 bytes would
-#: cut off the tail of 6.18's 280.
 _ASK = 512
+"""More than any release returns, so that the kernel decides the length: 256 bytes would cut off the
+end of 6.18's 280."""
 
-#: Two IP headers with options and a TCP header with options are below 200 bytes.
 _LONGEST_SYN = 1024
+"""An IP and a TCP header, both with options, take less than 200 bytes."""
 
-_LONGEST_NAME = 16  # TCP_CA_NAME_MAX
-
-#: An empty name is EINVAL: the option's value is too short.
-_NO_ALGORITHM = dict.fromkeys((errno.ENOENT, errno.EINVAL), "this kernel has no such algorithm")
-
-#: What getorigdst() of nf_conntrack_proto.c answers, and the socket layer without that module.
 _NO_NAT = {
     errno.ENOENT: "netfilter tracks no such connection",
     errno.ENOPROTOOPT: "netfilter's connection tracking is not loaded",
 }
+"""What ``getorigdst()`` of ``nf_conntrack_proto.c`` answers, and the kernel without that module."""
 
 _TCP_INFO_CLASSES = layout_of(os.uname().release).classes
 
@@ -117,14 +113,14 @@ OPTIONS = {
 
 
 def tcp_info(sock: socket.socket) -> TCPInfo:
-    """Return what the kernel knows of a TCP connection (``TCP_INFO``).
+    """Return what the kernel knows about a TCP connection (``TCP_INFO``).
 
-    Of an MPTCP socket it describes the first subflow.
+    For an MPTCP socket it describes the first subflow.
 
     Raises:
         UnsupportedError: the socket is not a TCP socket.
         ConnectionClosedError: the socket has been closed. A connection that the peer reset still
-            answers, with ``state`` CLOSE.
+            answers, with the `state` CLOSE.
     """
     try:
         raw = sock.getsockopt(_TCP, socket.TCP_INFO, _ASK)
@@ -133,69 +129,13 @@ def tcp_info(sock: socket.socket) -> TCPInfo:
     return _TCP_INFO_CLASSES[len(raw)](raw)
 
 
-def congestion(sock: socket.socket) -> str:
-    """Return the name of the congestion control algorithm, ``cubic`` say (``TCP_CONGESTION``).
-
-    Raises:
-        UnsupportedError: the socket is not a TCP socket.
-        ConnectionClosedError: the socket has been closed.
-    """
-    return _congestion(sock, "congestion")
-
-
-def _congestion(sock: socket.socket, operation: str) -> str:
-    try:
-        raw = sock.getsockopt(_TCP, socket.TCP_CONGESTION, _LONGEST_NAME)
-    except OSError as exc:
-        fail_tcp(exc, sock, operation)
-    return raw.partition(b"\0")[0].decode("ascii", "replace")
-
-
-def set_congestion(sock: socket.socket, name: str) -> None:
-    """Change the congestion control algorithm.
-
-    Args:
-        sock: a TCP socket.
-        name: one of ``net.ipv4.tcp_available_congestion_control``.
-
-    Raises:
-        TypeError: the name is no text.
-        ValueError: there is a NUL in it.
-        UnsupportedError: the kernel has no such algorithm, or has not loaded it; or the socket is
-            not a TCP socket.
-        PermissionError: it is not in ``net.ipv4.tcp_allowed_congestion_control``, and we lack
-            CAP_NET_ADMIN.
-        ConnectionClosedError: the socket has been closed.
-    """
-    raw = encode_name(name)
-    try:
-        sock.setsockopt(_TCP, socket.TCP_CONGESTION, raw)
-    except OSError as exc:
-        fail(exc, f"congestion {name!r}", because=_NO_ALGORITHM)
-
-
-def congestion_info(sock: socket.socket) -> BBRInfo | VegasInfo | DCTCPInfo | None:
-    """Return what the algorithm tells of itself; None if it tells nothing (``TCP_CC_INFO``).
-
-    Raises:
-        UnsupportedError: the socket is not a TCP socket.
-        ConnectionClosedError: the socket has been closed.
-    """
-    name = _congestion(sock, "congestion_info")
-    try:
-        raw = sock.getsockopt(_TCP, _TCP_CC_INFO, _ASK)
-    except OSError as exc:
-        fail(exc, "congestion_info")
-    return decode_congestion(name, raw)
-
-
 def queues(sock: socket.socket) -> Queues:
-    """Return how many bytes lie in the queues (``FIONREAD``, ``SIOCOUTQ``, ``SIOCOUTQNSD``).
+    """Return how many bytes are in the queues (``FIONREAD``, ``SIOCOUTQ``, ``SIOCOUTQNSD``).
 
-    Of a UNIX socket only ``receive`` is known in bytes.
+    For a UNIX socket only `receive` is known in bytes.
 
     Raises:
-        UnsupportedError: a listening socket has no such queues.
+        UnsupportedError: the socket is listening, and has no such queues.
         ConnectionClosedError: the socket has been closed.
     """
     with OpenFd(sock, "queues") as fd:
@@ -215,12 +155,12 @@ def _ioctl_int(fd: int, request: int) -> int:
 
 
 def cookie(sock: socket.socket) -> int:
-    """Return a number that names the kernel's socket (``SO_COOKIE``), unique until the next boot.
+    """Return the number of the kernel's socket (``SO_COOKIE``), unique until the next boot.
 
-    The same for every duplicate of the descriptor, and what ``ss -e`` shows as ``sk``.
+    It is the same for every duplicate of the descriptor; ``ss -e`` shows it as ``sk``.
 
     Raises:
-        UnsupportedError: Linux before 4.12.
+        UnsupportedError: Linux is older than 4.12.
         ConnectionClosedError: the socket has been closed.
     """
     try:
@@ -231,21 +171,23 @@ def cookie(sock: socket.socket) -> int:
 
 
 def original_destination(sock: socket.socket) -> tuple[str, int]:
-    """Return the address that the client dialled, before this machine's NAT (``SO_ORIGINAL_DST``).
+    """Return the address that the client connected to, before this machine's NAT.
+
+    This is ``SO_ORIGINAL_DST``.
 
     Returns:
-        Host and port.
+        The host and the port.
 
     Raises:
-        UnsupportedError: not an IP socket, or netfilter tracks no connections here, or not this
-            one.
+        UnsupportedError: the socket is not an IP socket, or netfilter does not track connections
+            here, or not this one.
         ConnectionClosedError: the socket has been closed.
     """
     require_family(sock, (socket.AF_INET, socket.AF_INET6), "original_destination")
     level, layout = socket.IPPROTO_IP, _SOCKADDR_IN
     try:
-        # The kernel keeps a v4-mapped connection as IPv4. Our own address is asked, not the peer's:
-        # that one is gone after a reset.
+        # The kernel tracks a v4-mapped connection as IPv4. Look at our own address, as the peer's
+        # is gone after a reset.
         if sock.family == socket.AF_INET6 and not _is_mapped(sock.getsockname()[0]):
             level, layout = socket.IPPROTO_IPV6, _SOCKADDR_IN6
         raw = sock.getsockopt(level, _SO_ORIGINAL_DST, layout.size)
@@ -257,17 +199,17 @@ def original_destination(sock: socket.socket) -> tuple[str, int]:
 
 def _is_mapped(host: str) -> bool:
     address = ip_address(host.partition("%")[0])
-    return address.version == 6 and address.ipv4_mapped is not None  # noqa: PLR2004 - IPv6
+    return address.version == 6 and address.ipv4_mapped is not None  # noqa: PLR2004  IPv6
 
 
 def save_syn(listener: socket.socket) -> None:
     """Make a listening socket keep the SYN of each connection it accepts (``TCP_SAVE_SYN``).
 
     Call it before clients connect. It costs the kernel a few hundred bytes for each connection
-    until ``saved_syn`` is called.
+    until `saved_syn` is called.
 
     Raises:
-        UnsupportedError: not a TCP socket, or Linux before 4.2.
+        UnsupportedError: the socket is not a TCP socket, or Linux is older than 4.2.
         ConnectionClosedError: the socket has been closed.
     """
     try:
@@ -277,16 +219,16 @@ def save_syn(listener: socket.socket) -> None:
 
 
 def saved_syn(sock: socket.socket) -> bytes | None:
-    """Return the headers, IP and TCP, of the SYN that opened an accepted connection.
+    """Return the IP and TCP headers of the SYN that opened an accepted connection.
 
-    The kernel gives it **once**: a second call returns None. An IPv4 client of a dual-stack
+    The kernel returns them **once**: a second call returns None. An IPv4 client of a dual-stack
     listener has an IPv4 header.
 
     Returns:
-        None if the listener did not keep it (``save_syn``), or it was read before.
+        None if the listener did not keep the SYN (`save_syn`), or if it was read before.
 
     Raises:
-        UnsupportedError: not a TCP socket, or Linux before 4.2.
+        UnsupportedError: the socket is not a TCP socket, or Linux is older than 4.2.
         ConnectionClosedError: the socket has been closed.
     """
     try:
@@ -298,16 +240,16 @@ def saved_syn(sock: socket.socket) -> bytes | None:
 def peer_status(sock: socket.socket) -> PeerStatus:
     """Return whether the peer is still there, without reading, writing or clearing anything.
 
-    By a ``poll`` for POLLRDHUP, that sees a FIN behind unread data too, where a peek does not.
-    Three things it cannot see: a FIN behind more data than our window takes (it has not arrived),
-    a TLS close_notify without a FIN (that is data to the kernel), a peer that lost its power.
-    After somebody's ``recv`` has raised the reset, RESET becomes CLOSED: the kernel forgets it.
+    It uses ``poll`` for POLLRDHUP, which, unlike a peek, also sees a FIN behind unread data. It
+    cannot see three things: a FIN behind more data than our window takes (it has not arrived), a
+    TLS close_notify without a FIN (to the kernel that is data), and a peer that lost power. Once a
+    ``recv`` has raised the reset, RESET becomes CLOSED: the kernel has forgotten it.
 
     Raises:
         ConnectionClosedError: the socket has been closed.
     """
     with OpenFd(sock, "peer_status") as fd:
-        # A fresh object: one poll object must not be used by two threads at once.
+        # A new one for each call: two threads must not use one poll object at once.
         poller = pristine.poll()
         poller.register(fd, pristine.POLLRDHUP)
         events = sum(event for _, event in poller.poll(0))
@@ -315,15 +257,15 @@ def peer_status(sock: socket.socket) -> PeerStatus:
         raise ConnectionClosedError("peer_status: the socket is closed")
     if events & pristine.POLLHUP:
         return PeerStatus.RESET if events & pristine.POLLERR else PeerStatus.CLOSED
-    # An error without a hang-up is not the end: a message lies in the error queue.
+    # An error without a hang-up is not the end, but a message in the error queue.
     return PeerStatus.FIN_RECEIVED if events & pristine.POLLRDHUP else PeerStatus.OPEN
 
 
 def abort(sock: socket.socket) -> None:
-    """Make the close to come an abort: a TCP connection sends RST and drops what is queued.
+    """Make the coming close an abort: a TCP connection sends RST and drops queued data.
 
-    The close is the caller's. The kernel aborts at the last close only: no RST goes out while a
-    duplicate of the descriptor lives. A UNIX socket takes it and closes as always.
+    Closing is up to the caller. The kernel aborts at the last close only: no RST is sent while a
+    duplicate of the descriptor is open. A UNIX socket accepts this and closes as usual.
 
     Raises:
         ConnectionClosedError: the socket has been closed.

@@ -1,7 +1,7 @@
-"""Linux' option numbers that Python does not name, by architecture; loads everywhere.
+"""Linux's option numbers that Python does not name, by architecture; loads on every system.
 
-Source: the ``asm/socket.h`` of each architecture. Where Python has a constant, that is used: it is
-the architecture's own. ``TCP_*`` numbers are the same on all.
+Source: the ``asm/socket.h`` of each architecture. An option for which Python has a constant is not
+here: that constant is the architecture's own. ``TCP_*`` numbers are the same on all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NUMBERS", "numbers_of"]
 
-#: asm-generic, which mips and alpha share for all of these.
 _GENERIC = MappingProxyType(
     {
         "SO_MARK": 36,
@@ -26,6 +25,8 @@ _GENERIC = MappingProxyType(
         "SO_PEERPIDFD": 77,
     }
 )
+"""asm-generic; mips and alpha have the same numbers for all of these."""
+
 _SPARC = MappingProxyType(
     {
         "SO_MARK": 34,

@@ -1,4 +1,4 @@
-"""Who is at the other end of a UNIX socket, on Linux."""
+"""Which process is at the other end of a UNIX socket, on Linux."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .linux_numbers import NUMBERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101 - for mypy
+assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101  for mypy
 
 __all__ = ["peer_credentials", "peer_pidfd"]
 
@@ -27,17 +27,17 @@ _SOL = socket.SOL_SOCKET
 _UCRED = Struct("=iII")
 _NO_ID = 2**32 - 1
 
-#: Room for 256 groups: the largest buffer that CPython's ``getsockopt`` takes.
 _PYTHON_MAX = 1024
+"""Room for 256 groups: the largest buffer that CPython's ``getsockopt`` takes."""
 
 
 def peer_credentials(sock: socket.socket) -> PeerCredentials:
     """Return which process is at the other end of a UNIX socket, as of its ``connect()``.
 
-    It works after the peer has gone, too. Of a listening socket it returns our own credentials.
+    It still works after the peer has gone. For a listening socket it returns our own credentials.
 
     Raises:
-        UnsupportedError: the socket is not a UNIX socket; only there is the peer a local process.
+        UnsupportedError: the socket is not a UNIX socket, so its peer has no credentials.
         ConnectionBrokenError: the socket was never connected.
         ConnectionClosedError: the socket has been closed.
     """
@@ -47,9 +47,9 @@ def peer_credentials(sock: socket.socket) -> PeerCredentials:
     except OSError as exc:
         fail(exc, "peer_credentials")
     pid, uid, gid = _UCRED.unpack(raw)
-    if uid == _NO_ID:  # no peer: the kernel does not fail
+    if uid == _NO_ID:  # there is no peer, but the kernel does not fail
         not_connected("peer_credentials")
-    # pid 0: the peer is outside of our PID namespace.
+    # The pid is 0 if the peer is outside of our PID namespace.
     return PeerCredentials(pid or None, uid, gid, _peer_groups(sock))
 
 
@@ -57,11 +57,12 @@ def peer_credentials(sock: socket.socket) -> PeerCredentials:
 def peer_pidfd(sock: socket.socket) -> Iterator[int]:
     """Yield a pidfd of the process at the other end of a UNIX socket (``SO_PEERPIDFD``).
 
-    Unlike a pid it never names another process: poll it for the peer's exit, or signal it with
-    ``signal.pidfd_send_signal``. Closed at the end of the block; ``os.dup`` it to keep it.
+    Unlike a pid it never comes to mean another process: poll it for the peer's exit, or signal it
+    with ``signal.pidfd_send_signal``. It is closed at the end of the block; ``os.dup`` it to keep
+    it.
 
     Raises:
-        UnsupportedError: not a UNIX socket, or Linux before 6.5.
+        UnsupportedError: the socket is not a UNIX socket, or Linux is older than 6.5.
         ProcessLookupError: the peer has exited and was reaped.
         ConnectionBrokenError: the socket was never connected.
         ConnectionClosedError: the socket has been closed.
@@ -70,7 +71,7 @@ def peer_pidfd(sock: socket.socket) -> Iterator[int]:
     try:
         fd = sock.getsockopt(_SOL, NUMBERS["SO_PEERPIDFD"])
     except OSError as exc:
-        # EINVAL: a reaped peer on 6.5 to 6.15; ESRCH: elsewhere; ENODATA: nobody to ask for.
+        # EINVAL: the peer was reaped (6.5 to 6.15); ESRCH: likewise (elsewhere); ENODATA: no peer.
         if exc.errno in (errno.EINVAL, errno.ESRCH):
             raise ProcessLookupError(errno.ESRCH, "peer_pidfd: the peer has exited") from exc
         if exc.errno == errno.ENODATA:
@@ -84,17 +85,17 @@ def peer_pidfd(sock: socket.socket) -> Iterator[int]:
 
 
 def _require_process(fd: int) -> None:
-    """Raise ``ProcessLookupError`` for a pidfd without a process.
+    """Raise ``ProcessLookupError`` if the process of a pidfd has exited.
 
-    Linux 6.16 and later hand out such a pidfd for a reaped peer, where 6.5 refused.
+    Linux 6.16 and later return a pidfd even of a peer that was reaped, where 6.5 refused.
     """
     try:
         signal.pidfd_send_signal(fd, 0)
     except ProcessLookupError as exc:
         raise ProcessLookupError(exc.errno, "peer_pidfd: the peer has exited") from exc
     except OSError:
-        # EPERM: another user's process, EINVAL: another namespace's, ENOSYS: a sandbox. Whatever
-        # keeps us from signalling it, it is not that it has gone.
+        # EPERM: another user's process, EINVAL: another namespace's, ENOSYS: a sandbox. We may not
+        # signal it, but it exists.
         return
 
 
@@ -113,9 +114,9 @@ def _peer_groups(sock: socket.socket) -> tuple[int, ...] | None:
 
 
 def _long_answer(fd: int, option: int) -> bytes:
-    """Return an answer that is too long for CPython's ``getsockopt``, by way of the C library.
+    """Return an answer that is too long for CPython's ``getsockopt``, by calling the C library.
 
-    Up to 65536 groups (NGROUPS_MAX); the kernel writes the length it needs when it says ERANGE.
+    It may have 65536 groups (NGROUPS_MAX); with ERANGE the kernel returns the length it needs.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     length = ctypes.c_uint32(0)

@@ -1,4 +1,4 @@
-"""The few calls that the BSDs and macOS make alike; independent of any one of them."""
+"""The calls that are the same on the BSDs and macOS."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def ioctl_int(sock: socket.socket, request: int, operation: str) -> int:
 
     Raises:
         ConnectionClosedError: the socket has been closed.
-        UnsupportedError: this socket has no such ioctl.
+        UnsupportedError: this socket does not have the ioctl.
     """
-    # By name: Windows has no fcntl, and this file is imported and type-checked there too.
+    # Imported by name: Windows has no fcntl, but this file is imported and type-checked there too.
     ioctl = import_module("fcntl").ioctl
     with OpenFd(sock, operation) as fd:
         try:
@@ -44,7 +44,7 @@ def ioctl_int(sock: socket.socket, request: int, operation: str) -> int:
 
 
 def abort(sock: socket.socket) -> None:
-    """Make the close to come an abort: a TCP connection sends RST and drops what is queued.
+    """Make the coming close an abort: a TCP connection sends RST and drops queued data.
 
     Raises:
         ConnectionClosedError: the socket has been closed.
@@ -56,17 +56,17 @@ def abort(sock: socket.socket) -> None:
 
 
 class Event(NamedTuple):
-    """What of a kevent counts here."""
+    """The parts of a kevent that matter here."""
 
     reading: bool
-    """The event is about the direction from the peer to us."""
+    """Whether the event is about the direction from the peer to us."""
     eof: bool
     error: int
-    """The socket's error, given with EOF in ``fflags``; reading it there does not clear it."""
+    """The socket's error, which comes with EOF in ``fflags``; reading it does not clear it."""
 
 
 def status_of(events: Iterable[Event]) -> PeerStatus:
-    """Return the status that a socket's events tell."""
+    """Return the status that a socket's events mean."""
     ended = [event for event in events if event.eof]
     if any(event.error for event in ended):
         return PeerStatus.RESET
@@ -79,13 +79,13 @@ def status_of(events: Iterable[Event]) -> PeerStatus:
 def peer_status(sock: socket.socket) -> PeerStatus:
     """Return whether the peer is still there, without reading, writing or clearing anything.
 
-    The end of our own direction alone (we shut it down) does not count as the peer's.
+    If only our own direction has ended (we shut it down), the peer is still OPEN.
 
     Raises:
         ConnectionClosedError: the socket has been closed.
     """
     fd = open_fd(sock, "peer_status")
-    # Any: typeshed has kqueue on the systems that have it, and this module is checked on all.
+    # Any: typeshed declares kqueue only on systems that have it; this file is checked on all.
     system: Any = pristine
     reading, writing = system.KQ_FILTER_READ, system.KQ_FILTER_WRITE  # NetBSD's numbers differ
     changes = [system.kevent(fd, filter_, _EV_ADD) for filter_ in (reading, writing)]

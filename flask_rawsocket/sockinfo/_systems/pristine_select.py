@@ -1,9 +1,9 @@
-"""The system's own ``select`` module, whatever has been patched over it.
+"""`pristine`: the system's own ``select`` module, even if it has been patched.
 
-gevent replaces ``select.poll`` by one that knows neither POLLRDHUP nor a call that does not yield,
-and the order of imports decides who sees which. So the functions here are not taken from
-``sys.modules`` but from a second instance of the extension module, that nobody else holds: what
-this package calls with a timeout of zero never blocks and needs no event loop.
+gevent replaces ``select.poll`` with one that does not know POLLRDHUP and always yields, and which
+of the two a module gets depends on the order of imports. So this is a second instance of the
+extension module, which is not in ``sys.modules`` and which nobody patches. This package calls it
+with a timeout of zero: that never blocks, and needs no event loop.
 """
 
 from __future__ import annotations

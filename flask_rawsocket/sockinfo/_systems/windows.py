@@ -1,8 +1,8 @@
-"""What Windows knows of a socket; same names and signatures as in each system's file.
+"""What Windows knows about a socket; the same functions as for every system.
 
 **Never run on Windows.** Numbers and structures are from ``mstcpip.h``, ``ws2ipdef.h`` and
 ``afunix.h``; the decoder is tested with bytes built from them. ``socket.ioctl`` takes three codes
-only, so that ``WSAIoctl`` is called by way of ctypes. Loads on every system.
+only, so ``WSAIoctl`` is called through ctypes. This file loads on every system.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ...errors import ConnectionBrokenError
 from .._enums import PeerStatus, TCPState
 from .._errno import fail, open_fd, require_family
-from .._options import Place
+from .._place import Place
 from .._tcp_info.layout_windows import WINDOWS
 from .._values import PeerCredentials, Queues
 from .dead_peer import give_up_after
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .._tcp_info.value import TCPInfo
 
-assert not TYPE_CHECKING or sys.platform == "win32"  # noqa: S101 - for mypy
+assert not TYPE_CHECKING or sys.platform == "win32"  # noqa: S101  for mypy
 
 __all__ = [
     "OPTIONS",
@@ -76,12 +76,12 @@ _FIONREAD = 0x4004667F
 _SIO_TCP_INFO = 0xD8000027
 _SIO_AF_UNIX_GETPEERPID = 0x58000100
 
-#: The lengths of TCP_INFO_v0 and v1; WSAIoctl wants the exact one.
 _LENGTHS = {0: 88, 1: 136}
+"""The lengths of TCP_INFO_v0 and v1; WSAIoctl takes the exact one only."""
 
-#: A Windows without SIO_TCP_INFO, or without this version of it. In the error that Python makes of
-#: it, this is ``winerror``; the errno is that of C, EINVAL (``PC/errmap.h``).
 _WSAEINVAL = 10022
+"""What a Windows without SIO_TCP_INFO, or without this version of it, answers. In Python's
+exception this is the ``winerror``; the ``errno`` is C's EINVAL (``PC/errmap.h``)."""
 
 OPTIONS = {
     "nodelay": Place(_TCP, _TCP_NODELAY),
@@ -109,7 +109,7 @@ def _wsa_ioctl(fd: int, code: int, given: bytes, length: int) -> bytes:
     The number of bytes returned is not trusted: for the peer's pid it is 0 (microsoft/WSL#4676).
 
     Raises:
-        OSError: as Winsock says.
+        OSError: Winsock's error.
     """
     ws2_32 = ctypes.WinDLL("ws2_32", use_last_error=True)
     answer = ctypes.create_string_buffer(length)
@@ -131,10 +131,11 @@ def _wsa_ioctl(fd: int, code: int, given: bytes, length: int) -> bytes:
 
 
 def tcp_info(sock: socket.socket) -> TCPInfo:
-    """Return what the system knows of a TCP connection (``SIO_TCP_INFO``).
+    """Return what the system knows about a TCP connection (``SIO_TCP_INFO``).
 
     Raises:
-        UnsupportedError: Windows before 10 (1703) and Server 2016, or not a TCP socket.
+        UnsupportedError: Windows is older than 10 (1703) or Server 2016, or the socket is not a TCP
+            socket.
         ConnectionBrokenError: the connection was reset.
         ConnectionClosedError: the socket has been closed.
     """
@@ -153,10 +154,10 @@ def tcp_info(sock: socket.socket) -> TCPInfo:
 def peer_credentials(sock: socket.socket) -> PeerCredentials:
     """Return which process is at the other end of a UNIX socket; only its pid is known.
 
-    It is the pid of the process that made the peer's socket, even if another uses it now.
+    It is that of the process that created the peer's socket, even if another one uses it now.
 
     Raises:
-        UnsupportedError: the socket is not a UNIX socket; only there is the peer a local process.
+        UnsupportedError: the socket is not a UNIX socket, so its peer has no credentials.
         ConnectionBrokenError: the socket was never connected.
         ConnectionClosedError: the socket has been closed.
     """
@@ -169,7 +170,7 @@ def peer_credentials(sock: socket.socket) -> PeerCredentials:
 
 
 def queues(sock: socket.socket) -> Queues:
-    """Return how many bytes wait to be read (``FIONREAD``); Windows does not tell the rest.
+    """Return how many bytes wait to be read (``FIONREAD``); Windows does not report the rest.
 
     Raises:
         ConnectionClosedError: the socket has been closed.
@@ -183,14 +184,14 @@ def queues(sock: socket.socket) -> Queues:
 
 
 def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
-    """Give the connection up when the peer has been silent for so long.
+    """End the connection once the peer has been silent for this long.
 
-    Keepalive and ``TCP_MAXRT`` together, in whole seconds, rounded up.
+    Sets keepalive and ``TCP_MAXRT`` together, in whole seconds, rounded up.
 
     Args:
         sock: a TCP socket.
-        seconds: None turns keepalive off, and the timeout back to the system's own; the three
-            numbers of keepalive stay as they were set, for whoever turns it on again.
+        seconds: None turns keepalive off and resets the timeout to the system's default; the two
+            times and the count of keepalive stay as they were set.
 
     Raises:
         TypeError: the time is not a number.
@@ -202,10 +203,10 @@ def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
 
 
 def peer_status(sock: socket.socket) -> PeerStatus:
-    """Return whether the peer is still there, by the state of the TCP connection.
+    """Return whether the peer is still there, judging by the state of the TCP connection.
 
     Raises:
-        UnsupportedError: as ``tcp_info``; of a UNIX socket, too.
+        UnsupportedError: as for `tcp_info`; so for a UNIX socket, too.
         ConnectionClosedError: the socket has been closed.
     """
     try:
@@ -216,7 +217,7 @@ def peer_status(sock: socket.socket) -> PeerStatus:
 
 
 def abort(sock: socket.socket) -> None:
-    """Make the close to come an abort: a TCP connection sends RST and drops what is queued.
+    """Make the coming close an abort: a TCP connection sends RST and drops queued data.
 
     Raises:
         ConnectionClosedError: the socket has been closed.

@@ -1,1 +1,1 @@
-"""``TCPInfo`` and where its fields lie in the answer of each system."""
+"""`TCPInfo`, and where each system's answer has its fields."""

@@ -1,4 +1,4 @@
-"""A field of ``TCPInfo``: its meaning here, its place in memory in the layouts."""
+"""A field of `TCPInfo` and its meaning; its place in the bytes is up to the layouts."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class FieldInfo(NamedTuple):
-    """One line of the table of fields."""
+    """A row of the table of fields."""
 
     name: str
     unit: str
     """``s``, ``bytes``, ``bytes/s``, ``segments``, ``count``, ``shift``, ``flag``, ``mask``,
     ``number`` or the name of an enum."""
     since: str | None
-    """The Linux release that brought it; None if Linux does not have it."""
+    """The first Linux release with the field; None if Linux does not have it."""
     meaning: str
 
 
 class Field(Generic[T_co]):
-    """What a field means; reading it from an instance whose system lacks it gives None.
+    """What a field means; it is None on an instance whose system lacks it.
 
-    The classes that a ``Layout`` builds replace it by a property where the bytes are there.
+    The classes that a `Layout` builds replace it with a property where the bytes are present.
     """
 
     def __init__(self, unit: str, meaning: str, *, since: str | None = None) -> None:
@@ -51,12 +51,12 @@ class Field(Generic[T_co]):
 
     @property
     def info(self) -> FieldInfo:
-        """The field as a line of the table."""
+        """The field as a row of the table."""
         return FieldInfo(self.name, self.unit, self.since, self.meaning)
 
 
 def declared(cls: type) -> Iterator[Field[object]]:
-    """Yield the fields that ``cls`` and its bases declare, in the order of their declaration."""
+    """Yield the fields that `cls` and its bases declare, in order of declaration."""
     for base in cls.__mro__:
         for value in vars(base).values():
             if isinstance(value, Field):

@@ -1,7 +1,7 @@
-"""The fields of Linux' ``struct tcp_info``: unit, meaning, first release.
+"""The fields of Linux's ``struct tcp_info``: unit, meaning, first release.
 
-Names are the kernel's without ``tcpi_``. Times are seconds here, whatever the kernel counts in.
-Sources: ``include/uapi/linux/tcp.h`` up to 7.0; the releases from the history of iproute2's copy.
+Names are the kernel's without ``tcpi_``. Times are in seconds here, whatever unit the kernel uses.
+Sources: ``include/uapi/linux/tcp.h`` up to 7.0; the releases, from the history of iproute2's copy.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _FIRST = "2.6.9 or before"
 
 
 class LinuxFields:
-    """What Linux tells; other systems fill those that mean the same there, in the same unit."""
+    """The fields of Linux; other systems fill those that have the same meaning and unit there."""
 
     __slots__ = ()
 
     state = Field[TCPState]("TCPState", "the state of the connection", since=_FIRST)
     ca_state = Field[CongestionState]("CongestionState", "where loss recovery stands", since=_FIRST)
     retransmits = Field[int](
-        "count", "timeouts in a row of the segment now being retransmitted", since=_FIRST
+        "count", "consecutive timeouts of the segment now being retransmitted", since=_FIRST
     )
     probes = Field[int]("count", "keepalive or zero-window probes not answered yet", since=_FIRST)
     backoff = Field[int]("count", "how often the timeout has been doubled", since=_FIRST)
@@ -49,7 +49,7 @@ class LinuxFields:
     sacked = Field[int](
         "segments", "selectively acknowledged; of a listener: its backlog", since=_FIRST
     )
-    lost = Field[int]("segments", "taken for lost and not acknowledged since", since=_FIRST)
+    lost = Field[int]("segments", "considered lost and not acknowledged since", since=_FIRST)
     retrans = Field[int]("segments", "retransmitted and not acknowledged yet", since=_FIRST)
     fackets = Field[int]("segments", "0 since FACK was removed from the kernel", since=_FIRST)
     last_data_sent = Field[float](
@@ -62,7 +62,7 @@ class LinuxFields:
     last_data_recv = Field[float](
         "s",
         "since data last arrived, or since the connection was established if none has; on the BSDs "
-        "since any segment did",
+        "since any segment arrived",
         since=_FIRST,
     )
     last_ack_recv = Field[float]("s", "since an acknowledgement last arrived", since=_FIRST)
@@ -72,7 +72,9 @@ class LinuxFields:
         "s", "the smoothed round-trip time; None without a sample (Linux)", since=_FIRST
     )
     rttvar = Field[float](
-        "s", "the mean deviation of the round-trip time; an assumed one before it", since=_FIRST
+        "s",
+        "the mean deviation of the round-trip time; assumed until the first",
+        since=_FIRST,
     )
     snd_ssthresh = Field[int](
         "segments", "the slow-start threshold; None while there is none", since=_FIRST
@@ -91,7 +93,7 @@ class LinuxFields:
     total_retrans = Field[int]("segments", "retransmitted in all", since="2.6.10")
     pacing_rate = Field[int]("bytes/s", "the pacing rate; None: unlimited", since="3.15")
     max_pacing_rate = Field[int](
-        "bytes/s", "the upper bound set with options.pacing_rate; None: unset", since="3.15"
+        "bytes/s", "the upper bound set with options.pacing_rate; None: not set", since="3.15"
     )
     bytes_acked = Field[int](
         "bytes",
@@ -105,7 +107,7 @@ class LinuxFields:
         "bytes", "written by us and not sent yet; after a reset: thrown away unsent", since="4.6"
     )
     min_rtt = Field[float](
-        "s", "the smallest round-trip time of late; None without a sample", since="4.6"
+        "s", "the smallest recent round-trip time; None without a sample", since="4.6"
     )
     data_segs_in = Field[int]("segments", "arrived with data", since="4.6")
     data_segs_out = Field[int]("segments", "sent with data, retransmissions included", since="4.6")
@@ -126,14 +128,14 @@ class LinuxFields:
     rcv_ooopack = Field[int]("segments", "arrived out of order", since="5.4")
     snd_wnd = Field[int]("bytes", "the window that the peer offers, scaled", since="5.4")
     rcv_wnd = Field[int]("bytes", "the window that we offer, scaled", since="6.2")
-    rehash = Field[int]("count", "times another path was tried by a new flow hash", since="6.2")
+    rehash = Field[int]("count", "times another path was tried with a new flow hash", since="6.2")
     total_rto = Field[int]("count", "retransmission timeouts in all", since="6.7")
     total_rto_recoveries = Field[int]("count", "recoveries after such timeouts", since="6.7")
     total_rto_time = Field[float]("s", "spent in such recoveries", since="6.7")
     received_ce = Field[int]("segments", "arrived ECN-marked; FreeBSD since 14", since="6.18")
-    delivered_e1_bytes = Field[int]("bytes", "the peer got as ECT(1)", since="6.18")
-    delivered_e0_bytes = Field[int]("bytes", "the peer got as ECT(0)", since="6.18")
-    delivered_ce_bytes = Field[int]("bytes", "the peer got as CE", since="6.18")
+    delivered_e1_bytes = Field[int]("bytes", "received by the peer as ECT(1)", since="6.18")
+    delivered_e0_bytes = Field[int]("bytes", "received by the peer as ECT(0)", since="6.18")
+    delivered_ce_bytes = Field[int]("bytes", "received by the peer as CE", since="6.18")
     received_e1_bytes = Field[int]("bytes", "arrived as ECT(1)", since="6.18")
     received_e0_bytes = Field[int]("bytes", "arrived as ECT(0)", since="6.18")
     received_ce_bytes = Field[int]("bytes", "arrived as CE", since="6.18")

@@ -1,8 +1,8 @@
 """The fields that only other systems have, under their kernels' names in snake case.
 
-A field never changes its unit from one system to the next: BSD, macOS and Windows count the
-congestion window in bytes where Linux counts segments, so that field has a name of its own here.
-None of these systems was run: the layouts were read off their headers.
+A field has the same unit on every system: BSD, macOS and Windows count the congestion window in
+bytes where Linux counts segments, so theirs has a name of its own here. The code has not been run
+on any of these systems: the layouts are from their headers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["OtherFields"]
 
 
 class OtherFields:
-    """What Linux does not tell, or tells in another unit."""
+    """The fields that Linux does not have, or has in another unit."""
 
     __slots__ = ()
 
@@ -35,7 +35,7 @@ class OtherFields:
     dupacks = Field[int]("count", "duplicate acknowledgements in a row (FreeBSD 14)")
 
     flags = Field[int]("mask", "1 in loss recovery, 2 reordering was detected (macOS)")
-    snd_sbbytes = Field[int]("bytes", "in the send buffer, in flight included (macOS)")
+    snd_sbbytes = Field[int]("bytes", "in the send buffer, including those in flight (macOS)")
     rttcur = Field[float]("s", "the latest round-trip time, not smoothed (macOS)")
     tfo = Field[int]("mask", "the TCP Fast Open bits of tcp_connection_info (macOS)")
     txpackets = Field[int]("segments", "sent (macOS)")
@@ -55,12 +55,14 @@ class OtherFields:
     dup_acks_in = Field[int]("count", "duplicate acknowledgements that arrived (Windows)")
     timeout_episodes = Field[int]("count", "retransmission timeout episodes (Windows)")
     syn_retrans = Field[int]("count", "SYNs retransmitted (Windows)")
-    snd_lim_trans_rwin = Field[int]("count", "times the peer's window began to limit (Windows)")
+    snd_lim_trans_rwin = Field[int]("count", "times the peer's window became the limit (Windows)")
     snd_lim_time_rwin = Field[float]("s", "limited by the peer's window (Windows)")
-    snd_lim_bytes_rwin = Field[int]("bytes", "sent so limited (Windows)")
-    snd_lim_trans_cwnd = Field[int]("count", "times the congestion window began to limit (Windows)")
+    snd_lim_bytes_rwin = Field[int]("bytes", "sent while so limited (Windows)")
+    snd_lim_trans_cwnd = Field[int](
+        "count", "times the congestion window became the limit (Windows)"
+    )
     snd_lim_time_cwnd = Field[float]("s", "limited by the congestion window (Windows)")
-    snd_lim_bytes_cwnd = Field[int]("bytes", "sent so limited (Windows)")
-    snd_lim_trans_snd = Field[int]("count", "times the application began to limit (Windows)")
+    snd_lim_bytes_cwnd = Field[int]("bytes", "sent while so limited (Windows)")
+    snd_lim_trans_snd = Field[int]("count", "times the application became the limit (Windows)")
     snd_lim_time_snd = Field[float]("s", "limited by the application (Windows)")
-    snd_lim_bytes_snd = Field[int]("bytes", "sent so limited (Windows)")
+    snd_lim_bytes_snd = Field[int]("bytes", "sent while so limited (Windows)")

@@ -1,4 +1,4 @@
-"""An ``Item``: where in the bytes of one system's answer a field lies, and how to read it."""
+"""`Item`: where in the bytes of one system's answer a field is, and how to read it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MICRO", "MILLI", "Item", "bits", "none_if"]
 
-#: Divisors that make seconds. Dividing, unlike multiplying by 1e-6, gives the float nearest to
-#: the decimal number: 42 us is exactly ``0.000042``.
 MILLI = 1_000
 MICRO = 1_000_000
+"""Divisors that make seconds. Division, unlike multiplication by 1e-6, results in the float nearest
+to the decimal number: 42 us is exactly ``0.000042``."""
 
 
 class Item(NamedTuple):
@@ -25,17 +25,17 @@ class Item(NamedTuple):
     how: int | Callable[[Any], object] | None = None
     """A divisor (the field becomes a float), a converter, or None for the plain number."""
     needs: int = 0
-    """The answer's length from which on the field is filled, where its own bytes had been there
-    before as padding."""
+    """The shortest answer in which the field is filled, if its bytes are only padding in shorter
+    answers."""
 
     @property
     def end(self) -> int:
-        """The length that an answer needs to have this field."""
+        """The shortest answer that has this field."""
         return max(self.offset + calcsize("=" + self.code), self.needs)
 
 
 def bits(shift: int, width: int) -> Callable[[int], int]:
-    """Return a converter that picks ``width`` bits, ``shift`` from the least significant."""
+    """Return a converter that picks `width` bits, `shift` above the least significant one."""
     mask = (1 << width) - 1
 
     def pick(value: int) -> int:
@@ -45,7 +45,7 @@ def bits(shift: int, width: int) -> Callable[[int], int]:
 
 
 def none_if(sentinel: int, divisor: int | None = None) -> Callable[[int], float | None]:
-    """Return a converter for a number that at one value means "none"."""
+    """Return a converter for a number of which one value means "none"."""
 
     def convert(value: int) -> float | None:
         if value == sentinel:

@@ -1,45 +1,31 @@
-"""The BSDs' ``struct tcp_info``, by offset; never run there, read off their ``netinet/tcp.h``.
+"""The BSDs' ``struct tcp_info``, by offset; from their ``netinet/tcp.h``, never run on a BSD.
 
-It was modelled on Linux' of 2005, and most members of that were never filled: those are absent
-here. Times are microseconds, windows are bytes. Byte order is the machine's, as BSDs run on both.
+It was modelled on Linux's of 2005, but most of its members were never filled: they are absent here.
+Times are in microseconds, windows in bytes. The byte order is the machine's, as BSDs run on both.
 """
 
 from __future__ import annotations
 
 import sys
 
-from .._enums import TCPOptions, TCPState
+from .._enums import TCPOptions
 from .item import MICRO, Item, bits
+from .tcps import TCPS
 from .value import Layout
 
 __all__ = ["FREEBSD", "FREEBSD_14", "NETBSD", "OPENBSD", "layout_of"]
 
-#: ``TCPS_*`` of ``netinet/tcp_fsm.h``.
-_STATES = {
-    0: TCPState.CLOSE,
-    1: TCPState.LISTEN,
-    2: TCPState.SYN_SENT,
-    3: TCPState.SYN_RECV,
-    4: TCPState.ESTABLISHED,
-    5: TCPState.CLOSE_WAIT,
-    6: TCPState.FIN_WAIT1,
-    7: TCPState.CLOSING,
-    8: TCPState.LAST_ACK,
-    9: TCPState.FIN_WAIT2,
-    10: TCPState.TIME_WAIT,
-}
-
 
 def _options(value: int) -> TCPOptions:
-    """``TCPI_OPT_*``: the four lowest bits are those of Linux, the fifth is TOE here, not ECN."""
+    """Decode ``TCPI_OPT_*``: Linux's four lowest bits; the fifth is TOE here, and not ECN_SEEN."""
     return TCPOptions(value & 0x0F)
 
 
-#: A C bitfield of two nibbles begins at the other end on a big-endian machine.
 _LOW, _HIGH = (0, 4) if sys.byteorder == "little" else (4, 0)
+"""A C bitfield of two nibbles begins at the other end on a big-endian machine."""
 
 _COMMON = {
-    "state": Item(0, "B", _STATES.get),
+    "state": Item(0, "B", TCPS.get),
     "options": Item(5, "B", _options),
     "snd_wscale": Item(6, "B", bits(_LOW, 4)),
     "rcv_wscale": Item(6, "B", bits(_HIGH, 4)),
@@ -63,12 +49,6 @@ _TO_ZEROWIN = {
     "rcv_ooopack": Item(124, "I"),
     "snd_zerowin": Item(128, "I"),
 }
-#: New members took the place of padding: the answer has 236 bytes on FreeBSD 13, and on 14 no more
-#: than the alignment adds, so that the length does not tell where they read 0.
-#:
-#: Not here: ``tcpi_rttmin`` at 196, which makes the answer 256 bytes long (FreeBSD 15). It is a
-#: plain copy of ``t_rttlow``, and that is in ticks or milliseconds with the default TCP stack, in
-#: microseconds with RACK (``tcp_input.c``, ``tcp_stacks/rack.c``): the answer has no unit.
 _FROM_14 = {
     "delivered_ce": Item(132, "I"),
     "received_ce": Item(136, "I"),
@@ -80,14 +60,18 @@ _FROM_14 = {
     "rcv_adv": Item(188, "I"),
     "dupacks": Item(192, "I"),
 }
+"""These took the place of padding: the answer has 236 bytes on FreeBSD 13, and on 14 no more than
+alignment adds, so that its length does not tell whether they are filled.
+
+Not here: ``tcpi_rttmin`` at 196, which makes the answer 256 bytes long (FreeBSD 15). It is a plain
+copy of ``t_rttlow``, which is in ticks or milliseconds with the default TCP stack, and in
+microseconds with RACK (``tcp_input.c``, ``tcp_stacks/rack.c``): its unit is not known."""
 _NEVER_BEFORE_14 = {name: item._replace(needs=sys.maxsize) for name, item in _FROM_14.items()}
 
 FREEBSD = Layout("FREEBSD", __name__, "FreeBSD", "=", _COMMON | _TO_ZEROWIN | _NEVER_BEFORE_14)
 FREEBSD_14 = Layout("FREEBSD_14", __name__, "FreeBSD", "=", _COMMON | _TO_ZEROWIN | _FROM_14)
 NETBSD = Layout("NETBSD", __name__, "NetBSD", "=", _COMMON | _TO_ZEROWIN)
 
-#: OpenBSD has whole bytes for the window scales and no bandwidth window. It fills what follows
-#: ``snd_wnd`` for privileged processes only; others would read zeros, so it is absent here.
 OPENBSD = Layout(
     "OPENBSD",
     __name__,
@@ -96,15 +80,17 @@ OPENBSD = Layout(
     {name: item for name, item in _COMMON.items() if name != "snd_wnd"}
     | {"snd_wscale": Item(6, "B"), "rcv_wscale": Item(7, "B")},
 )
+"""OpenBSD has a byte for each window scale and no bandwidth window. It fills `snd_wnd` and what
+follows for privileged processes only; others would read zeros, so these are absent here."""
 
 
 def layout_of(system: str, release: str) -> Layout:
     """Return the layout of a BSD.
 
     Args:
-        system: as in ``os.uname().sysname``; one that is not known is taken for a FreeBSD.
-        release: as in ``os.uname().release``: a FreeBSD before 14 has no ECN, tail-loss-probe and
-            later fields, and the length does not show it.
+        system: as in ``os.uname().sysname``; an unknown one is treated as FreeBSD.
+        release: as in ``os.uname().release``: FreeBSD before 14 does not fill the fields for ECN
+            and tail loss probes and those after them, and the length does not tell.
     """
     if system == "NetBSD":
         return NETBSD

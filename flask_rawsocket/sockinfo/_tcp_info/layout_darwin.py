@@ -1,34 +1,20 @@
-"""macOS' ``struct tcp_connection_info``, by offset; never run there, read off ``netinet/tcp.h``.
+"""macOS's ``struct tcp_connection_info``, by offset; from ``netinet/tcp.h``, never run on a Mac.
 
-112 bytes, little-endian on every Mac that runs a supported Python. Times are milliseconds.
+112 bytes, little-endian on every Mac that runs a supported Python. Times are in milliseconds.
 """
 
 from __future__ import annotations
 
-from .._enums import TCPOptions, TCPState
+from .._enums import TCPOptions
 from .item import MILLI, Item
+from .tcps import TCPS
 from .value import Layout
 
 __all__ = ["DARWIN"]
 
-#: ``TSI_S_*``, as of ``netinet/tcp_fsm.h``; the BSDs number them alike.
-_STATES = {
-    0: TCPState.CLOSE,
-    1: TCPState.LISTEN,
-    2: TCPState.SYN_SENT,
-    3: TCPState.SYN_RECV,
-    4: TCPState.ESTABLISHED,
-    5: TCPState.CLOSE_WAIT,
-    6: TCPState.FIN_WAIT1,
-    7: TCPState.CLOSING,
-    8: TCPState.LAST_ACK,
-    9: TCPState.FIN_WAIT2,
-    10: TCPState.TIME_WAIT,
-}
-
 
 def _options(value: int) -> TCPOptions:
-    """``TCPCI_OPT_*``: the four lowest bits are those of Linux; the others are not known here."""
+    """Decode ``TCPCI_OPT_*``: Linux's four lowest bits; the others are not known here."""
     return TCPOptions(value & 0x0F)
 
 
@@ -38,7 +24,7 @@ DARWIN = Layout(
     "macOS",
     "<",
     {
-        "state": Item(0, "B", _STATES.get),
+        "state": Item(0, "B", TCPS.get),
         "snd_wscale": Item(1, "B"),
         "rcv_wscale": Item(2, "B"),
         "options": Item(4, "I", _options),

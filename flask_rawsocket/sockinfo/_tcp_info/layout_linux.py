@@ -1,9 +1,9 @@
-"""Linux' ``struct tcp_info``, by offset; imports no system module, so it loads everywhere.
+"""Linux's ``struct tcp_info``, by offset; imports no system module, so it loads on every system.
 
-Offsets by ``offsetof`` on the header of 7.2; every member is aligned by itself, so that 32 and 64
-bit agree. Three layouts for each byte order, for two things that the length does not tell. The bits
-of ``fastopen_client_fail`` came with 5.5 into what 5.4, at the same size, leaves as padding. And
-the word at offset 276 came with 6.18 as two 16-bit counters and was re-cut in 7.0.
+The offsets are ``offsetof``'s, with the header of 7.2; every member is naturally aligned, so 32 and
+64 bit agree. There are three layouts for each byte order, as the length does not tell two things.
+`fastopen_client_fail` (5.5) uses bits that are padding in 5.4, whose answer has the same size. And
+the word at offset 276 was two 16-bit counters in 6.18, and was divided anew in 7.0.
 """
 
 from __future__ import annotations
@@ -32,22 +32,24 @@ _STATES = {
 }
 _CA_STATES = dict(enumerate(CongestionState))
 
-#: What the kernel writes for "none".
 _NO_THRESHOLD = 0x7FFFFFFF
 _NO_SAMPLE = 0xFFFFFFFF
 _NO_LIMIT = 2**64 - 1
+"""What the kernel writes for "none"."""
 
-#: The length from which on the flag at offset 7, padding before, has its meaning.
 _LINUX_4_9 = 168
+"""The shortest answer in which the flag at offset 7 has its meaning; before, it was padding."""
 
-#: Likewise of the bits next to it: the length of the release that brought them, which the one
-#: before it has too, and the first that no release without them has.
 _LINUX_5_5 = 232
+"""The same for the bits next to it, where the release is known to be 5.5 or later: 5.4's answer has
+this length too."""
+
 _LINUX_6_2 = 240
+"""Likewise where the release is not known: the first length that 5.4 cannot have."""
 
 
 def _bits(order: str, first: int, width: int, size: int = 8) -> tuple[int, int]:
-    """Return shift and width of a C bitfield that starts after ``first`` bits.
+    """Return the shift and the width of a C bitfield that starts after `first` bits.
 
     Compilers fill a word from its least significant bit on little-endian machines, and from its
     most significant one on big-endian machines.
@@ -66,7 +68,7 @@ def _head(order: str, fastopen: int) -> dict[str, Item]:
 
     Args:
         order: the byte order.
-        fastopen: the length that an answer needs to have ``fastopen_client_fail``.
+        fastopen: the shortest answer that has `fastopen_client_fail`.
     """
     return {
         "state": Item(0, "B", _STATES.get),
@@ -98,7 +100,7 @@ _BODY = {
     "last_ack_recv": Item(56, "I", MILLI),
     "pmtu": Item(60, "I"),
     "rcv_ssthresh": Item(64, "I"),
-    "rtt": Item(68, "I", none_if(0, MICRO)),  # a sample never is
+    "rtt": Item(68, "I", none_if(0, MICRO)),  # a sample is never 0
     "rttvar": Item(72, "I", MICRO),
     "snd_ssthresh": Item(76, "I", none_if(_NO_THRESHOLD)),
     "snd_cwnd": Item(80, "I"),
@@ -161,7 +163,7 @@ def _tail(order: str) -> dict[str, Item]:
 def _layout(name: str, order: str, *, fastopen: int = _LINUX_5_5, tail: bool = False) -> Layout:
     items = _head(order, fastopen) | _BODY
     if not tail:
-        # Known by name, present at no length: as_dict() has the same keys on every kernel.
+        # Present at no length, but known by name: as_dict() has the same keys on every kernel.
         never = {field: item._replace(needs=sys.maxsize) for field, item in _tail(order).items()}
         return Layout(name, __name__, "Linux", order, items | never)
     return Layout(name, __name__, "Linux", order, items | _tail(order))
@@ -174,24 +176,24 @@ BIG = _layout("BIG", ">", fastopen=_LINUX_6_2)
 BIG_5_5 = _layout("BIG_5_5", ">")
 BIG_7 = _layout("BIG_7", ">", tail=True)
 
-#: By the release that each begins with, the latest first.
 _LAYOUTS = {
     "little": (((7, 0), LITTLE_7), ((5, 5), LITTLE_5_5), ((0, 0), LITTLE)),
     "big": (((7, 0), BIG_7), ((5, 5), BIG_5_5), ((0, 0), BIG)),
 }
+"""Each with its first release, the latest first."""
 
 
 def layout_of(release: str, byteorder: str = sys.byteorder) -> Layout:
     """Return the layout of a kernel.
 
-    The release decides about two things and nothing else. Before 7.0 the four fields at offset 276
-    are None: decoded as 7.0 does, a 6.18 kernel would seem to have ECN switched off. Before 5.5
-    ``fastopen_client_fail`` is None, where 5.4's padding would say "unspecified". A vendor kernel
-    that calls itself older and carries the newer header is taken for older: then these fields are
-    None too, which is never wrong.
+    The release decides two things only. Before 7.0 the four fields at offset 276 are None: decoded
+    like 7.0's, those of a 6.18 kernel would say that ECN is off. Before 5.5 `fastopen_client_fail`
+    is None, where 5.4's padding would say "unspecified". A vendor kernel with an older release
+    number and the newer structure counts as older: then these fields are None, which is never
+    wrong.
 
     Args:
-        release: as in ``os.uname().release``, ``6.18.44-generic`` say.
+        release: as in ``os.uname().release``, such as ``6.18.44-generic``.
         byteorder: ``little`` or ``big``.
     """
     found = re.match(r"(\d+)(?:\.(\d+))?", release)

@@ -1,6 +1,6 @@
-"""Windows' ``TCP_INFO_v0`` and ``TCP_INFO_v1``, by offset; never run there, read off ``mstcpip.h``.
+"""Windows's ``TCP_INFO_v0`` and ``TCP_INFO_v1``, by offset; from ``mstcpip.h``, never run there.
 
-88 and 136 bytes, the second an extension of the first. Windows runs little-endian only.
+88 and 136 bytes; the second extends the first. Windows is always little-endian.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from .value import Layout
 
 __all__ = ["WINDOWS"]
 
-#: ``TCPSTATE`` of ``mstcpip.h``: not the order of the BSDs.
 _STATES = {
     0: TCPState.CLOSE,
     1: TCPState.LISTEN,
@@ -25,6 +24,7 @@ _STATES = {
     9: TCPState.LAST_ACK,
     10: TCPState.TIME_WAIT,
 }
+"""``TCPSTATE`` of ``mstcpip.h``; not in the order of the BSDs."""
 _NO_SAMPLE = 0xFFFFFFFF
 
 WINDOWS = Layout(

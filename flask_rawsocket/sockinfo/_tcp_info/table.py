@@ -1,4 +1,4 @@
-"""The table of ``TCPInfo``'s fields and of the systems that have each; the docs are made of it."""
+"""The table of `TCPInfo`'s fields and the systems that have each; the docs are made from it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .value import TCPInfo
 
 __all__ = ["FieldRow", "field_table"]
 
-#: The newest layout of each system.
 _LAYOUTS = (LITTLE_7, DARWIN, FREEBSD_14, NETBSD, OPENBSD, WINDOWS)
+"""The newest layout of each system."""
 
 
 class FieldRow(NamedTuple):
-    """One field of ``TCPInfo``: a ``FieldInfo`` and the systems that return it."""
+    """A field of `TCPInfo`: its `FieldInfo`, and the systems that have it."""
 
     name: str
     unit: str
@@ -29,7 +29,7 @@ class FieldRow(NamedTuple):
 
 
 def field_table() -> tuple[FieldRow, ...]:
-    """Return every field of every system, in the order of their declaration."""
+    """Return every field of every system, in order of declaration."""
     return tuple(
         FieldRow(*info, tuple(layout.system for layout in _LAYOUTS if info.name in layout.items))
         for info in TCPInfo.fields()

@@ -1,9 +1,10 @@
-"""``TCPInfo``: what the kernel said of a TCP connection, decoded on access.
+"""`TCPInfo`: what the kernel reported about a TCP connection, decoded on access.
 
-Nothing is decoded when the value is made: it holds the bytes, and a field is a property that
-unpacks its own few. That keeps `getsockopt` + create + read one field near the price of the bare
-`getsockopt` (a frozen dataclass of the same 70 fields costs twenty times that to create).
-Which bytes are which is the business of a ``Layout``.
+Creating the value decodes nothing: it holds the bytes, and each field is a property that unpacks
+its own. So ``getsockopt``, creating the value and reading one field together cost little more than
+``getsockopt`` alone. (To create a frozen dataclass of the same 70 fields takes twenty times as
+long.)
+A `Layout` says where each field is in the bytes.
 """
 
 from __future__ import annotations
@@ -22,25 +23,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Layout", "TCPInfo"]
 
-#: ``getsockopt`` of CPython never returns more than this.
 _LONGEST_ANSWER = 1024
+"""CPython's ``getsockopt`` never returns more bytes than this."""
 
 
 class TCPInfo(LinuxFields, OtherFields):
-    """A frozen snapshot of a TCP connection, as ``tcp_info()`` returns it.
+    """A frozen snapshot of a TCP connection, as `tcp_info()` returns it.
 
-    A field that the kernel did not return is None, on an older kernel as on another system.
-    Times are seconds as ``float``. ``TCPInfo.rtt.__doc__`` tells a field's meaning, unit and
-    first Linux release; ``TCPInfo.fields()`` tells all of them.
+    A field that the kernel did not return is None, be it an older kernel or another system. Times
+    are seconds as ``float``. `TCPInfo.rtt.__doc__` is the meaning, unit and first Linux release of
+    a field; `TCPInfo.fields()` returns those of all fields.
 
-    Equal are two values with the same bytes of the same layout. It pickles and copies.
+    Two values are equal if they have the same layout and the same bytes. They can be pickled and
+    copied.
     """
 
     __slots__ = ("_raw",)
 
     _raw: bytes
     _layout: ClassVar[Layout]
-    """Set by the classes that a layout builds; only those are instantiated."""
+    """Set in the classes that a layout builds, the only ones that have instances."""
 
     def __init__(self, raw: bytes) -> None:
         _set_raw(self, raw)
@@ -56,9 +58,10 @@ class TCPInfo(LinuxFields, OtherFields):
         return tuple(field.info for field in declared(TCPInfo))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all fields that this system knows, by name; None for those not returned.
+        """Return all fields that this system has, by name; None for those not returned.
 
-        The values are JSON-ready: numbers, booleans, None, and enums that are strings or numbers.
+        The values are ready for JSON: numbers, booleans, None, and enums that are strings or
+        numbers.
         """
         return {name: getattr(self, name) for name in self._layout.items}
 
@@ -88,27 +91,27 @@ class TCPInfo(LinuxFields, OtherFields):
         return f"<TCPInfo {self.state}{shown} ({self._layout.system}, {len(self._raw)} bytes)>"
 
 
-#: The slot's own setter: ``__setattr__`` refuses, and ``object.__setattr__`` looks the name up.
 _set_raw = TCPInfo.__dict__["_raw"].__set__
+"""The slot's own setter: ``__setattr__`` refuses, and ``object.__setattr__`` has to look it up."""
 
 
 class _Classes(dict[int, type[TCPInfo]]):
-    """From the length of an answer to the class that decodes it, built when first asked for."""
+    """The class that decodes an answer, by the answer's length; built when first needed."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         self._layout = layout
         self._by_fields: dict[frozenset[str], type[TCPInfo]] = {}
-        """Several lengths hold the same fields, and share a class."""
+        """The classes by the fields they have, as lengths with the same fields share one."""
 
     def __missing__(self, length: int) -> type[TCPInfo]:
-        # Two threads may build the same class at once: equality looks at the layout, not at the
-        # class, so that either will do.
+        # Two threads may build the same class at once, and either will do: equality compares the
+        # layouts, not the classes.
         present = frozenset(n for n, item in self._layout.items.items() if item.end <= length)
         cls = self._by_fields.get(present)
         if cls is None:
             cls = self._by_fields[present] = _build(self._layout, present)
-        if length <= _LONGEST_ANSWER:  # recorded bytes may be of any length: stay bounded
+        if length <= _LONGEST_ANSWER:  # recorded bytes may have any length: stay bounded
             self[length] = cls
         return cls
 
@@ -122,11 +125,11 @@ class Layout:
         """Describe a structure.
 
         Args:
-            name: the global variable that this layout is bound to,
-            module: and its module; a layout is pickled by that reference.
+            name: the global variable that holds this layout; it is pickled by this reference.
+            module: the module of that variable.
             system: the name of the system, for people.
-            order: ``<``, ``>`` or ``=``, as in ``struct``: the byte order of the system.
-            items: by field name.
+            order: the byte order of the system, ``<``, ``>`` or ``=`` as in ``struct``.
+            items: the place of each field, by its name.
         """
         self.name = name
         self.__module__ = module
@@ -134,10 +137,10 @@ class Layout:
         self.order = order
         self.items = items
         self.classes = _Classes(self)
-        """For those who count nanoseconds: ``classes[len(raw)](raw)`` is ``decode(raw)``."""
+        """The decoders by length: `classes[len(raw)](raw)` is a faster `decode(raw)`."""
 
     def decode(self, raw: bytes) -> TCPInfo:
-        """Return the value of an answer of any length; never fails."""
+        """Return the value of an answer of any length; it never fails."""
         return self.classes[len(raw)](raw)
 
     def __reduce__(self) -> str:
@@ -145,7 +148,7 @@ class Layout:
 
 
 def _build(layout: Layout, present: frozenset[str]) -> type[TCPInfo]:
-    """Return the class of the answers that hold just the fields in ``present``."""
+    """Return the class for answers that have exactly the fields in `present`."""
     namespace: dict[str, object] = {
         "__slots__": (),
         "__module__": TCPInfo.__module__,
@@ -162,12 +165,12 @@ def _build(layout: Layout, present: frozenset[str]) -> type[TCPInfo]:
 
 
 def _getter(order: str, item: Item) -> Callable[[TCPInfo], object]:
-    """Return the function that reads one field: three kinds, so that none decides at run time."""
-    # The offset as padding in the format is free; as an argument of unpack_from it is not.
+    """Return the function that reads one field; one of three, to decide nothing at each access."""
+    # The offset costs nothing as padding in the format; as an argument of unpack_from it does.
     unpack = Struct(f"{order}{item.offset}x{item.code}").unpack_from
     how = item.how
     if how is None:
-        return lambda info: unpack(info._raw)[0]  # noqa: SLF001
+        return lambda info: unpack(info._raw)[0]  # noqa: SLF001  the property `raw` is slower
     if isinstance(how, int):
-        return lambda info: unpack(info._raw)[0] / how  # noqa: SLF001
-    return lambda info: how(unpack(info._raw)[0])  # noqa: SLF001
+        return lambda info: unpack(info._raw)[0] / how  # noqa: SLF001  likewise
+    return lambda info: how(unpack(info._raw)[0])  # noqa: SLF001  likewise

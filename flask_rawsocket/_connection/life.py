@@ -1,0 +1,128 @@
+"""`Life`: what the server's side keeps of a connection while it lives.
+
+A `Connection` is what the application holds. Its `Life` is what the tracker, the sockets and the
+servers work on; each field says who writes it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from .state import ConnState
+
+if TYPE_CHECKING:
+    import socket
+    from collections import deque
+    from collections.abc import Callable
+
+    from .exchange import Exchange
+    from .state import CloseReason
+
+__all__ = ["Life", "moving"]
+
+_moves = threading.RLock()
+"""Guards which socket object has the descriptor of a connection: a move is one step under it.
+
+Re-entrant: what allocates may collect garbage, and a finalizer may close a connection.
+"""
+
+
+def moving() -> threading.RLock:
+    """Return the lock to be held while a descriptor moves from one socket object to another."""
+    return _moves
+
+
+def _after_fork() -> None:
+    global _moves  # noqa: PLW0603  another thread of the parent may have held it
+    _moves = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class Life:
+    """The record of one connection."""
+
+    __slots__ = (
+        "_held",
+        "close_reason",
+        "dispatch_lock",
+        "due_hooks",
+        "ending",
+        "exchange",
+        "force_close",
+        "is_tls",
+        "state",
+        "watched",
+    )
+
+    state: ConnState | None
+    """None before NEW. Written by the tracker only, under its lock."""
+
+    close_reason: CloseReason | None
+    """Why it was closed; None while it is open. Written with CLOSED."""
+
+    ending: CloseReason | None
+    """What the reason would be if it were closed now; `ending.py` alone writes it."""
+
+    exchange: Exchange | None
+    """The request in hand; None between requests. The server of the connection writes it."""
+
+    force_close: bool
+    """Whether it is to be closed after the response in hand, or the next one."""
+
+    due_hooks: deque[tuple[Callable[..., object], ConnState | None, ConnState]] | None
+    """Hook calls that are due, in order. Guarded by the tracker's lock."""
+
+    dispatch_lock: threading.RLock | None
+    """Held by the one thread that is making those calls."""
+
+    watched: bool
+    """Whether the watcher has an entry of it. Written by the tracker."""
+
+    is_tls: bool
+    """Whether it carries TLS. Written by the socket that begins the handshake."""
+
+    def __init__(self, sock: socket.socket, *, is_tls: bool) -> None:
+        self._held: socket.socket | weakref.ref[socket.socket] | None = sock
+        self.state = None
+        self.close_reason = None
+        self.ending = None
+        self.exchange = None
+        self.force_close = False
+        self.due_hooks = None
+        self.dispatch_lock = None
+        self.watched = False
+        self.is_tls = is_tls
+
+    @property
+    def sock(self) -> socket.socket | None:
+        """The one socket object that has the descriptor; None once it is closed or forgotten."""
+        held = self._held
+        return held() if isinstance(held, weakref.ref) else held
+
+    @sock.setter
+    def sock(self, sock: socket.socket | None) -> None:
+        self._held = sock
+
+    def settled_sock(self) -> socket.socket | None:
+        """Return `sock`, after a move that another thread is making."""
+        with _moves:
+            return self.sock
+
+    def hold_weakly(self) -> None:
+        """Keep the socket alive no longer: its new owner keeps it, or forgets it."""
+        sock = self.sock
+        self._held = sock and weakref.ref(sock)
+
+    def is_closed(self) -> bool:
+        """Tell whether it is CLOSED now; another thread may make it so at any time."""
+        return self.state is ConnState.CLOSED
+
+    def is_hijacked(self) -> bool:
+        """Tell whether it is HIJACKED now."""
+        return self.state is ConnState.HIJACKED

@@ -1,0 +1,208 @@
+"""`Steering`: what a Connection has its server do: deadlines, ends, and letting go of it.
+
+Nothing is done here. What the server has to do is asked of the `Keeper`, who knows the server.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .liveness import Liveness, PeerWatch
+from .switching import switching_protocols
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .exchange import StreamHandler
+    from .hijacked import HijackedSocket
+    from .life import Life
+
+__all__ = ["Keeper", "Steering"]
+
+
+class Keeper(PeerWatch, Protocol):
+    """Who keeps a Connection: the tracker, or the stand-in for a server that is not ours."""
+
+    def force_close(self, connection: Any) -> None:
+        """See to it that `connection` is closed once its response has been sent."""
+
+    def hijack(self, connection: Any) -> HijackedSocket:
+        """Have the server let go of `connection`; return what its new owner holds."""
+
+    def prepare_serving(self) -> None:
+        """Have the event loop ready, before a connection is hijacked for it."""
+
+    def serve(self, connection: Any, stream: HijackedSocket, handler: StreamHandler) -> None:
+        """Have `handler` serve `stream`, the one of `connection`, on the event loop."""
+
+    def abort(self, connection: Any) -> None:
+        """Reset `connection`."""
+
+    def set_deadlines(self, connection: Any, deadlines: Mapping[str, float | None]) -> None:
+        """Set deadlines of the request in hand, on the monotonic clock.
+
+        Args:
+            connection: whose request.
+            deadlines: by ``read`` and ``write``; None lifts one.
+        """
+
+
+class Steering(Liveness):
+    """The server's side of a `flask_rawsocket.Connection`."""
+
+    __slots__ = ()
+
+    _keeper: Keeper
+
+    def __init__(self, life: Life, keeper: Keeper) -> None:
+        super().__init__(life)
+        self._keeper = keeper
+
+    def set_deadlines(
+        self, *, read: float | EllipsisType | None = ..., write: float | EllipsisType | None = ...
+    ) -> None:
+        """Let reading the request, or writing the response, go on for so long and no longer.
+
+        Past its deadline a read raises ``TimeoutError`` in the view, and a write raises it in the
+        server, which closes the connection. They are gone at the end of the request.
+
+        Args:
+            read: seconds from now; None lifts the deadline; left out, it stays.
+            write: likewise.
+
+        Raises:
+            ValueError: that is not a number of seconds.
+            ConnectionClosedError: it has been closed.
+            UnsupportedError: the server is not one of this package's, or the event loop has the
+                connection; use ``asyncio.timeout`` there.
+        """
+        now = time.monotonic()
+        asked = {"read": read, "write": write}
+        self._keeper.set_deadlines(
+            self,
+            {
+                kind: None if seconds is None else now + _seconds(seconds)
+                for kind, seconds in asked.items()
+                if not isinstance(seconds, EllipsisType)
+            },
+        )
+
+    def close_after_response(self) -> None:
+        """Close the connection after this request's response instead of keeping it alive.
+
+        The response says ``Connection: close`` (RFC 9112, section 9.6) if its head has not been
+        sent yet; the connection is closed either way. Between requests it holds for the next one.
+
+        Raises:
+            ConnectionClosedError: it has been closed already.
+            UnsupportedError: the server is not one of this package's.
+        """
+        if self._life.is_closed():
+            raise self._closed_error()
+        self._keeper.force_close(self)
+
+    def abort(self) -> None:
+        """Reset the connection: the peer gets an RST, whatever was to be sent is dropped.
+
+        In a view it takes effect at once, and what the view returns is dropped too. Outside of the
+        connection's request it takes effect when the server next touches it.
+
+        Raises:
+            ConnectionClosedError: it has been closed already.
+            UnsupportedError: the server is not one of this package's.
+        """
+        if self._life.is_closed():
+            raise self._closed_error()
+        self._keeper.abort(self)
+
+    def hijack(self) -> HijackedSocket:
+        """Hijack the connection: from here on it is yours, and the server's no more.
+
+        When this returns the server touches the socket no more: no status line, no chunk, no close,
+        no poll. Nothing is lost: what it had read ahead comes out of the stream first. A pending
+        ``Expect: 100-continue`` is not answered; deadlines are lifted; reading ``request.stream``
+        raises. The view may serve the connection and return, or return and leave it to another
+        thread; what it returns is dropped. The owner closes it; then it becomes CLOSED.
+
+        Returns:
+            The stream, to read, to write and to close.
+
+        Raises:
+            AlreadyHijackedError: it has been hijacked before.
+            InvalidStateError: the response has begun, no request is in hand, or another thread is
+                reading the request's body.
+            ConnectionClosedError: it has been closed.
+            UnsupportedError: the request came by HTTP/2, the server is not one of this package's,
+                or a chunked body has been read in part.
+        """
+        return self._keeper.hijack(self)
+
+    def upgrade(
+        self, protocol: str, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()
+    ) -> HijackedSocket:
+        """Answer ``101 Switching Protocols`` and hijack the connection.
+
+        Args:
+            protocol: what the response's ``Upgrade`` says, such as ``websocket``.
+            headers: more fields of the response, such as ``Sec-WebSocket-Accept``.
+
+        Returns:
+            The stream, as `hijack` does.
+
+        Raises:
+            ValueError: the protocol or a field is not one that HTTP allows, or not there.
+            ConnectionBrokenError: the peer has left.
+            RawSocketError: what `hijack` raises.
+        """
+        head = switching_protocols(protocol, headers)
+        stream = self.hijack()
+        try:
+            stream.sendall(head)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def hijack_async(
+        self,
+        handler: StreamHandler,
+        *,
+        protocol: str | None = None,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Hijack the connection, and have `handler` serve it on an event loop.
+
+        There is one loop in the process, in a thread of its own, so that a connection which is
+        served here holds no thread. The view returns at once; what it returns is dropped.
+
+        Args:
+            handler: ``await handler(reader, writer)`` is called with asyncio streams, from which
+                what the server had read ahead comes out first. When it returns the connection is
+                closed; what it raises is logged. When the worker stops it is cancelled, after the
+                grace period.
+            protocol: answer ``101 Switching Protocols`` first, as `upgrade` does.
+            headers: more fields of that response.
+
+        Raises:
+            TypeError: `handler` cannot be called. One that is not a coroutine function is logged.
+            ValueError: as `upgrade` says; or there are fields, and no `protocol`.
+            RawSocketError: what `hijack` raises.
+        """
+        if not callable(handler):
+            raise TypeError(
+                f"{handler!r} is not a handler: hijack_async takes a coroutine function"
+            )
+        if protocol is None and headers:
+            raise ValueError("headers are those of a 101 response: say which protocol it is for")
+        self._keeper.prepare_serving()  # whatever is missing shows before the hijack
+        stream = self.hijack() if protocol is None else self.upgrade(protocol, headers)
+        self._keeper.serve(self, stream, handler)
+
+
+def _seconds(value: float) -> float:
+    if not value > -math.inf:  # nor NaN
+        raise ValueError(f"{value!r} is not a number of seconds")
+    return value

@@ -1,0 +1,136 @@
+"""`Duties`: what the socket that has a connection's descriptor owes to whom.
+
+There is one for each connection. It moves with the descriptor from one socket object to the next;
+a socket object without duties is an empty shell, or nobody's connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import TYPE_CHECKING
+
+from .._connection import ending
+from .._connection.connection import life_of
+from .._connection.state import CloseReason, ConnState
+from .deadlines import Deadlines, HeaderTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._connection.connection import Connection
+    from .._connection.life import Life
+    from .._tracking.tracker import ConnectionTracker
+    from .calls import CallsInProgress
+
+__all__ = ["Duties"]
+
+
+class Duties(Deadlines):
+    """What is to be reported of a connection, and by when it must have read and written.
+
+    Args:
+        connection: whose descriptor the socket has.
+        tracker: who is told.
+    """
+
+    __slots__ = (
+        "calls",
+        "closes_at_once",
+        "connection",
+        "ended",
+        "head_due",
+        "ignored_thread",
+        "life",
+        "reporting",
+        "submit_close",
+        "tracker",
+    )
+
+    connection: Connection | None
+    """Whose descriptor it is; None once its end has been reported."""
+
+    life: Life
+    """Its record."""
+
+    tracker: ConnectionTracker
+    """Who is told of the first byte of a request, and of the end."""
+
+    head_due: bool
+    """Whether the next byte begins a request."""
+
+    closes_at_once: bool
+    """Whether a close waits for no peer: the connection was aborted, or said nothing."""
+
+    reporting: bool
+    """Whether a thread reports the end; it closes the descriptor when the hooks have run."""
+
+    ended: bool
+    """Whether our side has ended the connection, in some thread."""
+
+    calls: CallsInProgress | None
+    """The reads and writes in progress, once the connection has been hijacked."""
+
+    submit_close: Callable[[Callable[[], object]], object] | None
+    """What has a close made in another thread; None where this one may run the hooks."""
+
+    ignored_thread: int | None
+    """Under TLS, the thread whose calls do nothing: a server's, which has let go of the socket."""
+
+    def __init__(self, connection: Connection, tracker: ConnectionTracker) -> None:
+        super().__init__()
+        self.connection = connection
+        self.life = life_of(connection)
+        self.tracker = tracker
+        self.head_due = True
+        self.closes_at_once = False
+        self.reporting = False
+        self.ended = False
+        self.calls = None
+        self.submit_close = None
+        self.ignored_thread = None
+
+    def start_clock(self) -> None:
+        """A head is due within the time that the application allows."""
+        self.expect_head(self.tracker.settings.header_timeout)
+
+    def request_begun(self) -> None:
+        """A byte of a request is there: the connection is ACTIVE, and its head is due in time.
+
+        Raises:
+            ConnectionResetError: the application has aborted the connection, and wants none.
+        """
+        self.head_due = False
+        connection = self.connection
+        if connection is None:
+            return
+        if self.closes_at_once:
+            raise ConnectionResetError(errno.ECONNRESET, "the connection has been aborted")
+        before = time.monotonic() if self.read is not None else None
+        self.tracker.received(connection)
+        if before is None or self.read is None:
+            self.start_clock()
+        elif self.life.due_hooks is not None:
+            # What a hook takes is not the client's doing.
+            self.read += time.monotonic() - before
+
+    def too_late(self) -> Exception:
+        """Return the error for a read past its deadline, the head's or the view's."""
+        if not self.in_head:
+            return super().too_late()
+        silent = self.life.state is not ConnState.ACTIVE
+        ending.note(self.life, CloseReason.KEEPALIVE_TIMEOUT if silent else CloseReason.ERROR)
+        # A silent client was sent nothing, so there is nothing to linger for.
+        self.closes_at_once = silent
+        self.head_complete()
+        return HeaderTimeoutError("no request came" if silent else "the head came too slowly")
+
+    def report_end(self, reason: CloseReason | None = None) -> None:
+        """The descriptor is about to be closed; return when the hooks have seen it open."""
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return
+        try:
+            self.tracker.closed(connection, CloseReason.APP if self.is_aborted else reason)
+        finally:
+            self.life.sock = None

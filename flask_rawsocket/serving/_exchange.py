@@ -1,0 +1,95 @@
+"""A request and its response as the development server has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .._connection import exchange
+from ..errors import InvalidStateError
+from ._body import ChunkedBody
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
+
+    from ._handler import WSGIRequestHandler
+
+__all__ = ["Exchange"]
+
+
+class Exchange(exchange.Exchange):
+    """The request in hand of one handler.
+
+    Args:
+        handler: who handles it.
+        waits_for_body: whether the client waits to be told that it may send its body.
+    """
+
+    __slots__ = ("_handler", "_has_length", "_status", "body")
+
+    body: Any
+    """The request's body; None until the environ is made."""
+
+    def __init__(self, handler: WSGIRequestHandler, *, waits_for_body: bool) -> None:
+        super().__init__()
+        self.waits_for_body = waits_for_body
+        self.body = None
+        self._handler = handler
+        self._status: int | None = None
+        self._has_length = False
+
+    def noting(self, start_response: StartResponse) -> StartResponse:
+        """Return `start_response` such that what it is told is noted here."""
+
+        def starting(status: str, headers: Any, *exc_info: Any) -> Any:
+            self._status = int(status.split(None, 1)[0])
+            self._has_length = any(name.lower() == "content-length" for name, _ in headers)
+            write = start_response(status, headers, *exc_info)
+
+            def writing(data: bytes) -> object:
+                if self.hijacked:
+                    raise InvalidStateError("the connection has been hijacked: write to its stream")
+                return write(data)
+
+            return writing
+
+        return starting
+
+    def force_close(self) -> None:
+        """Do nothing: this server closes after every response."""
+
+    def let_go(self) -> None:
+        """Have the handler end, with a line in the log."""
+        self._handler.close_connection = True
+        self._handler.log_request(101)
+        self._handler.connection.ignore_server()
+
+    def no_response(self) -> NoReturn:
+        """Stop Werkzeug, which sends nothing then.
+
+        Raises:
+            ConnectionAbortedError: always.
+        """
+        raise ConnectionAbortedError("the connection has been hijacked")
+
+    def complain(self, text: str, exc: BaseException) -> None:
+        """Log that the view of a hijacked connection has failed."""
+        self._handler.log_error("%s: %r", text, exc)
+
+    def _has_begun(self) -> bool:
+        return self._status is not None
+
+    def _may_read_yet(self) -> bool:
+        return self._status in exchange.STREAM_STATUSES and not self._has_length
+
+    def _has_sent_head(self) -> bool:
+        return False  # Werkzeug sends it with the first item of the body
+
+    def _is_in_chunked_body(self) -> bool:
+        return isinstance(self.body, ChunkedBody) and self.body.is_read_in_part
+
+    def _take_read_ahead(self) -> bytes:
+        leading: bytes = self._handler.rfile.take()
+        return leading
+
+    def _send(self, data: bytes) -> None:
+        self._handler.wfile.write(data)
