@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import assert_type
 
-from flask import Flask
+from flask import Flask, Response
 
 from flask_rawsocket import (
     CloseReason,
@@ -78,9 +78,14 @@ def slow(part: int) -> str:
 assert_type(slow(1), str)
 
 
-@app.get("/stream")
-def stream() -> Iterator[bytes]:
-    return iter(rawsocket.until_disconnected(b"%d\n" % each for each in range(3)))
+@app.get("/bytes")
+def stream_of_bytes() -> Response:
+    return Response(rawsocket.until_disconnected(b"%d\n" % each for each in range(3)))
+
+
+@app.get("/text")
+def stream_of_text() -> Response:
+    return Response(rawsocket.until_disconnected(f"{each}\n" for each in range(3)))
 
 
 @app.get("/echo")
