@@ -11,7 +11,7 @@ import ssl
 
 import gunicorn
 import pytest
-from servers import wait_for
+from servers import EACH_SERVER_ONCE, wait_for
 
 PLAIN = ["tcp", "unix"]
 
@@ -398,6 +398,7 @@ def test_100_connections_at_once(server):
     wait_for(lambda: server.sequences().count("NAHC") == len(clients), "all to be closed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sync", "gthread"])
 @pytest.mark.parametrize("transport", [*PLAIN, "tls"])
 def test_graceful_stop(run_server, name, transport):
@@ -416,6 +417,7 @@ def test_graceful_stop(run_server, name, transport):
         wait_for(lambda: server.sequences().count("NAHC") == 100, "all to be closed")
 
 
+@pytest.mark.slow
 def test_owners_that_do_not_listen(run_server):
     """A stop does not wait longer than its grace for owners who do nothing about it."""
     with run_server("gthread", "tcp", "--graceful-timeout", "2", app="taking:app") as server:
@@ -555,8 +557,8 @@ def test_chunked_body_read_in_part(server):
         assert client.rest() == b"taken, and then next"
 
 
-@pytest.mark.parametrize("name", ["sync", "gthread", "werkzeug"])
-@pytest.mark.parametrize("transport", ["unix", "tls"])
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "transport"), EACH_SERVER_ONCE)
 def test_an_owner_that_never_closes(run_server, name, transport):
     """When the server stops its connection is reported as CLOSED, which the owner did not do."""
     options = () if name == "werkzeug" else ("--graceful-timeout", "2")
