@@ -143,7 +143,7 @@ class TLSTransport(_FlowControlMixin):
         self._closing = True
         self._watch()
         if not self._to_send:
-            self._end(None, goodbye=True)
+            self._end(None)
 
     def abort(self) -> None:
         """Close at once; what is waiting is dropped."""
@@ -230,7 +230,7 @@ class TLSTransport(_FlowControlMixin):
         self._watch()
         self._maybe_resume_protocol()  # type: ignore[attr-defined]
         if self._closing and not self._to_send:
-            self._end(None, goodbye=True)
+            self._end(None)
 
     def _call(self, method: str, *args: Any) -> Any:
         """Call the protocol; a failure of its own ends the connection, as in asyncio."""
@@ -248,25 +248,29 @@ class TLSTransport(_FlowControlMixin):
             )
         self._end(exc)
 
-    def _end(self, exc: BaseException | None, *, goodbye: bool = False) -> None:
+    def _end(self, exc: BaseException | None) -> None:
         if self._ended:
             return
         self._ended = self._closing = True
         self._to_send.clear()
         self._watch()
-        self._loop.call_soon(self._lose, exc, goodbye)
+        self._loop.call_soon(self._lose, exc)
 
-    def _lose(self, exc: BaseException | None, goodbye: bool) -> None:  # noqa: FBT001
+    def _lose(self, exc: BaseException | None) -> None:
         try:
             self._protocol.connection_lost(exc)
         finally:
-            self._submit(self._close_saying_goodbye if goodbye else self._close)
+            self._say_goodbye()
+            self._submit(self._close)
 
-    def _close_saying_goodbye(self) -> None:
-        # It sends close_notify. Nobody waits for the peer's: the socket does not block.
+    def _say_goodbye(self) -> None:
+        """Send close_notify and FIN; nobody waits for the peer's: the socket does not block."""
+        goodbye: Callable[[], None] | None = getattr(self._sock, "say_goodbye", None)
         with contextlib.suppress(OSError, ValueError):
-            self._sock.unwrap()
-        self._close()
+            if goodbye is not None:
+                goodbye()
+            else:
+                self._sock.unwrap()
 
     def _close(self) -> None:
         """In another thread: close the descriptor; the CLOSED hooks run here."""

@@ -16,7 +16,17 @@ from .state import CloseReason
 if TYPE_CHECKING:
     from .life import Life
 
-__all__ = ["answered", "assume", "guess", "note", "reason", "request_begun", "reset", "settle"]
+__all__ = [
+    "answered",
+    "assume",
+    "guess",
+    "note",
+    "reason",
+    "request_begun",
+    "reset",
+    "settle",
+    "settle_end",
+]
 
 
 def reason(life: Life) -> CloseReason:
@@ -54,6 +64,12 @@ def assume(life: Life, why: CloseReason) -> None:
 def settle(life: Life) -> None:
     """Ask the kernel now, if nothing is known: what comes next would look like the peer's end."""
     if life.ending is None and not life.is_hijacked():
+        life.ending = guess(life)
+
+
+def settle_end(life: Life) -> None:
+    """Ask the kernel now, if nothing is known: our side ends it next, be it the owner's."""
+    if life.ending is None:
         life.ending = guess(life)
 
 

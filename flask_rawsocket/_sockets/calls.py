@@ -22,6 +22,8 @@ class CallsInProgress:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         """Guards the two below."""
+        self._idle = threading.Condition(self._lock)
+        """Told when there is none any more."""
         self._calls = 0
         self._close: Callable[[], object] | None = None
 
@@ -47,6 +49,8 @@ class CallsInProgress:
         with self._lock:
             self._calls -= 1
             close = None if self._calls else self._close
+            if not self._calls:
+                self._idle.notify_all()
         if close is not None:
             close()
 
@@ -55,6 +59,15 @@ class CallsInProgress:
 
     def __exit__(self, *exc_info: object) -> None:
         self.done()
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until no call is in progress; tell whether that is so.
+
+        Args:
+            timeout: in seconds.
+        """
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._calls, timeout)
 
     def end(self, close: Callable[[], object]) -> None:
         """Call `close` when no call is in progress, and let no other begin."""

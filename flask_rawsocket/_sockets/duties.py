@@ -39,6 +39,7 @@ class Duties(Deadlines):
         "closes_at_once",
         "connection",
         "ended",
+        "goodbye_said",
         "head_due",
         "ignored_thread",
         "life",
@@ -68,6 +69,9 @@ class Duties(Deadlines):
     ended: bool
     """Whether our side has ended the connection, in some thread."""
 
+    goodbye_said: bool
+    """Whether the peer has been sent the end, so that it is not sent once more."""
+
     calls: CallsInProgress | None
     """The reads and writes in progress, once the connection has been hijacked."""
 
@@ -86,6 +90,7 @@ class Duties(Deadlines):
         self.closes_at_once = False
         self.reporting = False
         self.ended = False
+        self.goodbye_said = False
         self.calls = None
         self.submit_close = None
         self.ignored_thread = None

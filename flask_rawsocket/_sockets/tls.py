@@ -7,6 +7,7 @@ very object, and it is the server's calls that do nothing from then on (see `tra
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import ssl
@@ -163,16 +164,34 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
             super().close()
 
     def shutdown(self, how: int) -> None:
-        """Shut down as ``SSLSocket.shutdown`` does; once there is an owner, keep the session.
-
-        That one drops it, and what the owner wrote afterwards would go out in the clear.
-        """
+        """Shut down one or both halves, and keep the session."""
         if self._is_ignored():
             raise OSError(errno.ENOTCONN, "the connection has been hijacked")
-        if self._duties is None or self._duties.calls is None:
-            super().shutdown(how)
-        else:
-            socket.socket.shutdown(self, how)
+        super().shutdown(how)
+
+    def _shut_down(self, how: int) -> None:
+        """Say close_notify before the FIN (RFC 8446, section 6.1); the peer's is not waited for.
+
+        Not as SSLSocket does: that drops the session, and what is written next goes out in the
+        clear, even where only the reading half is shut down.
+        """
+        if how != socket.SHUT_RD:
+            self._send_close_notify()
+        socket.socket.shutdown(self, how)
+
+    def _send_close_notify(self) -> None:
+        session = self._sslobj  # type: ignore[attr-defined]
+        if session is None or self.fileno() < 0:
+            return
+        before = self.gettimeout()
+        socket.socket.settimeout(self, 0)
+        try:
+            # A session whose handshake is not done has nothing to say; ours may not fit any more.
+            with contextlib.suppress(OSError, ValueError):
+                session.shutdown()
+        finally:
+            if self.fileno() >= 0:
+                socket.socket.settimeout(self, before)
 
     def unwrap(self) -> socket.socket:
         """Say goodbye as ``SSLSocket.unwrap`` does."""
@@ -252,12 +271,20 @@ def _note_interrupt(life: Life, exc: BaseException) -> None:
         ending.note(life, CloseReason.SHUTDOWN)
 
 
-def track_tls(context: ssl.SSLContext) -> ssl.SSLContext:
+def track_tls(context: ssl.SSLContext, *, suppress_ragged_eofs: bool = True) -> ssl.SSLContext:
     """Let the sockets that `context` wraps be tracked like those they wrap; return `context`.
+
+    Args:
+        context: the server's.
+        suppress_ragged_eofs: whether its sockets take a FIN without close_notify for an end, as
+            Python's do by default. OpenSSL is told so, too: it would answer such a peer, or the
+            end of a stream of ours that another thread is reading, with an alert.
 
     Raises:
         TypeError: the context makes sockets of a class of its own, which could not be.
     """
+    if suppress_ragged_eofs:
+        context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
     made = context.sslsocket_class
     if made is ssl.SSLSocket:
         context.sslsocket_class = TrackedSSLSocket

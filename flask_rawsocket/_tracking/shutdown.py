@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .._connection import ending
 from .._connection.connection import life_of
@@ -41,7 +41,7 @@ def close_hijacked(
             ending.note(life, CloseReason.SHUTDOWN)
     tracker.stop_handlers(patience / 2)
     for connection in hijacked:
-        _shut_down(connection)
+        _say_goodbye(connection)
     if not tracker.wait_hijacked(patience / 2):
         _close_all(tracker, hijacked, tick)
 
@@ -59,9 +59,13 @@ def close_rest(tracker: ConnectionTracker, tick: Callable[[], object]) -> None:
     for connection in rest:
         # Before its thread, which may be in a view, finds the end and says why.
         ending.note(life_of(connection), CloseReason.SHUTDOWN)
-    _close_all(tracker, rest, tick)
     for connection in rest:
-        _shut_down(connection)
+        # Their threads may be in a call, of OpenSSL's too: no close_notify then, a FIN only.
+        if life_of(connection).exchange is None:
+            _say_goodbye(connection)
+        else:
+            _shut_down(connection)
+    _close_all(tracker, rest, tick)
 
 
 def _close_all(
@@ -75,6 +79,13 @@ def _close_all(
             tracker.closed(connection)
     while not tracker.hook_runner.wait(_TICK):
         tick()
+
+
+def _say_goodbye(connection: Connection) -> None:
+    """Let the peer see the end, before hooks take their time."""
+    sock: Any = life_of(connection).sock
+    if sock is not None:
+        sock.say_goodbye()
 
 
 def _shut_down(connection: Connection) -> None:

@@ -178,6 +178,10 @@ class States:
         with self._lock:
             self._hooks.add(hooks)
 
+    def is_live(self, connection: Connection) -> bool:
+        """Tell whether `connection` is a live one of this process, and not one of its parent's."""
+        return self.connections.by_id(connection.id) is connection
+
     # Waiting for ends
 
     def is_hijacked(self, connection: Connection) -> bool:

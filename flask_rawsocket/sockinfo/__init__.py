@@ -60,6 +60,7 @@ __all__ = [
     "peer_status",
     "queues",
     "remember_server_name",
+    "reset",
     "save_syn",
     "saved_syn",
     "set_congestion",
@@ -77,6 +78,7 @@ peer_credentials = _system.peer_credentials
 peer_pidfd = _system.peer_pidfd
 peer_status = _system.peer_status
 queues = _system.queues
+reset = _system.reset
 save_syn = _system.save_syn
 saved_syn = _system.saved_syn
 set_congestion = _system.set_congestion

@@ -123,7 +123,8 @@ class TrackingWorker(base.Worker):
             make = UntilFilesChange(make)
 
         def ssl_context(conf: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-            return track_tls(make(conf, default))
+            ragged = self.cfg.suppress_ragged_eofs
+            return track_tls(make(conf, default), suppress_ragged_eofs=ragged)
 
         self.cfg.set("ssl_context", ssl_context)
 

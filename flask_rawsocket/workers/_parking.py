@@ -243,6 +243,7 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         if connection is None or not self.tracker.has_hooks_of_end(connection):
             close(sock)
             return
+        sock.say_goodbye()  # now: the hooks may take their time, and their turn may come late
         self.nr_conns += 1
         self.tracker.hook_runner.submit(partial(self._close_counted, sock))
 

@@ -19,7 +19,7 @@ from .._tcp_info.layout_bsd import layout_of
 from .._values import PeerCredentials, Queues
 from .dead_peer import give_up_after
 from .fallback import congestion_info, cookie, original_destination, peer_pidfd, save_syn, saved_syn
-from .posix import abort, ioctl_int, peer_status
+from .posix import abort, ioctl_int, peer_status, reset
 
 if TYPE_CHECKING:
     import socket
@@ -39,6 +39,7 @@ __all__ = [
     "peer_pidfd",
     "peer_status",
     "queues",
+    "reset",
     "save_syn",
     "saved_syn",
     "set_congestion",

@@ -25,7 +25,7 @@ from .fallback import (
     saved_syn,
     set_congestion,
 )
-from .posix import abort, ioctl_int, peer_status
+from .posix import abort, ioctl_int, peer_status, reset
 
 if TYPE_CHECKING:
     import socket
@@ -44,6 +44,7 @@ __all__ = [
     "peer_pidfd",
     "peer_status",
     "queues",
+    "reset",
     "save_syn",
     "saved_syn",
     "set_congestion",

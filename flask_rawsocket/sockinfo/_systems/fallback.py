@@ -33,6 +33,7 @@ __all__ = [
     "peer_pidfd",
     "peer_status",
     "queues",
+    "reset",
     "save_syn",
     "saved_syn",
     "set_congestion",
@@ -120,3 +121,8 @@ def peer_status(sock: socket.socket) -> PeerStatus:
 def abort(sock: socket.socket) -> None:
     """Raise `UnsupportedError`: this system does not have it."""
     _refuse(sock, "abort")
+
+
+def reset(sock: socket.socket) -> NoReturn:
+    """Raise `UnsupportedError`: this system does not have it."""
+    _refuse(sock, "reset")

@@ -22,6 +22,7 @@ from .._errno import OpenFd, fail, fail_tcp, require_family
 from .._place import Place
 from .._tcp_info.layout_linux import layout_of
 from .._values import Queues
+from . import linux_abort as _linux_abort
 from . import linux_congestion as _linux_congestion
 from . import linux_dead_peer as _linux_dead_peer
 from . import linux_peer as _linux_peer
@@ -45,6 +46,7 @@ __all__ = [
     "peer_pidfd",
     "peer_status",
     "queues",
+    "reset",
     "save_syn",
     "saved_syn",
     "set_congestion",
@@ -54,6 +56,8 @@ __all__ = [
 
 SYSTEM = "Linux"
 
+abort = _linux_abort.abort
+reset = _linux_abort.reset
 congestion = _linux_congestion.congestion
 congestion_info = _linux_congestion.congestion_info
 set_congestion = _linux_congestion.set_congestion
@@ -68,7 +72,6 @@ _SO_ORIGINAL_DST = 80  # IP6T_SO_ORIGINAL_DST is the same number at the IPv6 lev
 _SIOCOUTQNSD = 0x894B
 
 _INT = Struct("=i")
-_LINGER = Struct("@ii")
 _SOCKADDR_IN = Struct("!2xH4s8x")
 _SOCKADDR_IN6 = Struct("!2xH4x16s4x")
 
@@ -259,18 +262,3 @@ def peer_status(sock: socket.socket) -> PeerStatus:
         return PeerStatus.RESET if events & pristine.POLLERR else PeerStatus.CLOSED
     # An error without a hang-up is not the end, but a message in the error queue.
     return PeerStatus.FIN_RECEIVED if events & pristine.POLLRDHUP else PeerStatus.OPEN
-
-
-def abort(sock: socket.socket) -> None:
-    """Make the coming close an abort: a TCP connection sends RST and drops queued data.
-
-    Closing is up to the caller. The kernel aborts at the last close only: no RST is sent while a
-    duplicate of the descriptor is open. A UNIX socket accepts this and closes as usual.
-
-    Raises:
-        ConnectionClosedError: the socket has been closed.
-    """
-    try:
-        sock.setsockopt(_SOL, socket.SO_LINGER, _LINGER.pack(1, 0))
-    except OSError as exc:
-        fail(exc, "abort")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable
 
-__all__ = ["Event", "abort", "ioctl_int", "peer_status", "status_of"]
+__all__ = ["Event", "abort", "ioctl_int", "peer_status", "reset", "status_of"]
 
 _INT = Struct("=i")
 
@@ -53,6 +53,15 @@ def abort(sock: socket.socket) -> None:
         sock.setsockopt(_SOL_SOCKET, _SO_LINGER, _LINGER.pack(1, 0))
     except OSError as exc:
         fail(exc, "abort")
+
+
+def reset(sock: socket.socket) -> None:
+    """Leave it to the close, which `abort` has made a reset: there is no other way here.
+
+    Raises:
+        ConnectionClosedError: the socket has been closed.
+    """
+    abort(sock)
 
 
 class Event(NamedTuple):

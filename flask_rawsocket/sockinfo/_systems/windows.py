@@ -50,6 +50,7 @@ __all__ = [
     "peer_pidfd",
     "peer_status",
     "queues",
+    "reset",
     "save_syn",
     "saved_syn",
     "set_congestion",
@@ -226,3 +227,12 @@ def abort(sock: socket.socket) -> None:
         sock.setsockopt(_SOL, _SO_LINGER, _LINGER.pack(1, 0))
     except OSError as exc:
         fail(exc, "abort")
+
+
+def reset(sock: socket.socket) -> None:
+    """Leave it to the close, which `abort` has made a reset: there is no other way here.
+
+    Raises:
+        ConnectionClosedError: the socket has been closed.
+    """
+    abort(sock)
