@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import sockinfo
+from . import _names, sockinfo
 from ._connection.address import ProxyHeader, RemoteAddr
 from ._connection.connection import Connection
 from ._connection.hijacked import HijackedSocket
 from ._connection.state import TRANSITIONS, CloseReason, ConnState
-from ._names import WORKERS, no_such_name
 from ._tracking.map import ConnectionMap
 from .errors import (
     AlreadyHijackedError,
@@ -54,8 +53,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in WORKERS:
+    if name in _names.WORKERS:
         from . import workers  # noqa: PLC0415  gunicorn is optional
 
-        return getattr(workers, WORKERS[name])
-    raise no_such_name(__name__, name)
+        return getattr(workers, _names.WORKERS[name])
+    raise _names.no_such_name(__name__, name)

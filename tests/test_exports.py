@@ -87,7 +87,11 @@ PUBLIC = {
     "flask_rawsocket.workers": ["SyncWorker", "ThreadWorker"],
 }
 
-WORKERS = {"Worker": workers.ThreadWorker}
+WORKERS = {
+    "Worker": workers.ThreadWorker,
+    "SyncWorker": workers.SyncWorker,
+    "ThreadWorker": workers.ThreadWorker,
+}
 """What the package has without listing it in `__all__`: gunicorn is optional."""
 
 

@@ -304,6 +304,46 @@ def test_expect_continue_amid_the_response(server):
         assert client.rest() == b""
 
 
+def test_expect_continue_before_no_content(server):
+    """A response that has no body is not one that may read: the client is not asked for its body.
+
+    A twin of the policy that had drifted: Werkzeug's server asked, and threw 5 bytes away.
+    """
+    with server.connect() as client:
+        client.get("/no-content", "Content-Length: 5", "Expect: 100-continue", method="POST")
+        assert client._until(b"\r\n\r\n")[0].startswith(b"HTTP/1.1 204")
+
+
+def test_expect_continue_of_http_1_0(server):
+    """A client of HTTP/1.0 does not know 1xx: it is not told to go on (RFC 9110, 10.1.1)."""
+    with server.connect() as client:
+        headers = "Content-Length: 5", "Expect: 100-continue"
+        client.get("/upload", *headers, version="1.0", method="POST", body=b"hello")
+        answer = client.response()
+        assert (answer.status, answer.json) == (200, {"length": 5})
+
+
+def test_while_another_thread_reads_the_body(server):
+    """It is refused, on every server: that thread would take bytes of the new owner's."""
+    before = len(server.events())
+    with server.connect() as client:
+        client.get("/hijack-while-reading", "Content-Length: 10", method="POST", body=b"12345")
+        wait_for(lambda: any("refused" in each for each in server.events()[before:]), "the refusal")
+        client.send(b"67890")
+        answer = client.response().json
+    assert answer["refused"]["error"] == "InvalidStateError"
+    assert "another thread is reading" in answer["refused"]["text"]
+    assert answer["body"] == "1234567890"
+
+
+def test_two_threads_at_once(server):
+    """One wins whole, with the bytes read ahead; the other is told that it is too late."""
+    for _ in range(20):
+        with server.connect() as client:
+            client.get("/hijack-twice-at-once", body=b"12345")
+            assert client.rest() == b"1 ['AlreadyHijackedError'] 12345"
+
+
 def behind(client):
     """Read to the end, be it a reset; give what there was."""
     data, client.buffered = client.buffered, b""

@@ -15,11 +15,8 @@ MODULES = sorted(
 )
 
 ELSEWHERE = {
-    "_asyncio/seams": "asyncio_/test_event_loop.py",
     "_asyncio/served": "asyncio_/test_event_loop.py",
     "_connection/connection": "test_sequences.py",
-    "_connection/ending": "test_sequences.py",
-    "_connection/exchange": "connection/test_hijacked.py",
     "_connection/life": "tracking/test_walk.py",
     "_connection/liveness": "tracking/test_watcher.py",
     "_connection/steering": "test_disconnect.py",
@@ -27,7 +24,6 @@ ELSEWHERE = {
     "_sockets/deadlines": "sockets/test_tracked.py",
     "_sockets/duties": "sockets/test_plain.py",
     "_tracking/forgotten": "sockets/test_plain.py",
-    "_tracking/runner": "asyncio_/test_event_loop.py",
     "_tracking/settings": "test_extension.py",
     "_tracking/states": "connection/test_state.py",
     "_wsgi": "test_disconnect.py",
@@ -68,6 +64,7 @@ ELSEWHERE = {
     "workers/_exchange": "test_hijack.py",
     "workers/_http2": "test_http2.py",
     "workers/_parking": "workers/test_gthread.py",
+    "workers/_tls_context": "workers/test_common.py",
     "workers/_tconn": "workers/test_gthread.py",
 }
 """The modules without a test file of their name, and the file that tests each of them."""
