@@ -63,16 +63,12 @@ OTHERS ?= 3.12 3.13
 
 test-others: $(addprefix test-,$(OTHERS))
 
-test-3.%:
-	@for python in python3.$* $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.$*.*/bin/python3 ''; do \
-		if "$$python" -c '' 2>/dev/null; then break; fi; \
-	done; \
-	if [ -z "$$python" ]; then \
+test-3.%: .venv-3.%/.test
+	@if [ -e $< ]; then \
+		$(<D)/bin/python -m pytest -m 'not slow' $(XDIST) $(PYTEST_ARGS); \
+	else \
 		echo 'There is no Python 3.$* here: nothing is tested on it.'; \
-		exit; \
-	fi; \
-	$(MAKE) PYTHON="$$python" .venv-3.$*/.test && \
-		.venv-3.$*/bin/python -m pytest -m 'not slow' $(XDIST) $(PYTEST_ARGS)
+	fi
 
 bench: .venv/.bench
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
@@ -115,7 +111,14 @@ clean:
 	$(MIN_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]' $(OLDEST)
 	@touch $@
 
+# Leaves nothing behind where there is no such Python.
+.PRECIOUS: .venv-3.%/.test
 .venv-3.%/.test: pyproject.toml
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
-	@touch $@
+	@for python in python3.$* $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.$*.*/bin/python3; do \
+		if "$$python" -c '' 2>/dev/null; then \
+			"$$python" -m venv $(@D) && \
+			$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' && \
+			touch $@; \
+			exit; \
+		fi; \
+	done

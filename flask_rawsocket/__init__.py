@@ -27,8 +27,8 @@ from .extension import RawSocket
 from .globals import current_conn
 
 if TYPE_CHECKING:
-    from .workers import SyncWorker, ThreadWorker  # noqa: F401  for type checkers
-    from .workers import ThreadWorker as Worker  # noqa: F401
+    from .workers import SyncWorker, ThreadWorker
+    from .workers import ThreadWorker as Worker
 
 __all__ = [
     "TRANSITIONS",
@@ -50,6 +50,8 @@ __all__ = [
     "current_conn",
     "sockinfo",
 ]
+if TYPE_CHECKING:
+    __all__ += ["SyncWorker", "ThreadWorker", "Worker"]
 
 
 def __getattr__(name: str) -> Any:

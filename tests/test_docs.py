@@ -244,6 +244,7 @@ def page(tmp_path, certificate):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)  # a page has many commands, and starts a server for most
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_blocks(path, page):
     """Every block does what the page says."""

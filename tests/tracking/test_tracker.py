@@ -7,10 +7,10 @@ import socket
 import threading
 
 import pytest
-from accepting import dial, tcp_listener
+from accepting import begin_request, dial, tcp_listener
 from hooking import watch
 
-from flask_rawsocket import CloseReason, ConnectionClosedError, ConnState
+from flask_rawsocket import CloseReason, ConnectionClosedError, ConnState, InvalidStateError
 from flask_rawsocket._tracking.hooks import Hooks
 
 
@@ -129,3 +129,16 @@ def test_two_threads_close(tracker, stack):
     closer.join()
     assert seen == [True]
     assert sock.fileno() == -1
+
+
+def test_a_hijack_that_is_not_in_the_table(tracker, stack):
+    """A connection of which no byte was read is refused before the server lets go of it."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    connection = sock.connection
+    begin_request(connection)
+    with pytest.raises(InvalidStateError, match="cannot go from NEW to HIJACKED"):
+        connection.hijack()
+    sock.sendall(b"still the server's")
+    assert client.recv(100) == b"still the server's"
+    sock.close()
+    assert len(tracker.connections) == 0

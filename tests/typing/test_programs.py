@@ -12,8 +12,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-NOT_EXPORTED = pytest.mark.xfail(reason="mypy sees no export of Worker", strict=False)
-PROGRAMS = ["program.py", pytest.param("worker.py", marks=NOT_EXPORTED)]
+PROGRAMS = ["program.py", "worker.py"]
 
 pytestmark = pytest.mark.slow
 
