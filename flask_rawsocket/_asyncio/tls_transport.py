@@ -265,12 +265,9 @@ class TLSTransport(_FlowControlMixin):
 
     def _say_goodbye(self) -> None:
         """Send close_notify and FIN; nobody waits for the peer's: the socket does not block."""
-        goodbye: Callable[[], None] | None = getattr(self._sock, "say_goodbye", None)
+        goodbye: Callable[[], object] = getattr(self._sock, "say_goodbye", self._sock.unwrap)
         with contextlib.suppress(OSError, ValueError):
-            if goodbye is not None:
-                goodbye()
-            else:
-                self._sock.unwrap()
+            goodbye()
 
     def _close(self) -> None:
         """In another thread: close the descriptor; the CLOSED hooks run here."""

@@ -169,7 +169,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
             raise OSError(errno.ENOTCONN, "the connection has been hijacked")
         super().shutdown(how)
 
-    def _shut_down(self, how: int) -> None:
+    def end_halves(self, how: int) -> None:
         """Say close_notify before the FIN (RFC 8446, section 6.1); the peer's is not waited for.
 
         Not as SSLSocket does: that drops the session, and what is written next goes out in the

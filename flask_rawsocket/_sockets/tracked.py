@@ -20,14 +20,13 @@ import errno
 import socket
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from .. import sockinfo
 from .._connection import ending
 from .._connection.life import moving
 from .._connection.state import CloseReason
-from ..errors import RawSocketError
 from .deadlines import ABORTED, WRITE, ready
+from .goodbye import say_goodbye
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from .duties import Duties
 
 __all__ = ["Tracked"]
-
-_PATIENCE: Final = 0.1
-"""Seconds for the owner's other threads to leave their calls, before the peer is told."""
 
 
 class Tracked(socket.socket):
@@ -134,46 +130,16 @@ class Tracked(socket.socket):
                 raise OSError(errno.ENOTCONN, "the connection is to be closed at once")
             # An owner may half-close, and close later; a server's FIN is its last word.
             duties.goodbye_said = how != socket.SHUT_RD and duties.calls is None
-        self._shut_down(how)
+        self.end_halves(how)
 
-    def _shut_down(self, how: int) -> None:
-        """Shut down one or both halves; see what TLS makes of it."""
+    def end_halves(self, how: int) -> None:
+        """Shut down one or both halves, and do nothing else; under TLS, say close_notify before."""
         socket.socket.shutdown(self, how)
 
     def say_goodbye(self) -> None:
-        """Let the peer see the end now; the close, which hooks may delay, comes later.
-
-        Not by the close alone: that is none for the peer while another process or a duplicate has
-        the descriptor too. An aborted connection gets its reset here for the same reason.
-        """
-        duties = self._duties
-        if duties is None or duties.goodbye_said or not self._is_own(duties):
-            return
-        duties.goodbye_said = True
-        # Before: afterwards the kernel cannot tell our end from the peer's.
-        ending.settle_end(duties.life)
-        # Where the peer, another thread or the system is in the way, the close comes all the same.
-        with contextlib.suppress(OSError, ValueError, RawSocketError):
-            if duties.is_aborted or _resets(self):
-                sockinfo.reset(self)
-            elif self._is_in_use(duties):
-                socket.socket.shutdown(self, socket.SHUT_RDWR)  # OpenSSL takes one call at a time
-            else:
-                self._shut_down(socket.SHUT_RDWR)
-
-    def _is_in_use(self, duties: Duties) -> bool:
-        """Wake the owner's other threads; tell whether one of them is still in a call."""
-        if duties.calls is None or not duties.calls.busy:
-            return False
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(self, socket.SHUT_RD)
-        return not duties.calls.wait_idle(_PATIENCE)
-
-    @staticmethod
-    def _is_own(duties: Duties) -> bool:
-        """Tell whether the connection is this process's, and not that of a parent."""
-        connection = duties.connection
-        return connection is not None and duties.tracker.is_live(connection)
+        """Let the peer see the end now; the close, which hooks may delay, comes later."""
+        if self._duties is not None:
+            say_goodbye(self, self._duties)
 
     def detach(self) -> int:
         """Return the descriptor, which is the caller's now; for the tracker the connection ends."""
@@ -293,13 +259,6 @@ class Tracked(socket.socket):
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
         finally:  # a filter may make an error of it
             tracker.end_forgotten(self)
-
-
-def _resets(sock: socket.socket) -> bool:
-    """Tell whether the application has made the coming close a reset (SO_LINGER, no time)."""
-    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
-    half = len(raw) // 2
-    return any(raw[:half]) and not any(raw[half:])
 
 
 def _has_hooks_to_run(duties: Duties) -> bool:

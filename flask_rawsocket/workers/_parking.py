@@ -23,6 +23,7 @@ from gunicorn.workers import gthread
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
+from .._sockets.deadlines import READ, ready
 from ._common import ACCEPT_PAUSE, TrackingWorker
 from ._tconn import MethodQueue, Outcome, Queue, TConn, close, drained
 
@@ -225,9 +226,16 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         self.close_elsewhere(conn.sock)
 
     def _close_waiting(self, conn: TConn) -> None:
-        """Close a connection that gunicorn has waited for long enough."""
+        """Close a connection that gunicorn has waited for long enough.
+
+        Unless its request has come by now, which would be lost, and reset.
+        """
         connection = conn.sock.connection
         if connection is not None:
+            if self.alive and ready(conn.sock, READ, 0):
+                self.nr_conns += 1
+                self.enqueue_req(conn)
+                return
             if not self.alive:
                 ending.assume(life_of(connection), CloseReason.SHUTDOWN)
             elif connection.state in (ConnState.NEW, ConnState.IDLE):
