@@ -21,20 +21,27 @@ if TYPE_CHECKING:
     from ._connection.connection import Connection
     from ._connection.exchange import Exchange
 
-__all__ = ["KEY", "begin", "call", "close", "get", "put"]
+__all__ = ["KEY", "begin", "call", "close", "exchange_of", "get", "put"]
 
 KEY: Final = "rawsocket.connection"
+_EXCHANGE: Final = "rawsocket.exchange"
 
 
-def put(environ: dict[str, Any], connection: Connection) -> None:
-    """Enter the connection that the request of `environ` came in on, and count the request."""
+def put(environ: dict[str, Any], connection: Connection, exchange: Exchange | None = None) -> None:
+    """Enter the connection and the request in hand, and count the request."""
     connection.requests += 1
     environ[KEY] = connection
+    environ[_EXCHANGE] = exchange
 
 
 def get(environ: dict[str, Any]) -> Connection | None:
     """Return the connection that `put` entered into `environ`; None on any other server."""
     return environ.get(KEY)
+
+
+def exchange_of(environ: dict[str, Any]) -> Exchange | None:
+    """Return the request that `put` entered into `environ`."""
+    return environ.get(_EXCHANGE)
 
 
 def call(

@@ -37,6 +37,8 @@ class _Block:
         self._told = threading.Event()
         """Set when the client may be gone, or when this is not watched any more."""
         self._cancel = watch(connection, self._told.set)
+        if _is_gone(connection):
+            self._told.set()  # the watcher's thread may get its turn much later
 
     def checkpoint(self) -> None:
         """Raise ``ClientDisconnected`` if the block's client is gone; callable in any thread."""

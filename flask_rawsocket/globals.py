@@ -8,6 +8,7 @@ from flask import has_request_context, request
 from werkzeug.local import LocalProxy
 
 from . import _wsgi, foreign
+from ._connection.asking import ask_by
 from .errors import NoConnectionError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from ._connection.connection import Connection
+    from ._connection.exchange import Exchange
 
 __all__ = ["ConnectionMiddleware", "current_conn", "get_current_conn"]
 
@@ -65,3 +67,12 @@ class ConnectionMiddleware:
 
 current_conn = cast("Connection", LocalProxy(get_current_conn))
 """The Connection that the current request came in on: a proxy, to be used anywhere in a request."""
+
+
+def _asking_request() -> tuple[Connection, Exchange | None] | None:
+    """Return the connection and the request of the current request context."""
+    connection = _wsgi.get(request.environ) if has_request_context() else None
+    return None if connection is None else (connection, _wsgi.exchange_of(request.environ))
+
+
+ask_by(_asking_request)

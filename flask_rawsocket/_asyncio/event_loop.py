@@ -10,6 +10,7 @@ keep its number, which is the next connection's; and nothing that a handler does
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import threading
 import time
@@ -79,7 +80,8 @@ class EventLoop:
         served = ServedConnection(connection, stream, handler, self._runner.submit)
         with self._lock:
             self._served[connection] = served
-        loop.call_soon_threadsafe(self._begin, loop, served)
+        # In an empty context: the view's Flask contexts are torn down when the handler runs.
+        loop.call_soon_threadsafe(self._begin, loop, served, context=contextvars.Context())
 
     def abort(self, connection: Connection) -> bool:
         """Reset `connection` if it is served here; its handler finds the end of the stream.
@@ -121,7 +123,8 @@ class EventLoop:
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                loop = asyncio.new_event_loop()
+                # Not new_event_loop(): whatever policy the application has set is not for ours.
+                loop = asyncio.SelectorEventLoop()
                 thread = threading.Thread(
                     target=_run, args=[loop], name="rawsocket-asyncio", daemon=True
                 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "answered",
+    "app_has_ended",
     "assume",
     "guess",
     "note",
@@ -47,6 +48,12 @@ def answered(life: Life) -> None:
 def reset(life: Life) -> None:
     """Nothing is known any more: the connection is kept alive, or has been hijacked."""
     life.ending = None
+
+
+def app_has_ended(life: Life) -> None:
+    """The application has served the connection itself, and is done; or the peer was before."""
+    why = guess(life)
+    life.ending = why if why is CloseReason.CLIENT else CloseReason.APP
 
 
 def note(life: Life, why: CloseReason) -> None:

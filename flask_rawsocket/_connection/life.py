@@ -52,6 +52,7 @@ class Life:
         "close_reason",
         "dispatch_lock",
         "due_hooks",
+        "ended_here",
         "ending",
         "exchange",
         "force_close",
@@ -68,6 +69,9 @@ class Life:
 
     ending: CloseReason | None
     """What the reason would be if it were closed now; `ending.py` alone writes it."""
+
+    ended_here: bool
+    """Whether our side has told the peer that it ends. Written by the socket."""
 
     exchange: Exchange | None
     """The request in hand; None between requests. The server of the connection writes it."""
@@ -92,6 +96,7 @@ class Life:
         self.state = None
         self.close_reason = None
         self.ending = None
+        self.ended_here = False
         self.exchange = None
         self.force_close = False
         self.due_hooks = None

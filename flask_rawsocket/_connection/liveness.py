@@ -56,6 +56,9 @@ class Liveness(KernelFacts):
         Raises:
             ConnectionClosedError: it has been closed on our side.
         """
+        life = self._life
+        if life.ended_here and life.ending is not CloseReason.CLIENT:
+            raise self._closed_error()  # the kernel would call our own end the peer's
         return self._ask(sockinfo.peer_status)
 
     def is_disconnected(self) -> bool:

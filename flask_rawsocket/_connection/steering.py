@@ -76,6 +76,7 @@ class Steering(Liveness):
         Raises:
             ValueError: that is not a number of seconds.
             ConnectionClosedError: it has been closed.
+            InvalidStateError: no request is in hand, or the one that asks has ended.
             UnsupportedError: the server is not one of this package's, or the event loop has the
                 connection; use ``asyncio.timeout`` there.
         """

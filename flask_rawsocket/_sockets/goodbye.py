@@ -43,6 +43,7 @@ def say_goodbye(sock: Tracked, duties: Duties) -> None:
         return
     # Before: afterwards the kernel cannot tell our end from the peer's.
     ending.settle_end(duties.life)
+    duties.life.ended_here = True
     # As a call in progress: a thread that closes now leaves the descriptor to us.
     call = duties.calls or contextlib.nullcontext()
     # Where the peer, another thread or the system is in the way, the close comes all the same.
@@ -64,6 +65,7 @@ def _is_in_use(sock: Tracked, duties: Duties) -> bool:
     if duties.goodbye_said or duties.calls is None or not duties.calls.busy:
         return False
     ending.settle_end(duties.life)
+    duties.life.ended_here = True
     with contextlib.suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RD)
     return not duties.calls.wait_idle(_PATIENCE)

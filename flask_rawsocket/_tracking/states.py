@@ -138,7 +138,8 @@ class States:
             self._closing += due
         try:
             if life.watched:
-                self._unwatch(connection)
+                # A callback that is due is not dropped because our side was quicker to close.
+                self._unwatch(connection, peer_is_gone=reason is CloseReason.CLIENT)
             if due:
                 self.run_hooks(connection)
         finally:
@@ -151,9 +152,9 @@ class States:
             self._closing -= due
             self._one_less.notify_all()
 
-    def _unwatch(self, connection: Connection) -> None:
+    def _unwatch(self, connection: Connection, *, peer_is_gone: bool = False) -> None:
         life_of(connection).watched = False
-        self._watcher.unwatch(connection)
+        self._watcher.unwatch(connection, peer_is_gone=peer_is_gone)
 
     # Hooks
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import sockinfo
 from .._asyncio.seams import check_seams
 from .._connection import ending
+from .._connection.asking import check_asker
 from .._connection.connection import life_of
 from .._connection.hijacked import HijackedSocket
 from .._connection.state import TRANSITIONS, ConnState, illegal_transition
@@ -50,6 +51,7 @@ class ConnectionTracker(States):
             RawSocketError: as `Connection.hijack` says.
         """
         life = life_of(connection)
+        check_asker(connection, life)
         forgotten.start()
         with self._lock:
             leading_bytes = _exchange_of(connection).hand_over()
@@ -89,6 +91,7 @@ class ConnectionTracker(States):
             ConnectionClosedError: it has been closed.
         """
         life = life_of(connection)
+        check_asker(connection, life)
         with self._lock:
             sock: Any = connection.sock
             if life.is_closed():
@@ -112,10 +115,15 @@ class ConnectionTracker(States):
 
         Raises:
             ConnectionClosedError: it has been closed.
+            InvalidStateError: no request is in hand, or it is not the one that asks.
             UnsupportedError: the event loop has the connection.
         """
+        life = life_of(connection)
+        check_asker(connection, life)
         with self._lock:
             sock: Any = connection.sock
+            if life.exchange is None and not life.is_hijacked():
+                raise InvalidStateError(f"{connection!r} has no request to set deadlines of")
             if sock.gettimeout() == 0:
                 raise UnsupportedError("set_deadlines is not supported on a non-blocking socket")
             if "read" in deadlines:
@@ -126,6 +134,7 @@ class ConnectionTracker(States):
     def force_close(self, connection: Connection) -> None:
         """Have `connection` closed after the response in hand, or after its next one."""
         life = life_of(connection)
+        check_asker(connection, life)
         life.force_close = True
         exchange = life.exchange
         if exchange is not None:
@@ -147,6 +156,8 @@ class ConnectionTracker(States):
             RawSocketError: as `Watcher.watch` says.
         """
         life = life_of(connection)
+        if not at_end_too:
+            check_asker(connection, life)
         if life.is_closed():
             raise ConnectionClosedError(f"{connection!r} has been closed")
         cancel = self._watcher.watch(connection, callback, at_end_too=at_end_too)

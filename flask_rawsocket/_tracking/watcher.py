@@ -164,12 +164,22 @@ class Watcher:
             self._by_number[connection.id] = entry
         return partial(self._cancel, watch)
 
-    def unwatch(self, connection: Connection) -> None:
-        """Forget `connection`, before its descriptor is closed; what is queued is not called."""
+    def unwatch(self, connection: Connection, *, peer_is_gone: bool = False) -> None:
+        """Forget `connection`, before its descriptor is closed; what is queued is not called.
+
+        Args:
+            connection: the one to forget.
+            peer_is_gone: it is, and the kernel's report may be too late: make the callbacks.
+        """
+        due: list[_Watch] = []
         with self._lock:
             entry = self._by_number.get(connection.id)
             if entry is not None:
+                if peer_is_gone:
+                    due = [each for each in entry.watches if not each.at_end_too]
                 self._end(entry)
+        for watch in due:
+            self._runner.submit(partial(_make, watch))
 
     def _cancel(self, watch: _Watch) -> None:
         # A forked child has the kernel's table in common with its parent, whose watch this is.
@@ -228,9 +238,13 @@ class Watcher:
         """Start the watching if that has not been done. The caller holds the lock."""
         if self._hangups is None:
             hangups = _make_hangups()
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._run, args=(hangups,), name="rawsocket-watcher", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError as exc:
+                raise RawSocketError(f"connections cannot be watched: {exc}") from exc
             self._hangups = hangups
         return self._hangups
 
@@ -254,13 +268,16 @@ class Watcher:
 
     def _call(self, watch: _Watch) -> None:
         """Make a callback; not if it was taken back, or its request has ended, in the queue."""
-        if not self._take_out(watch):
-            return
-        try:
-            watch.callback()
-        except BaseException:  # a SystemExit too: other callbacks wait for this thread
-            name = getattr(watch.callback, "__qualname__", repr(watch.callback))
-            log.exception("The callback %s failed on %r", name, watch.entry.connection)
+        if self._take_out(watch):
+            _make(watch)
+
+
+def _make(watch: _Watch) -> None:
+    try:
+        watch.callback()
+    except BaseException:  # a SystemExit too: other callbacks wait for this thread
+        name = getattr(watch.callback, "__qualname__", repr(watch.callback))
+        log.exception("The callback %s failed on %r", name, watch.entry.connection)
 
 
 def _is_gone(connection: Connection) -> bool:

@@ -93,7 +93,7 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         self.exchange = Exchange(self, waits_for_body=self._waits_for_body)
         process_tracker.request_begun(connection, self.exchange)
         environ = super().make_environ()
-        _wsgi.put(environ, connection)
+        _wsgi.put(environ, connection, self.exchange)
         self.exchange.body = environ["wsgi.input"] = self._request_body(environ)
         environ["wsgi.input_terminated"] = True
         if self._waits_for_body:

@@ -38,9 +38,9 @@ class Application:
         connection = environ["gunicorn.socket"].connection
         if connection is None:
             return self._app(environ, start_response)
-        _wsgi.put(environ, connection)
         life = life_of(connection)
         exchange = life.exchange
+        _wsgi.put(environ, connection, exchange)
         if not isinstance(exchange, Exchange):  # a stream of HTTP/2
             return self._app(environ, start_response)
         exchange.response = start_response.__self__  # type: ignore[attr-defined]
@@ -48,5 +48,5 @@ class Application:
             return _wsgi.call(exchange, self._app, environ, start_response)
         except StopIteration:
             # How simple-websocket makes gunicorn forget a response; it is not an error.
-            ending.reset(life)
+            ending.app_has_ended(life)
             raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gunicorn.http2.errors import HTTP2ProtocolError
+
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
@@ -28,28 +30,35 @@ class HTTP2Worker(ParkingWorker):
         sock.head_complete()
         sock.duties.head_due = False  # a frame is not a request
         life = life_of(connection)
-        life.exchange = HTTP2Exchange()
         receive = h2.receive_data
 
         def receive_data(*args: Any) -> Any:
             if not h2.streams:
                 self.tracker.responded(connection)
-            requests = receive(*args)
+            try:
+                requests = receive(*args)
+            except HTTP2ProtocolError:
+                ending.note(life, CloseReason.ERROR)
+                raise
             if requests or h2.streams:
                 self.tracker.received(connection)
             return requests
 
         h2.receive_data = receive_data
         result = super().handle_http2(conn)
-        life.exchange = None
         idle = life.state in (ConnState.NEW, ConnState.IDLE)
         if idle and sock.fileno() >= 0 and not connection.is_disconnected():
-            ending.note(life, CloseReason.KEEPALIVE_TIMEOUT)
+            ending.assume(life, CloseReason.KEEPALIVE_TIMEOUT)
         return result
 
     def handle_http2_request(self, req: Any, conn: Any, h2_conn: Any) -> Any:
-        """Serve one stream; the deadlines that its view has set end with it."""
+        """Serve one stream; its deadlines, its watches and its rights end with it."""
+        connection = conn.sock.connection
+        if connection is None:
+            return super().handle_http2_request(req, conn, h2_conn)
+        life_of(connection).exchange = HTTP2Exchange()
         try:
             return super().handle_http2_request(req, conn, h2_conn)
         finally:
+            self.tracker.request_ended(connection)
             conn.sock.lift_deadlines()

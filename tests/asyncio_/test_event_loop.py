@@ -312,7 +312,7 @@ def test_a_loop_that_cannot_be_made(pair, monkeypatch):
     def refuse():
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(asyncio, "new_event_loop", refuse)
+    monkeypatch.setattr(asyncio, "SelectorEventLoop", refuse)
     with pytest.raises(RawSocketError, match="Too many open files") as caught:
         connection.hijack_async(echo)
     assert isinstance(caught.value.__cause__, OSError)

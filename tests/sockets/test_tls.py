@@ -9,7 +9,7 @@ import ssl
 import threading
 
 import pytest
-from accepting import dial, take, tcp_listener
+from accepting import begin_request, dial, take, tcp_listener
 from servers import client_context, wait_for
 
 from flask_rawsocket import CloseReason, ConnectionClosedError, ConnState, RawSocketError
@@ -102,6 +102,7 @@ class TestTLS:
     def test_a_deadline_that_never_comes(self, wrap, seconds):
         """It is no limit, though no timeout of a socket could be as long."""
         client, sock = wrap()
+        begin_request(sock.connection)
         sock.connection.set_deadlines(read=seconds, write=seconds)
         client.sendall(b"x")
         assert sock.recv(1) == b"x"
@@ -112,6 +113,7 @@ class TestTLS:
     def test_a_deadline_that_is_none(self, wrap, seconds):
         """What is not a number of seconds is refused, and changes nothing."""
         client, sock = wrap()
+        begin_request(sock.connection)
         with pytest.raises(ValueError, match="not a number of seconds"):
             sock.connection.set_deadlines(read=seconds)
         with pytest.raises(ValueError, match="not a number of seconds"):
@@ -122,6 +124,7 @@ class TestTLS:
     def test_a_write_deadline(self, wrap):
         """Writing TLS to a peer that does not read fails in time."""
         _, sock = wrap()
+        begin_request(sock.connection)
         sock.connection.set_deadlines(write=0.1)
         with pytest.raises(TimeoutError):
             while True:
@@ -133,6 +136,7 @@ class TestTLS:
         client.sendall(b"x")
         sock.recv(1)
         sock.head_complete()
+        begin_request(sock.connection)
         sock.connection.set_deadlines(read=0.05)
         with pytest.raises(TimeoutError, match="read deadline"):
             sock.recv(1)

