@@ -12,8 +12,6 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from ._connection.exchange import Phase
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from wsgiref.types import StartResponse, WSGIApplication
@@ -68,7 +66,7 @@ def call(
     body: Iterable[bytes] = ()
     try:
         body = app(environ, start_response)
-        if exchange.phase is Phase.NOT_BEGUN:
+        if not (exchange.hijacked or exchange.has_begun()):
             body = begin(body)
     except BaseException as exc:  # noqa: BLE001  raised again, but for what nobody can hear of
         exchange.view_failed(exc)

@@ -12,7 +12,7 @@ from flask_rawsocket._sockets.listener import Listener
 class PlainExchange(Exchange):
     """The request in hand of a server without read-ahead, whose view has not begun its response."""
 
-    def _has_begun(self):
+    def has_begun(self):
         return False
 
     def _is_in_chunked_body(self):

@@ -66,7 +66,7 @@ class Exchange(ABC):
         """How far the request has come."""
         if self.hijacked:
             return Phase.HIJACKED
-        return Phase.BEGUN if self._has_begun() else Phase.NOT_BEGUN
+        return Phase.BEGUN if self.has_begun() else Phase.NOT_BEGUN
 
     def refusal(self) -> Exception | None:
         """Return the reason why the server cannot let go of the connection now, or None."""
@@ -169,7 +169,7 @@ class Exchange(ABC):
         self.complain("A view failed that had hijacked its connection", exc)
 
     @abstractmethod
-    def _has_begun(self) -> bool:
+    def has_begun(self) -> bool:
         """Tell whether the application has begun its response."""
 
     @abstractmethod

@@ -58,7 +58,7 @@ class Steering(Liveness):
     _keeper: Keeper
 
     def __init__(self, life: Life, keeper: Keeper) -> None:
-        super().__init__(life)
+        self._life = life
         self._keeper = keeper
 
     def set_deadlines(

@@ -67,12 +67,6 @@ class Deadlines:
         """Whether nothing may be written any more."""
         return self.write == ABORTED
 
-    def expect_head(self, timeout: float | None) -> None:
-        """A head is due in `timeout` seconds; None sets no deadline."""
-        if timeout is not None:
-            self.in_head = True
-            self.read = time.monotonic() + timeout
-
     def head_complete(self) -> None:
         """The head has been read: lift its deadline."""
         self.in_head = False
@@ -86,7 +80,8 @@ class Deadlines:
     def lift(self) -> None:
         """Lift the deadlines that a view has set; its response has ended."""
         self.read = None
-        self.set_write(None)
+        if self.write != ABORTED:
+            self.write = None
 
     def read_left(self) -> float:
         """Return the seconds until the next read is too late.

@@ -82,7 +82,10 @@ class Duties(Deadlines):
     """Under TLS, the thread whose calls do nothing: a server's, which has let go of the socket."""
 
     def __init__(self, connection: Connection, tracker: ConnectionTracker) -> None:
-        super().__init__()
+        # Not by super(): one is made for each connection that is accepted.
+        self.read = None
+        self.write = None
+        self.in_head = False
         self.connection = connection
         self.life = life_of(connection)
         self.tracker = tracker
@@ -97,7 +100,10 @@ class Duties(Deadlines):
 
     def start_clock(self) -> None:
         """A head is due within the time that the application allows."""
-        self.expect_head(self.tracker.settings.header_timeout)
+        timeout = self.tracker.settings.header_timeout
+        if timeout is not None:
+            self.in_head = True
+            self.read = time.monotonic() + timeout
 
     def request_begun(self) -> None:
         """A byte of a request is there: the connection is ACTIVE, and its head is due in time.

@@ -36,7 +36,7 @@ _FILE_CHUNK: Final = 65536
 class TrackedSocket(Tracked):
     """A plain socket that reports to the tracker."""
 
-    __slots__ = ("_duties",)
+    __slots__ = ("duties",)
 
     def __init__(
         self,
@@ -48,15 +48,15 @@ class TrackedSocket(Tracked):
         super().__init__(family, type, proto, fileno)
         if socket.getdefaulttimeout() is not None:
             self.settimeout(None)  # that one is meant for sockets of the application's own
-        self._duties = None
+        self.duties = None
 
     def take_up(self, duties: Duties) -> None:
         """Have this socket's duties; it is the one that has the connection's descriptor."""
-        self._duties = duties
+        self.duties = duties
 
     def drop_duties(self) -> Duties | None:
         """Return the duties, which are another socket's from now on."""
-        duties, self._duties = self._duties, None
+        duties, self.duties = self.duties, None
         return duties
 
     def give_away(self) -> TrackedSocket:
@@ -66,14 +66,14 @@ class TrackedSocket(Tracked):
             OSError: EBADF; another thread has closed or moved it.
         """
         with moving():
-            duties = self._duties_to_move()
+            duties = self.duties_to_move()
             like = self.family, self.type, self.proto
             timeout = self.gettimeout()
             # First it is nobody's: two objects that have one number could both close it.
             moved = OwnedSocket(*like, socket.socket.detach(self))
             if timeout is not None:
                 moved.settimeout(timeout)
-            self._duties = None
+            self.duties = None
             duties.head_due = False
             duties.head_complete()
             duties.lift()
@@ -84,7 +84,7 @@ class TrackedSocket(Tracked):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Read as ``socket.recv`` does, and report the first byte of a request."""
-        duties = self._duties
+        duties = self.duties
         if duties is None:
             return _recv(self, bufsize, flags)
         if duties.read is None:
@@ -97,7 +97,7 @@ class TrackedSocket(Tracked):
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read as ``socket.recv_into`` does, and report the first byte of a request."""
-        duties = self._duties
+        duties = self.duties
         if duties is None:
             return _recv_into(self, buffer, nbytes, flags)
         if duties.read is None:
@@ -110,7 +110,7 @@ class TrackedSocket(Tracked):
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Write as ``socket.send`` does, before the write deadline."""
-        duties = self._duties
+        duties = self.duties
         if duties is None or duties.write is None:
             return _send(self, data, flags)
         while not ready(self, WRITE, duties.write_left()):
@@ -119,7 +119,7 @@ class TrackedSocket(Tracked):
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Write as ``socket.sendall`` does, before the write deadline."""
-        duties = self._duties
+        duties = self.duties
         if duties is None or duties.write is None:
             return _sendall(self, data, flags)
         view = memoryview(data).cast("B")
@@ -130,7 +130,7 @@ class TrackedSocket(Tracked):
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Write as ``socket.sendfile`` does, before the write deadline."""
-        duties = self._duties
+        duties = self.duties
         if duties is None or duties.write is None:
             return super().sendfile(file, offset, count)
         file.seek(offset)
@@ -192,5 +192,5 @@ class OwnedSocket(TrackedSocket):
     @property
     def _calls(self) -> contextlib.AbstractContextManager[None]:
         # A duplicate of the socket has neither duties nor calls that anybody waits for.
-        calls = self._duties.calls if self._duties is not None else None
+        calls = self.duties.calls if self.duties is not None else None
         return calls if calls is not None else contextlib.nullcontext()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .. import sockinfo
 from .._connection import ending
+from .._connection.connection import life_of
 from .._connection.life import moving
 from .._connection.state import CloseReason
 from .calls import CallsInProgress
@@ -54,7 +55,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
     """A TLS socket that reports to the tracker. Only decrypted bytes count as a request's."""
 
     # A class attribute: SSLSocket is made by __new__ and never by __init__ (Lib/ssl.py, _create).
-    _duties: Duties | None = None
+    duties: Duties | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> TrackedSSLSocket:  # noqa: PYI034
         """Take over the connection of the socket that this thread is wrapping.
@@ -71,7 +72,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
                 # `_create` does the next two as well; until then both would have the descriptor.
                 socket.socket.detach(plain)
                 socket.socket.__init__(self, *args, **kwargs)
-                self._duties = duties
+                self.duties = duties
                 duties.head_due = False
                 duties.life.sock = self
                 duties.life.is_tls = True
@@ -90,7 +91,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
             # Wrapped by code that is not a server of ours.
             kwargs["do_handshake_on_connect"] = do_handshake_on_connect
             return super()._create(sock, *args, **kwargs)  # type: ignore[misc,no-any-return]
-        life = sock.duties.life
+        life = life_of(sock.connection)
         _wrapping.plain = sock
         try:
             self = super()._create(sock, *args, do_handshake_on_connect=False, **kwargs)  # type: ignore[misc]
@@ -109,12 +110,13 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
                 _note_interrupt(life, exc)
                 self.close()
                 raise
-        self.duties.head_due = True
+        if self.duties is not None:
+            self.duties.head_due = True
         return self  # type: ignore[no-any-return]
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002
         """Shake hands as ``SSLSocket.do_handshake`` does, within the time that a head has."""
-        duties = self._duties
+        duties = self.duties
         if duties is None or self.gettimeout() is not None:
             super().do_handshake(block)
             return
@@ -128,7 +130,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
     def give_away(self) -> TrackedSSLSocket:
         """Return this very socket: a TLS session cannot move to another (see `ignore_server`)."""
         with moving():
-            duties = self._duties_to_move()
+            duties = self.duties_to_move()
             duties.head_due = False
             duties.head_complete()
             duties.lift()
@@ -140,22 +142,22 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
 
         Not before: the owner may be this thread's view; and any other thread is the owner's.
         """
-        if self._duties is not None:
-            self._duties.ignored_thread = threading.get_ident()
+        if self.duties is not None:
+            self.duties.ignored_thread = threading.get_ident()
 
     def hear_server_again(self) -> None:
         """Let this thread's calls through again: the server has forgotten the socket."""
-        if self._duties is None:
+        if self.duties is None:
             return
-        self._duties.ignored_thread = None
-        if self._duties.ended:
+        self.duties.ignored_thread = None
+        if self.duties.ended:
             return  # by its owner, whose close() returns when the CLOSED hooks have run
         if self._closed and self._io_refs <= 0 and self.fileno() >= 0:  # type: ignore[attr-defined]
             # Its owner has closed it, and the server the last file, whose call was ignored.
             self._real_close()
 
     def _is_ignored(self) -> bool:
-        duties = self._duties
+        duties = self.duties
         return duties is not None and duties.ignored_thread == threading.get_ident()
 
     def close(self) -> None:
@@ -195,7 +197,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
 
     def unwrap(self) -> socket.socket:
         """Say goodbye as ``SSLSocket.unwrap`` does."""
-        calls = self._duties.calls if self._duties is not None else None
+        calls = self.duties.calls if self.duties is not None else None
         if calls is None:
             return super().unwrap()
         with calls:
@@ -203,7 +205,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Write as ``SSLSocket.send`` does, before the write deadline."""
-        duties = self._duties
+        duties = self.duties
         if duties is None:
             return _send(self, data, flags)
         if duties.calls is None:
@@ -223,7 +225,7 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002
         """Read as ``SSLSocket.read`` does, and report the first byte of a request."""
-        duties = self._duties
+        duties = self.duties
         if duties is None:
             return _read(self, len, buffer)
         if duties.calls is None:

@@ -45,37 +45,26 @@ class Tracked(socket.socket):
     __slots__ = ()
 
     if TYPE_CHECKING:
-        _duties: Duties | None
+        duties: Duties | None
         """None of a socket that has no connection's descriptor, or has it no more."""
 
         def give_away(self) -> Tracked:
             """Return the socket of the connection's new owner; this one is not the server's."""
 
     @property
-    def duties(self) -> Duties:
-        """What this socket owes.
-
-        Raises:
-            OSError: EBADF; it has no connection's descriptor.
-        """
-        if self._duties is None:
-            raise OSError(errno.EBADF, "the descriptor has moved to another socket")
-        return self._duties
-
-    @property
     def connection(self) -> Connection | None:
         """The Connection that this socket is the server's end of; None once it has moved on."""
-        return self._duties.connection if self._duties is not None else None
+        return self.duties.connection if self.duties is not None else None
 
     @property
     def has_ended(self) -> bool:
         """Whether our side, in some thread, has ended the connection."""
-        return self._duties is not None and self._duties.ended
+        return self.duties is not None and self.duties.ended
 
     @property
     def closes_at_once(self) -> bool:
         """Whether a close waits for no peer: the connection was aborted, or said nothing."""
-        return self._duties is not None and self._duties.closes_at_once
+        return self.duties is not None and self.duties.closes_at_once
 
     def expect_head(self) -> None:
         """From now on a head is due in time, also where not even its first byte has come.
@@ -83,22 +72,22 @@ class Tracked(socket.socket):
         For a thread that waits for a request by reading. Where a selector waits, the clock starts
         at the first byte by itself.
         """
-        if self._duties is not None:
-            self._duties.start_clock()
+        if self.duties is not None:
+            self.duties.start_clock()
 
     def head_complete(self) -> None:
         """The head has been read: lift its deadline."""
-        if self._duties is not None:
-            self._duties.head_complete()
+        if self.duties is not None:
+            self.duties.head_complete()
 
     def lift_deadlines(self) -> None:
         """The response has ended: lift the deadlines that its view has set."""
-        if self._duties is not None:
-            self._duties.lift()
+        if self.duties is not None:
+            self.duties.lift()
 
     def await_request(self) -> None:
         """The response is out and the connection is kept: the next byte begins a request."""
-        duties = self._duties
+        duties = self.duties
         if duties is not None and duties.connection is not None:
             duties.head_due = True
             duties.tracker.responded(duties.connection)
@@ -109,8 +98,8 @@ class Tracked(socket.socket):
         Raises:
             ConnectionResetError: the application has aborted the connection, and wants none.
         """
-        if self._duties is not None:
-            self._duties.request_begun()
+        if self.duties is not None:
+            self.duties.request_begun()
 
     def shutdown(self, how: int) -> None:
         """Shut down one or both halves; what is read from here on begins no request.
@@ -118,7 +107,7 @@ class Tracked(socket.socket):
         Why the connection ends is settled here at the latest: after a lingering close, in which
         the peer closes too, it would always look like the peer's doing.
         """
-        duties = self._duties
+        duties = self.duties
         if duties is not None:
             duties.head_due = False
             if duties.in_head:
@@ -138,13 +127,13 @@ class Tracked(socket.socket):
 
     def say_goodbye(self) -> None:
         """Let the peer see the end now; the close, which hooks may delay, comes later."""
-        if self._duties is not None:
-            say_goodbye(self, self._duties)
+        if self.duties is not None:
+            say_goodbye(self, self.duties)
 
     def detach(self) -> int:
         """Return the descriptor, which is the caller's now; for the tracker the connection ends."""
-        if self._duties is not None:
-            self._duties.report_end(CloseReason.APP)
+        if self.duties is not None:
+            self.duties.report_end(CloseReason.APP)
         return super().detach()
 
     def ignore_server(self) -> None:
@@ -158,35 +147,36 @@ class Tracked(socket.socket):
 
         A thread that is reading or writing, or waits to, finds the end.
         """
-        if self._duties is not None:
-            self._duties.ended = True
+        if self.duties is not None:
+            self.duties.ended = True
         self.close()
         if self.fileno() >= 0:
             self._real_close()
 
     def close_via(self, submit: Callable[[Callable[[], object]], object]) -> None:
         """Let a close that has hooks to run be made by `submit`, in another thread."""
-        self.duties.submit_close = submit
+        if self.duties is not None:
+            self.duties.submit_close = submit
 
     def abort(self) -> None:
         """Write nothing any more; the server sees the end of the stream, and its close is a reset.
 
         ``SO_LINGER`` has been set to that effect.
         """
-        duties = self.duties
-        duties.closes_at_once = True
-        duties.write = ABORTED
+        if self.duties is not None:
+            self.duties.closes_at_once = True
+            self.duties.write = ABORTED
         self._wake()
 
-    def _duties_to_move(self) -> Duties:
+    def duties_to_move(self) -> Duties:
         """Return the duties, which the new owner's socket is to have. The caller holds `moving`.
 
         Raises:
             OSError: EBADF; another thread has moved the descriptor, or is closing it.
         """
         duties = self.duties
-        if duties.reporting:
-            raise OSError(errno.EBADF, "the connection is being closed")
+        if duties is None or duties.reporting:
+            raise OSError(errno.EBADF, "the descriptor has moved, or is being closed")
         return duties
 
     def _wake(self) -> None:
@@ -197,7 +187,7 @@ class Tracked(socket.socket):
         """
         how = socket.SHUT_RDWR
         with contextlib.suppress(OSError, ValueError):  # it is closed already
-            if self.duties.is_aborted and ready(self, WRITE, 0):
+            if self.duties is not None and self.duties.is_aborted and ready(self, WRITE, 0):
                 # There is room: nobody waits to write. A FIN would make what was sent look whole.
                 how = socket.SHUT_RD
         with contextlib.suppress(OSError):
@@ -206,7 +196,7 @@ class Tracked(socket.socket):
     def _real_close(self, *args: Any) -> None:
         # The one place where the standard library closes a descriptor, after the last makefile()
         # has been closed too (Lib/socket.py); close() itself would be too early.
-        duties = self._duties
+        duties = self.duties
         if duties is None:
             super()._real_close(*args)  # type: ignore[misc]
             return
@@ -221,7 +211,8 @@ class Tracked(socket.socket):
                 return  # the thread that reports the end closes the descriptor after the hooks
             duties.reporting = True
         try:
-            self.say_goodbye()
+            if not duties.goodbye_said:
+                say_goodbye(self, duties)
             duties.report_end()
         finally:
             duties.reporting = False
@@ -229,21 +220,20 @@ class Tracked(socket.socket):
 
     def _close_descriptor(self, duties: Duties, *args: Any) -> None:
         """Close the descriptor; where a call is in progress, wake it, and let it do that."""
-        close = partial(super()._real_close, *args)  # type: ignore[misc]
         if duties.calls is None:
-            close()
+            super()._real_close(*args)  # type: ignore[misc]
             return
         if duties.ended and duties.calls.busy:
             # Only then: a process to which the owner has handed the connection would lose it, too.
             self._wake()
-        duties.calls.end(close)
+        duties.calls.end(partial(super()._real_close, *args))  # type: ignore[misc]
 
     def __del__(self) -> None:
         """Have a connection ended that was hijacked, and whose owner has forgotten it.
 
         By another thread: this may run in the middle of anything, with any lock held.
         """
-        duties: Duties | None = getattr(self, "_duties", None)
+        duties: Duties | None = getattr(self, "duties", None)
         connection = duties.connection if duties is not None else None
         if duties is None or connection is None:
             # A duplicate, say. The base class's closes what nobody has closed.

@@ -65,6 +65,8 @@ class HookRegistry:
     def __init__(self) -> None:
         self._hooks: tuple[weakref.ref[Hooks], ...] = ()
         """Weak, so that an application that is gone takes its hooks with it."""
+        self.is_empty = True
+        """Whether no application was ever set up: an attribute, asked at every change."""
 
     def add(self, hooks: Hooks) -> None:
         """Let `hooks` hear of every connection for as long as they exist."""
@@ -72,12 +74,12 @@ class HookRegistry:
         if all(each() is not hooks for each in alive):
             alive.append(weakref.ref(hooks))
         self._hooks = tuple(alive)
-
-    def __bool__(self) -> bool:
-        return bool(self._hooks)
+        self.is_empty = False
 
     def any_into(self, state: ConnState) -> bool:
         """Tell whether anything is hooked on a change into `state`."""
+        if self.is_empty:
+            return False
         return any((hooks := ref()) is not None and hooks.into(state) for ref in self._hooks)
 
     def queue(self, life: Life, old: ConnState | None, new: ConnState) -> bool:

@@ -28,7 +28,7 @@ from .watcher import Watcher
 
 if TYPE_CHECKING:
     from .._connection.connection import Connection
-    from .._connection.exchange import Exchange
+    from .._connection.life import Life
     from .hooks import Hooks
 
 __all__ = ["States"]
@@ -83,22 +83,17 @@ class States:
             key = RemoteAddr.of_peer(connection.remote_address)
         with self._lock:
             self.connections.add(connection, key)
-            self._change(connection, ConnState.NEW)
+            self._change(connection, life_of(connection), ConnState.NEW)
 
     def received(self, connection: Connection) -> None:
         """The first byte of a request has been read."""
+        life = life_of(connection)
         with self._lock:
-            if life_of(connection).state not in _BEFORE_REQUEST:
+            if life.state not in _BEFORE_REQUEST:
                 return
-            due = self._change(connection, ConnState.ACTIVE)
+            due = self._change(connection, life, ConnState.ACTIVE)
         if due:
             self.run_hooks(connection)
-
-    def request_begun(self, connection: Connection, exchange: Exchange) -> None:
-        """A request's head has been read; `exchange` is what can be done with it."""
-        life = life_of(connection)
-        ending.request_begun(life)
-        life.exchange = exchange
 
     def request_ended(self, connection: Connection) -> None:
         """The response in hand has ended, or its connection has been hijacked."""
@@ -113,7 +108,7 @@ class States:
         with self._lock:
             if life.state is not ConnState.ACTIVE:
                 return
-            due = self._change(connection, ConnState.IDLE)
+            due = self._change(connection, life, ConnState.IDLE)
         life.force_close = False
         if due:
             self.run_hooks(connection)
@@ -134,7 +129,7 @@ class States:
                 return
             life.close_reason = reason
             self.connections.remove(connection)
-            due = self._change(connection, ConnState.CLOSED)
+            due = self._change(connection, life, ConnState.CLOSED)
             self._closing += due
         try:
             if life.watched:
@@ -202,14 +197,13 @@ class States:
         with self._lock:
             return self._one_less.wait_for(lambda: not self._closing, timeout)
 
-    def _change(self, connection: Connection, new: ConnState) -> bool:
+    def _change(self, connection: Connection, life: Life, new: ConnState) -> bool:
         """Make a move, and queue the hook calls it makes due; tell whether there are any.
 
         The one place that writes a state. The caller holds the lock.
         """
-        life = life_of(connection)
         old = life.state
         if new not in TRANSITIONS[old]:
             raise illegal_transition(connection, old, new)
         life.state = new
-        return bool(self._hooks) and self._hooks.queue(life, old, new)
+        return not self._hooks.is_empty and self._hooks.queue(life, old, new)

@@ -57,7 +57,7 @@ class ConnectionTracker(States):
             leading_bytes = _exchange_of(connection).hand_over()
             stream = HijackedSocket(_give_away(connection), leading_bytes)
             ending.reset(life)
-            due = self._change(connection, ConnState.HIJACKED)
+            due = self._change(connection, life, ConnState.HIJACKED)
             self._hijacked.add(connection)
             life.hold_weakly()
         if due:

@@ -80,7 +80,7 @@ class Exchange(exchange.Exchange):
         """Log that the view of a hijacked connection has failed."""
         self._handler.log_error("%s: %r", text, exc)
 
-    def _has_begun(self) -> bool:
+    def has_begun(self) -> bool:
         return self._status is not None
 
     def _may_read_yet(self) -> bool:

@@ -91,7 +91,9 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
             return super().make_environ()
         self.connection.head_complete()
         self.exchange = Exchange(self, waits_for_body=self._waits_for_body)
-        process_tracker.request_begun(connection, self.exchange)
+        life = life_of(connection)
+        ending.request_begun(life)
+        life.exchange = self.exchange
         environ = super().make_environ()
         _wsgi.put(environ, connection, self.exchange)
         self.exchange.body = environ["wsgi.input"] = self._request_body(environ)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _wsgi
 from .._connection import ending
-from .._connection.connection import life_of
 from ._exchange import Exchange
 
 if TYPE_CHECKING:
@@ -35,10 +34,11 @@ class Application:
         Raises:
             BaseException: what the application raises, unless nobody can hear of it any more.
         """
-        connection = environ["gunicorn.socket"].connection
+        duties = environ["gunicorn.socket"].duties
+        connection = duties and duties.connection
         if connection is None:
             return self._app(environ, start_response)
-        life = life_of(connection)
+        life = duties.life
         exchange = life.exchange
         _wsgi.put(environ, connection, exchange)
         if not isinstance(exchange, Exchange):  # a stream of HTTP/2

@@ -138,12 +138,15 @@ class TrackingWorker(base.Worker):
 
     def begin_request(self, sock: Any, req: Any) -> Connection | None:
         """The head of `req` has been read from `sock`: note what it says of the connection."""
-        sock.head_complete()
-        connection: Connection | None = sock.connection
+        duties = sock.duties
+        connection: Connection | None = duties and duties.connection
         if connection is None:
             return None
-        self.tracker.request_begun(connection, Exchange(req, sock, self.log))
-        if life_of(connection).force_close:
+        duties.head_complete()
+        life = duties.life
+        ending.request_begun(life)
+        life.exchange = Exchange(req, sock, self.log)
+        if life.force_close:
             req.force_close()
         info = getattr(req, "proxy_protocol_info", None)  # a uwsgi request has none
         if info:
@@ -179,10 +182,14 @@ class TrackingWorker(base.Worker):
             return True
         life = life_of(connection)
         exchange = cast("Exchange", life.exchange)
-        self.tracker.request_ended(connection)
+        life.exchange = None
+        if life.watched:
+            self.tracker.request_ended(connection)
         if exchange.hijacked:
             return False  # its deadlines are its owner's
-        sock.lift_deadlines()
+        duties = sock.duties
+        if duties is not None and not (duties.read is duties.write is None):
+            duties.lift()
         return not (life.force_close or exchange.waits_for_body)
 
     def view_exited(self, connection: Connection | None, exc: BaseException) -> Exception:

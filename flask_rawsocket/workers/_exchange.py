@@ -58,7 +58,10 @@ class Exchange(exchange.Exchange):
     """gunicorn's own; None until the application is called."""
 
     def __init__(self, req: Any, sock: Any, log: Any) -> None:
-        super().__init__()
+        # Not by super(): one is made for each request.
+        self.hijacked = False
+        self.waits_for_body = False
+        self._readers = 0
         self._req = req
         self._sock = sock
         self._log = log
@@ -91,7 +94,7 @@ class Exchange(exchange.Exchange):
         """Log that the view of a hijacked connection has failed."""
         self._log.error("%s: %r", text, exc, exc_info=exc)
 
-    def _has_begun(self) -> bool:
+    def has_begun(self) -> bool:
         return self.response is None or self.response.status is not None
 
     def _may_read_yet(self) -> bool:
@@ -140,7 +143,7 @@ class HTTP2Exchange(exchange.Exchange):
         """Return the reason why the server cannot let go of the connection."""
         return UnsupportedError("an HTTP/2 connection is shared by its streams: no hijack")
 
-    def _has_begun(self) -> bool:
+    def has_begun(self) -> bool:
         return True
 
     def _unreachable(self, *_: Any) -> Any:

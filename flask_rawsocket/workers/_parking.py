@@ -107,7 +107,7 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         conn.on_close = self._close_waiting
         self._await_first(conn)
         connection = sock.connection
-        if connection is not None and life_of(connection).due_hooks:
+        if connection is not None and sock.duties.life.due_hooks:
             self.tracker.hook_runner.submit(partial(self.tracker.run_hooks, connection))
 
     def _await_first(self, conn: TConn) -> None:

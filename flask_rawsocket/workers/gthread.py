@@ -52,9 +52,9 @@ class ThreadWorker(HTTP2Worker):
     def handle(self, conn: Any) -> Any:
         """Serve the connection, which has something to read, and say what is to become of it."""
         conn.responded = False
-        connection = conn.sock.connection
-        ended = connection is None or connection.state is ConnState.CLOSED  # by a stop
-        if ended or conn.sock.closes_at_once:  # aborted before its request came
+        duties = conn.sock.duties
+        # It was closed, by a stop for instance, or aborted before its request came.
+        if duties is None or duties.closes_at_once or duties.life.state is ConnState.CLOSED:
             return self._finish(conn)
         if self.is_tls:
             if not conn.initialized and not self._shake_hands(conn):
@@ -72,7 +72,8 @@ class ThreadWorker(HTTP2Worker):
             conn.pipelined = False
             sock.begin_request()
         if super().handle(conn):
-            sock.await_request()
+            duties.head_due = True
+            self.tracker.responded(duties.connection)
             return Outcome.KEEP
         life = duties.life
         if life.is_hijacked():
@@ -126,7 +127,7 @@ class ThreadWorker(HTTP2Worker):
         conn.responded = True
         keepalive = keepalive and can_be_kept
         life = life_of(connection)
-        if not life.is_hijacked():
+        if life.state is not ConnState.HIJACKED:
             (ending.reset if keepalive else ending.answered)(life)
         return keepalive
 

@@ -18,7 +18,7 @@ class Exchange(PlainExchange):
         super().__init__()
         self.sent = []
 
-    def _has_begun(self):
+    def has_begun(self):
         return self.begun
 
     def _is_in_chunked_body(self):

@@ -336,7 +336,7 @@ def ask_everything(conns, kind, failures):
         try:
             ask(name, conn)
         except ConnectionClosedError as exc:
-            if conn.state is not ConnState.CLOSED:
+            if conn.state is not ConnState.CLOSED and not life_of(conn).ended_here:
                 failures.append((name, exc))
         except UnsupportedError as exc:
             if answers(name, kind):

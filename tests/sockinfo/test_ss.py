@@ -191,10 +191,13 @@ def test_queues_cookie_and_algorithm_agree_with_ss(pair):
     server, client = pair("tcp4")
     client.sendall(b"x" * 5000)
     fill(server)
-    line, _ = agree(server)
+    for _ in range(10):  # the kernel may move some of it to the peer between two looks
+        before, (line, _), after = queues(server), agree(server), queues(server)
+        if before == after:
+            break
     _state, receive, send = line.split()[:3]
-    assert queues(server).receive == int(receive) == 5000
-    assert queues(server).send == int(send)
+    assert before.receive == int(receive) == 5000
+    assert before.send == int(send)
     assert 0 < queues(server).unsent <= queues(server).send
     assert re.search(r" sk:([0-9a-f]+)", line)[1] == f"{cookie(server):x}"
     assert congestion(server) in line.split()

@@ -38,8 +38,9 @@ def test_so_many_at_once_and_no_more(gate):
     assert (len(done), runner.unfinished) == (10, 0)
 
 
-def test_an_idle_thread_is_used_again(gate):
+def test_an_idle_thread_is_used_again(gate, monkeypatch):
     """A job that comes soon after another is done by the same thread; two at once are not."""
+    monkeypatch.setattr(_runner, "_IDLE", PATIENCE)
     runner, idents = Runner("test"), []
     runner.submit(lambda: idents.append(threading.get_ident()))
     assert runner.wait(PATIENCE)
