@@ -72,8 +72,9 @@ class ThreadWorker(HTTP2Worker):
             conn.pipelined = False
             sock.begin_request()
         if super().handle(conn):
-            duties.head_due = True
-            self.tracker.responded(duties.connection)
+            if duties.connection is not None:
+                duties.head_due = True
+                self.tracker.responded(duties.connection)
             return Outcome.KEEP
         life = duties.life
         if life.is_hijacked():
