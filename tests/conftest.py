@@ -26,7 +26,11 @@ TRANSPORTS = ["tcp", "unix", "tls"]
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """The paths of a self-signed certificate and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+def make_certificate(folder):
+    """Make a self-signed certificate and its key in `folder`; return their paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)

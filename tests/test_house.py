@@ -16,12 +16,14 @@ MODULES = sorted(
 
 ELSEWHERE = {
     "_asyncio/served": "asyncio_/test_event_loop.py",
+    "_connection/asking": "test_hijack.py",
     "_connection/connection": "test_sequences.py",
     "_connection/life": "tracking/test_walk.py",
     "_connection/liveness": "tracking/test_watcher.py",
     "_connection/steering": "test_disconnect.py",
     "_sockets/calls": "connection/test_hijacked.py",
     "_sockets/deadlines": "sockets/test_tracked.py",
+    "_sockets/goodbye": "test_ends.py",
     "_sockets/duties": "sockets/test_plain.py",
     "_tracking/forgotten": "sockets/test_plain.py",
     "_tracking/settings": "test_extension.py",
@@ -41,6 +43,7 @@ ELSEWHERE = {
     "sockinfo/_systems/darwin": "sockinfo/test_other_systems.py",
     "sockinfo/_systems/dead_peer": "sockinfo/test_options.py",
     "sockinfo/_systems/fallback": "sockinfo/test_other_systems.py",
+    "sockinfo/_systems/linux_abort": "test_ends.py",
     "sockinfo/_systems/linux_congestion": "sockinfo/test_linux.py",
     "sockinfo/_systems/linux_dead_peer": "sockinfo/test_options.py",
     "sockinfo/_systems/linux_numbers": "sockinfo/test_peer.py",

@@ -29,6 +29,7 @@ from ..errors import UnsupportedError
 from . import _exchange
 from ._application import Application
 from ._exchange import Exchange
+from ._settings import keep_plain
 from ._stop import Stop
 from ._tls_context import UntilFilesChange
 
@@ -110,6 +111,7 @@ class TrackingWorker(base.Worker):
 
     def init_process(self) -> None:
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
+        keep_plain(self.cfg)
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
         self.stop = Stop(self)
         self.is_tls = self.cfg.is_ssl
