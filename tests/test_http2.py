@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
 from servers import client_context, wait_for
 
 h2_connection = pytest.importorskip("h2.connection", reason="needs h2: pip install h2")
+gthread = pytest.importorskip("gunicorn.workers.gthread")
 h2_events = pytest.importorskip("h2.events")
 
 
@@ -103,6 +105,44 @@ def test_a_connection_without_a_stream(server):
         ):
             pass
     server.wait_sequences("NC")
+
+
+def test_a_violation(server):
+    """A frame that HTTP/2 does not allow is an error, and not a time that is over."""
+    server.mark()
+    with Client(server) as client:
+        assert json.loads(client.request("/"))["requests"] == 1
+        client.sock.sendall(b"\x00\x00\x01\x06\x00\x00\x00\x00\x00x")  # a PING of one byte
+        with contextlib.suppress(ConnectionError):
+            while client.sock.recv(65536):
+                pass
+    server.wait_sequences("NAIC")
+    assert server.closed()[0]["reason"] == "ERROR"
+
+
+def test_watches_end_with_their_stream(server):
+    """What a stream wants to hear of is forgotten with it, on a connection that lives on."""
+    before = len(server.events())
+    with Client(server) as client:
+        for _ in range(10):
+            assert client.request("/watch-this") == b"watched"
+        assert json.loads(client.request("/watches")) == 0
+    wait_for(server.closed, "CLOSED")
+    assert {"gone": True} not in server.events()[before:]
+
+
+@pytest.mark.skipif(not hasattr(gthread, "negotiation"), reason="gunicorn before 26.2")
+def test_the_preface_is_not_a_request(run_server):
+    """HTTP/2 in the clear by prior knowledge: ACTIVE comes with the first stream, if any."""
+    options = ("--http-protocols", "h2,h1", "--http2-cleartext", "prior-knowledge")
+    with run_server("gthread", "tcp", *options, app="streams:app") as server:
+        server.mark()
+        h2 = h2_connection.H2Connection()
+        h2.initiate_connection()
+        with server.raw() as sock:
+            sock.sendall(h2.data_to_send())
+            assert sock.recv(65536)
+        server.wait_sequences("NC")
 
 
 @pytest.mark.parametrize("what", ["hijack", "close_after_response"])

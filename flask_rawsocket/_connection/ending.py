@@ -52,8 +52,9 @@ def reset(life: Life) -> None:
 
 def app_has_ended(life: Life) -> None:
     """The application has served the connection itself, and is done; or the peer was before."""
-    why = guess(life)
-    life.ending = why if why is CloseReason.CLIENT else CloseReason.APP
+    if life.ending is None or life.ending is CloseReason.ERROR:
+        why = guess(life)
+        life.ending = why if why is CloseReason.CLIENT else CloseReason.APP
 
 
 def note(life: Life, why: CloseReason) -> None:

@@ -51,12 +51,14 @@ class Exchange(ABC):
 
     Attributes:
         hijacked: whether the server has let go of the connection.
+        thread: the server's, which serves the request.
         waits_for_body: whether the client still waits to be told that it may send its body.
     """
 
-    __slots__ = ("_readers", "hijacked", "waits_for_body")
+    __slots__ = ("_readers", "hijacked", "thread", "waits_for_body")
 
     def __init__(self) -> None:
+        self.thread = threading.get_ident()
         self.hijacked = False
         self.waits_for_body = False
         self._readers = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from typing import TYPE_CHECKING, Final
 
 from .. import sockinfo
@@ -42,6 +43,9 @@ def say_goodbye(sock: Tracked, duties: Duties) -> None:
     if said:
         return
     # Before: afterwards the kernel cannot tell our end from the peer's.
+    exchange = duties.life.exchange
+    if exchange is not None and exchange.thread != threading.get_ident():
+        ending.app_has_ended(duties.life)  # a server closes in the thread of the request
     ending.settle_end(duties.life)
     duties.life.ended_here = True
     # As a call in progress: a thread that closes now leaves the descriptor to us.

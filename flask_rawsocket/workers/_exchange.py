@@ -7,6 +7,7 @@ request's body.
 from __future__ import annotations
 
 import inspect
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from gunicorn.http import message, wsgi
@@ -59,6 +60,7 @@ class Exchange(exchange.Exchange):
 
     def __init__(self, req: Any, sock: Any, log: Any) -> None:
         # Not by super(): one is made for each request.
+        self.thread = get_ident()
         self.hijacked = False
         self.waits_for_body = False
         self._readers = 0

@@ -90,6 +90,27 @@ class TConn(gthread.TConn):
     pipelined = False
     """Whether the parser holds the beginning of the next request already."""
 
+    def init(self) -> None:
+        """Set up TLS and the parser; the preface of HTTP/2 in the clear is not a request.
+
+        gunicorn reads it here, if the peer may speak HTTP/2 by prior knowledge (26.2 and newer).
+        """
+        duties = self.sock.duties
+        if self.initialized or duties is None or not self._may_be_preface():
+            super().init()
+            return
+        duties.head_due = False
+        duties.start_clock()
+        super().init()
+        if not self.is_http2 and duties.connection is not None:
+            duties.request_begun()
+
+    def _may_be_preface(self) -> bool:
+        negotiation = getattr(gthread, "negotiation", None)
+        if negotiation is None or self.cfg.is_ssl:
+            return False
+        return bool(negotiation.prior_knowledge_allowed(self.cfg, self.client))
+
     def close(self, graceful: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
         """Close it, called by gunicorn's main thread; hooks run elsewhere.
 

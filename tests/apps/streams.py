@@ -1,9 +1,10 @@
 """The contract's application with views for HTTP/2."""
 
-from contract import app
+from contract import app, record
 from flask import request
 
 from flask_rawsocket import RawSocketError, current_conn
+from flask_rawsocket._tracking.tracker import process_tracker
 
 
 @app.get("/try")
@@ -21,3 +22,16 @@ def deadline():
     """Give reading a fifth of a second."""
     current_conn.set_deadlines(read=0.2)
     return "soon"
+
+
+@app.get("/watch-this")
+def watch_this():
+    """Want to hear when the client is gone."""
+    current_conn.on_disconnect(lambda: record(gone=True))
+    return "watched"
+
+
+@app.get("/watches")
+def watches():
+    """Say how many watches there are."""
+    return str(len(process_tracker._watcher))
