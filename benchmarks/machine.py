@@ -140,6 +140,16 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in text.split()]
 
 
+def family(pid: int) -> list[int]:
+    """List ``pid``, its children, and theirs."""
+    found = [pid]
+    for parent in found:  # which grows on the way
+        for task in Path(f"/proc/{parent}/task").iterdir():
+            with contextlib.suppress(OSError):  # a thread that has just ended
+                found += map(int, (task / "children").read_text(encoding="ascii").split())
+    return found
+
+
 def versions() -> dict[str, str]:
     """Say what was measured, and where."""
     cpu_count = os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Starts the measured gunicorn, waits until it answers, and always ends it."""
+"""Starts a measured server, waits until it answers, and always ends it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import machine
 from client import BadAnswerError, Endpoint, get_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 #: The two sides.  A benchmark compares the worker of one name on both.
 PLAIN = {"thread": "gthread", "sync": "sync"}
@@ -61,7 +61,7 @@ class Setup:
 
 
 class Server:
-    """A running gunicorn with one worker."""
+    """A running server; what asks for its worker holds for a gunicorn with one worker."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Server:
     def failed(self, what: str) -> ServerFailedError:
         """Make the error that says ``what``, with the end of the log."""
         tail = "\n".join("    " + line for line in self._lines()[-_LOG_LINES:])
-        return ServerFailedError(f"{what}; gunicorn's log ends with\n{tail or '    (nothing)'}")
+        return ServerFailedError(f"{what}; its log ends with\n{tail or '    (nothing)'}")
 
     def _lines(self) -> list[str]:
         return self._log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -114,7 +114,7 @@ class Server:
         last: Exception | None = None
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise self.failed(f"gunicorn ended with {self.process.returncode}")
+                raise self.failed(f"the server ended with {self.process.returncode}")
             try:
                 get_once(self.endpoint, timeout=2.0 * self._patience)
             except (OSError, BadAnswerError) as exc:
@@ -138,25 +138,56 @@ class Server:
 
 @contextlib.contextmanager
 def running(setup: Setup, directory: Path, cores: machine.Cores) -> Iterator[Server]:
-    """Start a server for the block, its files in ``directory``, and end it afterwards.
+    """Start a gunicorn for the block, its files in ``directory``, and end it afterwards.
 
     Raises:
         ServerFailedError: it does not answer in time.
 
     """
     endpoint = _endpoint(setup, directory)
-    log = directory / f"gunicorn-{time.monotonic_ns()}.log"
+    environment = _environment() | dict(setup.environment)
+    launch = Launch(tuple(_command(setup, endpoint)), endpoint, environment, setup.patience)
+    with launched(launch, directory, cores) as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A command that becomes a server, whatever server that is."""
+
+    command: tuple[str, ...]
+    endpoint: Endpoint
+    environment: Mapping[str, str]
+    patience: float = 1.0
+
+    @classmethod
+    def on_tcp(cls, command: Callable[[str, int], list[str]]) -> Launch:
+        """Give the command a host and a free port, and this folder to find modules in."""
+        endpoint = Endpoint(port=_free_port())
+        environment = _environment() | {"PYTHONPATH": str(Path(__file__).parent)}
+        return cls(tuple(command(endpoint.host, endpoint.port)), endpoint, environment)
+
+
+@contextlib.contextmanager
+def launched(launch: Launch, directory: Path, cores: machine.Cores) -> Iterator[Server]:
+    """Run a server's command for the block, and end it afterwards.
+
+    Raises:
+        ServerFailedError: it does not answer in time.
+
+    """
+    log = directory / f"server-{time.monotonic_ns()}.log"
     with log.open("wb") as output, machine.pinned(cores.server):
         process = subprocess.Popen(
-            _command(setup, endpoint),
+            launch.command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_environment() | dict(setup.environment),
+            env=launch.environment,
             cwd=directory,  # which is first on its path: PYTHONPATH shall decide, not this folder
             start_new_session=True,
         )
-    server = Server(process, endpoint, log, setup.patience)
+    server = Server(process, launch.endpoint, log, launch.patience)
     try:
         server.wait_ready()
         yield server
