@@ -11,20 +11,24 @@ OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0'
 DEMO_BIND ?= 127.0.0.1:8000
 DEMO_SOCKET ?= /tmp/flask-rawsocket-demo.sock
 
-.PHONY: demo test lint types arch cov test-min bench bench-instructions bench-peers bench-slow docs clean
+.PHONY: demo test quick lint types arch cov test-min test-others bench bench-instructions \
+	bench-peers bench-slow docs clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
 	DEMO_BIND=$(DEMO_BIND) DEMO_SOCKET=$(DEMO_SOCKET) \
 		$(BIN)/gunicorn -c example_app/gunicorn.conf.py example_app.app:app
 
-# The two runs at once: most of their time is waiting for servers, not computing.
+# One after the other: each keeps the machine busy by itself.
 test: lint types arch
-	$(MAKE) --jobs=2 --output-sync=target cov test-min
+	$(MAKE) cov
+	$(MAKE) test-min
+	$(MAKE) test-others
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tests/house.py
 
 types: .venv/.dev
 	$(BIN)/mypy --platform linux
@@ -34,20 +38,38 @@ types: .venv/.dev
 arch: .venv/.dev
 	$(BIN)/lint-imports
 
+# Tests wait for processes and clocks more than they compute, so there are more of them at once than
+# there are processors.  Those of one file share servers.
+XDIST ?= -n 4 --dist loadfile --no-loadscope-reorder
+
+quick: .venv/.dev
+	$(BIN)/python -m pytest -m 'not slow' $(XDIST) $(PYTEST_ARGS)
+
 # The gunicorn and Werkzeug processes that the tests start are measured too (pyproject.toml).
 cov: .venv/.dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest $(XDIST) $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 # What stands on Flask, Werkzeug and gunicorn.
-MIN_TESTS = $(wildcard tests/workers tests/test_sequences.py tests/test_serving*.py \
-	tests/test_foreign*.py tests/test_extension*.py tests/test_hijack.py tests/test_leftover.py \
-	tests/test_example_app.py)
+MIN_TESTS = tests/workers tests/serving tests/test_sequences.py tests/test_hijack.py \
+	tests/test_foreign.py tests/test_extension.py tests/test_exports.py
 
 test-min: .venv-min/.test
-	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(PYTEST_ARGS)
+	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(XDIST) $(PYTEST_ARGS)
+
+# The quick part on newer Pythons, where they are: on PATH, or installed by pyenv.
+OTHERS ?= 3.12 3.13
+
+test-others: $(addprefix test-,$(OTHERS))
+
+test-3.%: .venv-3.%/.test
+	@if [ -e $< ]; then \
+		$(<D)/bin/python -m pytest -m 'not slow' $(XDIST) $(PYTEST_ARGS); \
+	else \
+		echo 'There is no Python 3.$* here: nothing is tested on it.'; \
+	fi
 
 bench: .venv/.bench
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
@@ -99,3 +121,15 @@ clean:
 .venv-min/.test: pyproject.toml Makefile | .venv-min/bin/python
 	$(MIN_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]' $(OLDEST)
 	@touch $@
+
+# Leaves nothing behind where there is no such Python.
+.PRECIOUS: .venv-3.%/.test
+.venv-3.%/.test: pyproject.toml
+	@for python in python3.$* $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.$*.*/bin/python3; do \
+		if "$$python" -c '' 2>/dev/null; then \
+			"$$python" -m venv $(@D) && \
+			$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' && \
+			touch $@; \
+			exit; \
+		fi; \
+	done

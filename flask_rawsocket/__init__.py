@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import sockinfo
+from . import _names, sockinfo
 from ._connection.address import ProxyHeader, RemoteAddr
 from ._connection.connection import Connection
 from ._connection.hijacked import HijackedSocket
 from ._connection.state import TRANSITIONS, CloseReason, ConnState
-from ._names import WORKERS, no_such_name
 from ._tracking.map import ConnectionMap
 from .errors import (
     AlreadyHijackedError,
@@ -28,8 +27,8 @@ from .extension import RawSocket
 from .globals import current_conn
 
 if TYPE_CHECKING:
-    from .workers import SyncWorker, ThreadWorker  # noqa: F401  for type checkers
-    from .workers import ThreadWorker as Worker  # noqa: F401
+    from .workers import SyncWorker, ThreadWorker
+    from .workers import ThreadWorker as Worker
 
 __all__ = [
     "TRANSITIONS",
@@ -51,11 +50,13 @@ __all__ = [
     "current_conn",
     "sockinfo",
 ]
+if TYPE_CHECKING:
+    __all__ += ["SyncWorker", "ThreadWorker", "Worker"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in WORKERS:
+    if name in _names.WORKERS:
         from . import workers  # noqa: PLC0415  gunicorn is optional
 
-        return getattr(workers, WORKERS[name])
-    raise no_such_name(__name__, name)
+        return getattr(workers, _names.WORKERS[name])
+    raise _names.no_such_name(__name__, name)

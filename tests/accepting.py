@@ -32,6 +32,15 @@ def begin_request(connection):
     life_of(connection).exchange = PlainExchange()
 
 
+def take(tracker, client, sock):
+    """Let a request come, and take its connection over; give that and the stream."""
+    client.sendall(b"x")
+    assert sock.recv(1) == b"x"
+    connection = sock.connection
+    begin_request(connection)
+    return connection, tracker.hijack(connection)
+
+
 def unix_listener(tracker, stack, path):
     sock = stack.enter_context(socket.socket(socket.AF_UNIX))
     sock.bind(str(path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -19,6 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 APPS = Path(__file__).parent / "apps"
+EACH_SERVER_ONCE = [("werkzeug", "unix"), ("sync", "tcp"), ("gthread", "tls")]
+"""For what depends on clocks and takes seconds: each server, and each transport, once.
+
+What depends on bytes is tested on every server over every transport.
+"""
 PATIENCE = 20.0
 """How long a condition may take to come true, in seconds; a machine can be busy."""
 
@@ -35,11 +41,30 @@ def wait_for(condition, what="the condition", timeout=PATIENCE):
     return result
 
 
-def free_port():
-    """Give a TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+@contextlib.contextmanager
+def held_port():
+    """Give a TCP port of 127.0.0.1 that is nobody else's while the block runs.
+
+    It refuses connections until a server binds it too, which SO_REUSEADDR lets it do, and listens.
+    """
+    with bound("127.0.0.1:0") as sock:
+        yield sock.getsockname()[1]
+
+
+def bound(bind):
+    """Bind a socket that does not listen: ``127.0.0.1:0``, or ``unix:PATH``."""
+    if bind.startswith("unix:"):
+        sock, address = socket.socket(socket.AF_UNIX), bind.removeprefix("unix:")
+    else:
+        sock, (host, port) = socket.socket(), bind.rsplit(":", 1)
+        address = host, int(port)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 @dataclass
@@ -158,11 +183,16 @@ class RunningServer:
 
     name: str
     transport: str
-    address: object
+    addresses: list
     process: subprocess.Popen
     record: Path
     log: Path
     seen: int = field(default=0)
+
+    @property
+    def address(self):
+        """Where it listens; the first, if it is several addresses."""
+        return self.addresses[0]
 
     @property
     def keeps_alive(self):
@@ -219,7 +249,7 @@ class RunningServer:
         """Give, for each connection since `mark`, its states as letters: ``NAIAC``."""
         found = {}
         for each in self.events():
-            if each.get("id", 0) > self.seen:
+            if "new" in each and each["id"] > self.seen:  # an application records what it likes
                 found[each["id"]] = found.get(each["id"], "") + each["new"][0]
         return list(found.values())
 
@@ -279,64 +309,85 @@ GUNICORN = {
 }
 
 
-def command(name, transport, bind, certificate, options, app):
-    """Give the command that runs server `name`."""
-    certificate, key = certificate
-    if name in GUNICORN:
-        args = [
-            "-m",
-            "gunicorn",
-            "-k",
-            GUNICORN[name],
-            "--access-logfile",
-            "-",
-            "--no-control-socket",
-        ]
-        args += ["--graceful-timeout", "5", "--keep-alive", "15"]
-        if name.endswith("gthread"):
-            args += ["--threads", "4"]
-        for each in bind if isinstance(bind, list) else [bind]:
-            args += ["-b", each]
-        if transport == "tls":
-            args += ["--certfile", certificate, "--keyfile", key]
-        return [sys.executable, *args, *options, app]
+def gunicorn(name, transport, binds, certificate, options, app):
+    """Give the command that runs gunicorn with the worker `name`."""
+    args = ["-m", "gunicorn", "-k", GUNICORN[name], "--access-logfile", "-"]
+    args += ["--no-control-socket", "--graceful-timeout", "5", "--keep-alive", "15"]
+    if name.endswith("gthread"):
+        args += ["--threads", "4"]
+    for each in binds:
+        args += ["-b", each]
+    if transport == "tls":
+        certificate, key = certificate
+        args += ["--certfile", certificate, "--keyfile", key]
+    return [sys.executable, *args, *options, app]
+
+
+def flask(name, transport, bind, certificate, options, app):
+    """Give the command that runs Flask's development server, or ours; it chooses a TCP port."""
     args = ["run"] if name.startswith("plain") else ["rawsocket", "run"]
     args = ["-m", "flask", "--app", app, *args]
     if bind.startswith("unix:"):
         args += ["--host", "unix://" + bind.removeprefix("unix:")]
     else:
-        host, port = bind.rsplit(":", 1)
-        args += ["--host", host, "--port", port]
+        args += ["--host", "127.0.0.1", "--port", "0"]
     if transport == "tls":
+        certificate, key = certificate
         args += ["--cert", certificate, "--key", key]
     return [sys.executable, *args, *options]
 
 
+RUNNING_ON = re.compile(r"Running on https?://(127\.0\.0\.1):(\d+)")
+
+
+def logged_address(process, log):
+    """Give the address that Werkzeug's log says it has chosen."""
+
+    def find():
+        text = log.read_text()
+        assert process.poll() is None, f"the server has ended:\n{text[-3000:]}"
+        return RUNNING_ON.search(text)
+
+    host, port = wait_for(find, "the server to say its address").groups()
+    return host, int(port)
+
+
 @contextlib.contextmanager
 def running(name, transport, folder, certificate, *options, env=(), app="contract:app", bind=None):
-    """Run a server until the block ends; it is ready when the block begins."""
+    """Run a server until the block ends; it is ready when the block begins.
+
+    `bind` lists where gunicorn listens: ``127.0.0.1:0`` is a port of its own.  It is given its
+    sockets bound, and so cannot find their ports taken.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    if bind is None:
-        bind = f"unix:{folder}/s" if transport == "unix" else f"127.0.0.1:{free_port()}"
-    first = bind[0] if isinstance(bind, list) else bind
-    address = first.removeprefix("unix:") if first.startswith("unix:") else None
-    if address is None:
-        host, port = first.rsplit(":", 1)
-        address = (host, int(port))
+    binds = bind or [f"unix:{folder}/s" if transport == "unix" else "127.0.0.1:0"]
+    addresses = [each.removeprefix("unix:") for each in binds]
     record, log = folder / "record", folder / "log"
     environ = os.environ | {"CONTRACT_RECORD": str(record), "PYTHONPATH": str(APPS), **dict(env)}
-    with log.open("ab") as output:
+    with log.open("ab") as output, contextlib.ExitStack() as handed_over:
+        sockets = []
+        if name in GUNICORN:
+            if transport != "unix":
+                sockets = [handed_over.enter_context(bound(each)) for each in binds]
+                addresses = [each.getsockname() for each in sockets]
+                binds = [f"fd://{each.fileno()}" for each in sockets]
+            command = gunicorn(name, transport, binds, certificate, options, app)
+        else:
+            command = flask(name, transport, binds[0], certificate, options, app)
         process = subprocess.Popen(
-            command(name, transport, bind, certificate, options, app),
+            command,
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             cwd=folder,
+            pass_fds=[each.fileno() for each in sockets],
             start_new_session=True,
         )
-    server = RunningServer(name, transport, address, process, record, log)
+    server = RunningServer(name, transport, addresses, process, record, log)
     try:
+        if name not in GUNICORN and transport != "unix":
+            server.addresses = [logged_address(process, log)]
         wait_for(lambda: _answers(server), "the server to answer")
         wait_for(lambda: all(each[-1] == "C" for each in server.sequences()), "quiet")
         yield server

@@ -11,7 +11,9 @@ import ssl
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from servers import Client, client_context, wait_for
+from servers import EACH_SERVER_ONCE, Client, client_context, wait_for
+
+pytestmark = pytest.mark.slow
 
 BAD_PEERS = int(os.environ.get("BAD_PEERS", "600"))
 """How many connections each server gets, of all kinds together."""
@@ -128,17 +130,7 @@ def facts(server):
 @pytest.mark.timeout(max(60, BAD_PEERS // 20))
 @pytest.mark.parametrize(
     ("name", "transport"),
-    [
-        ("gthread", "tcp"),
-        ("gthread", "unix"),
-        ("gthread", "tls"),
-        ("sync", "tcp"),
-        ("sync", "unix"),
-        ("sync", "tls"),
-        ("werkzeug", "tcp"),
-        ("werkzeug", "unix"),
-        ("werkzeug", "tls"),
-    ],
+    [*EACH_SERVER_ONCE, ("gthread", "tcp")],
 )
 def test_bad_peers(run_server, name, transport):
     """The same process, an empty map, no descriptor more, nothing counted that is not there."""

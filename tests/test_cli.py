@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from flask.cli import run_command
-from servers import APPS, RunningServer, free_port, wait_for
+from servers import APPS, RunningServer, logged_address, wait_for
 
 from flask_rawsocket.cli import rawsocket_command
 
@@ -41,8 +41,11 @@ def flask(folder, *arguments, **variables):
 
 
 @contextlib.contextmanager
-def running(folder, address, *options, transport="tcp", app="contract:app", **variables):
-    """Run `flask rawsocket run` until the block ends; it answers when the block begins."""
+def running(folder, *options, path=None, transport="tcp", app="contract:app", **variables):
+    """Run `flask rawsocket run` until the block ends; it answers when the block begins.
+
+    It listens on `path`, or on a port that it has chosen and tells.
+    """
     with (folder / "log").open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "flask", "--app", app, "rawsocket", "run", *options],
@@ -54,7 +57,7 @@ def running(folder, address, *options, transport="tcp", app="contract:app", **va
             start_new_session=True,
         )
     server = RunningServer(
-        "werkzeug", transport, address, process, folder / "record", folder / "log"
+        "werkzeug", transport, [path], process, folder / "record", folder / "log"
     )
 
     def answers():
@@ -63,18 +66,14 @@ def running(folder, address, *options, transport="tcp", app="contract:app", **va
             return client.request("/").status == 200
 
     try:
+        if path is None:
+            server.addresses = [logged_address(process, server.log)]
         wait_for(answers, "the server to answer")
         wait_for(lambda: all(each.endswith("C") for each in server.sequences()), "quiet")
         server.mark()
         yield server
     finally:
         server.stop()
-
-
-@pytest.fixture
-def port():
-    """A TCP port that was free a moment ago."""
-    return free_port()
 
 
 class TestOptions:
@@ -127,12 +126,13 @@ class TestOptions:
         assert ended[0].stderr.splitlines()[-1] == ended[1].stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 class TestServing:
     """What it does with them."""
 
-    def test_port(self, tmp_path, port):
+    def test_port(self, tmp_path):
         """`--port` says where, and a view has its tracked connection."""
-        with running(tmp_path, ("127.0.0.1", port), "--port", str(port)) as server:
+        with running(tmp_path, "--port", "0") as server:
             with server.connect() as client:
                 answer = client.request().json
                 assert (answer["key"], answer["managed"]) == (client.key, True)
@@ -140,42 +140,42 @@ class TestServing:
             server.wait_sequences("NAC")
             assert "Running on http://127.0.0.1:" in server.log.read_text()
 
-    def test_variable(self, tmp_path, port):
+    def test_variable(self, tmp_path):
         """So does FLASK_RUN_PORT, as with `flask run`."""
-        context = running(tmp_path, ("127.0.0.1", port), FLASK_RUN_PORT=str(port))
+        context = running(tmp_path, FLASK_RUN_PORT="0")
         with context as server, server.connect() as client:
             assert client.request().json["key"] == client.key
 
-    def test_option_before_variable(self, tmp_path, port):
+    def test_option_before_variable(self, tmp_path):
         """The option is heard before the variable."""
-        options = "--port", str(port)
-        with running(tmp_path, ("127.0.0.1", port), *options, FLASK_RUN_PORT="1") as server:
+        options = "--port", "0"
+        with running(tmp_path, *options, FLASK_RUN_PORT="1") as server:
             assert server.process.poll() is None
 
-    def test_tls(self, tmp_path, port, certificate):
+    def test_tls(self, tmp_path, certificate):
         """`--cert` and `--key` make it speak TLS."""
-        options = "--port", str(port), "--cert", certificate[0], "--key", certificate[1]
-        context = running(tmp_path, ("127.0.0.1", port), *options, transport="tls")
+        options = "--port", "0", "--cert", certificate[0], "--key", certificate[1]
+        context = running(tmp_path, *options, transport="tls")
         with context as server, server.connect() as client:
             answer = client.request().json
             assert (answer["is_tls"], answer["scheme"]) == (True, "https")
             assert (answer["key"], answer["managed"]) == (client.key, True)
 
-    def test_tls_by_variables(self, tmp_path, port, certificate):
+    def test_tls_by_variables(self, tmp_path, certificate):
         """So do FLASK_RUN_CERT and FLASK_RUN_KEY."""
         variables = {
-            "FLASK_RUN_PORT": str(port),
+            "FLASK_RUN_PORT": "0",
             "FLASK_RUN_CERT": certificate[0],
             "FLASK_RUN_KEY": certificate[1],
         }
-        context = running(tmp_path, ("127.0.0.1", port), transport="tls", **variables)
+        context = running(tmp_path, transport="tls", **variables)
         with context as server, server.connect() as client:
             assert client.request().json["is_tls"]
 
-    def test_adhoc_certificate(self, tmp_path, port):
+    def test_adhoc_certificate(self, tmp_path):
         """`--cert adhoc` needs no file."""
-        options = "--port", str(port), "--cert", "adhoc"
-        context = running(tmp_path, ("127.0.0.1", port), *options, transport="tls")
+        options = "--port", "0", "--cert", "adhoc"
+        context = running(tmp_path, *options, transport="tls")
         with context as server, server.connect() as client:
             assert client.request().json["is_tls"]
 
@@ -183,42 +183,40 @@ class TestServing:
         """`--host unix://...` listens on a path, and a peer's key is its REMOTE_ADDR."""
         path = str(tmp_path / "s")
         options = "--host", f"unix://{path}"
-        with running(tmp_path, path, *options, transport="unix") as server:
+        with running(tmp_path, *options, path=path, transport="unix") as server:
             with server.connect() as client:
                 answer = client.request().json
             assert answer["is_unix"]
             assert answer["key"] == answer["remote_addr"]
             assert answer["key"].startswith(f"@{answer['pid']}.")
 
-    def test_without_threads(self, tmp_path, port):
+    def test_without_threads(self, tmp_path):
         """`--without-threads` serves one request at a time, on the main thread."""
-        options = "--port", str(port), "--without-threads"
-        with running(tmp_path, ("127.0.0.1", port), *options) as server:
+        options = "--port", "0", "--without-threads"
+        with running(tmp_path, *options) as server:
             with server.connect() as client:
                 assert client.request().status == 200
             server.wait_sequences("NAC")
             assert {each["main"] for each in server.events() if each.get("id", 0)} == {True}
 
-    def test_debug(self, tmp_path, port):
+    def test_debug(self, tmp_path):
         """`--debug` runs the reloader and the debugger, and connections are tracked there."""
-        options = "--port", str(port), "--debug"
-        with running(tmp_path, ("127.0.0.1", port), *options) as server:
+        options = "--port", "0", "--debug"
+        with running(tmp_path, *options) as server:
             with server.connect() as client:
                 answer = client.request().json
             assert (answer["managed"], answer["requests"]) == (True, 1)
             assert answer["pid"] != server.process.pid, "the reloader's child serves"
             assert "Debugger is active!" in server.log.read_text()
 
-    def test_hijack_under_the_debugger(self, tmp_path, port, certificate):
+    def test_hijack_under_the_debugger(self, tmp_path, certificate):
         """The debugger calls views late; the connection is its owner's all the same."""
-        options = "--port", str(port), "--debug", "--no-reload"
+        options = "--port", "0", "--debug", "--no-reload"
         tls = "--cert", certificate[0], "--key", certificate[1]
         for transport, more in (("tcp", ()), ("tls", tls)):
             folder = tmp_path / transport
             folder.mkdir()
-            with running(
-                folder, ("127.0.0.1", port), *options, *more, app="taking:app", transport=transport
-            ) as server:
+            with running(folder, *options, *more, app="taking:app", transport=transport) as server:
                 with server.connect() as client:
                     client.get("/echo-thread")
                     assert client._exactly(6) == b"HELLO\n"

@@ -10,7 +10,7 @@ import time
 import pytest
 from accepting import dial, tcp_listener
 from flask import Flask, Response
-from servers import PATIENCE, wait_for
+from servers import EACH_SERVER_ONCE, PATIENCE, wait_for
 from werkzeug.exceptions import ClientDisconnected
 
 from flask_rawsocket import RawSocket, _wsgi
@@ -36,6 +36,7 @@ def watching(server, client, path="/watch", *headers, **kwargs):
 STATUSES = {"FIN_RECEIVED", "CLOSED", "RESET"}
 
 
+@pytest.mark.slow
 def test_close(server):
     """The callback comes, the wait ends, and the status says what the kernel can tell."""
     with server.connect() as client:
@@ -344,6 +345,8 @@ def test_a_deadline_that_is_kept(server):
         assert answer.json == {"length": 4}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("server", "transport"), EACH_SERVER_ONCE, indirect=["server"])
 def test_write_deadline(server):
     """A client that does not read is let go past the write deadline, and no failure logged."""
     before = len(server.log.read_text())

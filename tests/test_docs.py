@@ -13,6 +13,7 @@ they are.
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import re
 import shlex
@@ -23,7 +24,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from servers import PATIENCE, free_port, wait_for
+from servers import PATIENCE, held_port, wait_for
 
 import flask_rawsocket
 from flask_rawsocket import sockinfo
@@ -86,6 +87,7 @@ class Page:
         self.log.touch()
         self.server = None
         self.ports = {}
+        self.held = contextlib.ExitStack()
         for path, name in zip(certificate, ("cert.pem", "key.pem"), strict=True):
             shutil.copy(path, folder / name)
         (folder / "half-a-head").write_text("GET / HT")
@@ -105,9 +107,9 @@ class Page:
         }
 
     def port(self, written):
-        """Give the free port that stands for a port which the page names."""
+        """Give the port that stands for one which the page names; it is held until `close`."""
         if written not in self.ports:
-            self.ports[written] = str(free_port())
+            self.ports[written] = str(self.held.enter_context(held_port()))
         return self.ports[written]
 
     def python(self, text):
@@ -228,15 +230,21 @@ class Page:
             raise
         assert status in {0, -15}, self.log.read_text()
 
+    def close(self):
+        with self.held:
+            self.stop()
+
 
 @pytest.fixture
 def page(tmp_path, certificate):
     """A page's folder; its server is ended whatever happens."""
     found = Page(tmp_path, certificate)
     yield found
-    found.stop()
+    found.close()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)  # a page has many commands, and starts a server for most
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_blocks(path, page):
     """Every block does what the page says."""

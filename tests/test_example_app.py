@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jinja2
 import pytest
-from servers import Client, free_port, wait_for
+from servers import Client, held_port, wait_for
 from wsproto import ConnectionType, WSConnection, events
 
 ROOT = Path(__file__).parent.parent
@@ -286,6 +286,7 @@ class TestChat:
                         return
         raise AssertionError("nobody was let go")
 
+    @pytest.mark.slow
     def test_stop(self, run_server):
         """Members are told of a graceful stop, and the worker does not wait out its grace."""
         options = {"app": "example_app.app:app", "env": {"PYTHONPATH": str(ROOT)}}
@@ -321,9 +322,10 @@ class TestSlowView:
             assert f'data-value="stopped">{after["stopped"]}<' in page
 
 
-def test_demo(tmp_path):
+@pytest.mark.slow
+def test_demo(tmp_path, stack):
     """`make demo`'s own configuration listens on both, and says how to reach it when it can be."""
-    port, path = free_port(), tmp_path / "demo.sock"
+    port, path = stack.enter_context(held_port()), tmp_path / "demo.sock"
     log = tmp_path / "log"
     command = [sys.executable, "-m", "gunicorn", "-c", "example_app/gunicorn.conf.py"]
     with log.open("wb") as output:

@@ -281,6 +281,7 @@ def test_nr_conns(gthread, path):
         wait_for(lambda: alone(gthread), "the count to be right")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (26,) <= gunicorn.version_info <= (27, 0, 1),
     reason="a fault of gunicorn 26.0 to 27.0.1; older ones have it not, newer ones were not seen",

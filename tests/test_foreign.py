@@ -8,6 +8,8 @@ import os
 import pytest
 from servers import wait_for
 
+pytestmark = pytest.mark.slow
+
 PLAIN = ["plain-werkzeug", "plain-sync", "plain-gthread"]
 
 

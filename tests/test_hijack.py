@@ -11,7 +11,7 @@ import ssl
 
 import gunicorn
 import pytest
-from servers import wait_for
+from servers import EACH_SERVER_ONCE, wait_for
 
 PLAIN = ["tcp", "unix"]
 
@@ -304,6 +304,46 @@ def test_expect_continue_amid_the_response(server):
         assert client.rest() == b""
 
 
+def test_expect_continue_before_no_content(server):
+    """A response that has no body is not one that may read: the client is not asked for its body.
+
+    A twin of the policy that had drifted: Werkzeug's server asked, and threw 5 bytes away.
+    """
+    with server.connect() as client:
+        client.get("/no-content", "Content-Length: 5", "Expect: 100-continue", method="POST")
+        assert client._until(b"\r\n\r\n")[0].startswith(b"HTTP/1.1 204")
+
+
+def test_expect_continue_of_http_1_0(server):
+    """A client of HTTP/1.0 does not know 1xx: it is not told to go on (RFC 9110, 10.1.1)."""
+    with server.connect() as client:
+        headers = "Content-Length: 5", "Expect: 100-continue"
+        client.get("/upload", *headers, version="1.0", method="POST", body=b"hello")
+        answer = client.response()
+        assert (answer.status, answer.json) == (200, {"length": 5})
+
+
+def test_while_another_thread_reads_the_body(server):
+    """It is refused, on every server: that thread would take bytes of the new owner's."""
+    before = len(server.events())
+    with server.connect() as client:
+        client.get("/hijack-while-reading", "Content-Length: 10", method="POST", body=b"12345")
+        wait_for(lambda: any("refused" in each for each in server.events()[before:]), "the refusal")
+        client.send(b"67890")
+        answer = client.response().json
+    assert answer["refused"]["error"] == "InvalidStateError"
+    assert "another thread is reading" in answer["refused"]["text"]
+    assert answer["body"] == "1234567890"
+
+
+def test_two_threads_at_once(server):
+    """One wins whole, with the bytes read ahead; the other is told that it is too late."""
+    for _ in range(20):
+        with server.connect() as client:
+            client.get("/hijack-twice-at-once", body=b"12345")
+            assert client.rest() == b"1 ['AlreadyHijackedError'] 12345"
+
+
 def behind(client):
     """Read to the end, be it a reset; give what there was."""
     data, client.buffered = client.buffered, b""
@@ -398,6 +438,7 @@ def test_100_connections_at_once(server):
     wait_for(lambda: server.sequences().count("NAHC") == len(clients), "all to be closed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sync", "gthread"])
 @pytest.mark.parametrize("transport", [*PLAIN, "tls"])
 def test_graceful_stop(run_server, name, transport):
@@ -416,6 +457,7 @@ def test_graceful_stop(run_server, name, transport):
         wait_for(lambda: server.sequences().count("NAHC") == 100, "all to be closed")
 
 
+@pytest.mark.slow
 def test_owners_that_do_not_listen(run_server):
     """A stop does not wait longer than its grace for owners who do nothing about it."""
     with run_server("gthread", "tcp", "--graceful-timeout", "2", app="taking:app") as server:
@@ -555,8 +597,8 @@ def test_chunked_body_read_in_part(server):
         assert client.rest() == b"taken, and then next"
 
 
-@pytest.mark.parametrize("name", ["sync", "gthread", "werkzeug"])
-@pytest.mark.parametrize("transport", ["unix", "tls"])
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "transport"), EACH_SERVER_ONCE)
 def test_an_owner_that_never_closes(run_server, name, transport):
     """When the server stops its connection is reported as CLOSED, which the owner did not do."""
     options = () if name == "werkzeug" else ("--graceful-timeout", "2")

@@ -45,11 +45,10 @@ def check_seams() -> None:
 
 def _has(owner: str, name: str) -> bool:
     try:
-        found: object = importlib.import_module(owner)
+        return hasattr(importlib.import_module(owner), name)
     except ImportError:
         module, _, cls = owner.rpartition(".")
-        try:
-            found = getattr(importlib.import_module(module), cls, None)
-        except ImportError:
-            return False
-    return hasattr(found, name)
+    try:
+        return hasattr(getattr(importlib.import_module(module or owner), cls, None), name)
+    except ImportError:
+        return False

@@ -159,7 +159,7 @@ class ServedConnection:
         protocol: Any = self._protocol
         loop, will_hear = asyncio.get_running_loop(), False
         cancelled = self._aborted or (self.task is not None and self.task.cancelling())
-        cut = loop.call_later(0 if cancelled else _FLUSH_LIMIT, transport.abort)
+        cut = loop.call_later(0 if cancelled else _FLUSH_LIMIT, _abort, transport)
         # Of asyncio's TLS, nothing may be left but a shell that is good for no call.
         with contextlib.suppress(AttributeError):
             protocol.close()
@@ -172,7 +172,13 @@ class ServedConnection:
                 await writer.wait_closed()
         finally:
             cut.cancel()
-            transport.abort()  # where this has been cancelled
+            _abort(transport)  # where this has been cancelled
+
+
+def _abort(transport: Any) -> None:
+    """Abort `transport`; one of asyncio's own that has ended already has no loop any more."""
+    with contextlib.suppress(AttributeError):
+        transport.abort()
 
 
 def _awaitable(result: Any) -> Any:

@@ -14,7 +14,7 @@ from .._asyncio.seams import check_seams
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.hijacked import HijackedSocket
-from .._connection.state import ConnState
+from .._connection.state import TRANSITIONS, ConnState, illegal_transition
 from ..errors import (
     AlreadyHijackedError,
     ConnectionClosedError,
@@ -175,6 +175,8 @@ def _exchange_of(connection: Connection) -> Exchange:
         raise ConnectionClosedError(f"{connection!r} has been closed")
     if life.exchange is None:
         raise InvalidStateError(f"{connection!r} has no request in hand: hijack it in its view")
+    if ConnState.HIJACKED not in TRANSITIONS[life.state]:
+        raise illegal_transition(connection, life.state, ConnState.HIJACKED)
     return life.exchange
 
 

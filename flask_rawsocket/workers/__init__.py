@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from .._names import no_such_name
+from .. import _names
 
 try:
     import gunicorn as _gunicorn  # asked for here, so that its absence has one sentence
@@ -36,4 +36,4 @@ __all__ = ["SyncWorker", "ThreadWorker"]
 
 
 def __getattr__(name: str) -> NoReturn:
-    raise no_such_name(__name__, name)
+    raise _names.no_such_name(__name__, name)

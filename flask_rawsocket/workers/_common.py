@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import ssl
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -32,6 +30,7 @@ from . import _exchange
 from ._application import Application
 from ._exchange import Exchange
 from ._stop import Stop
+from ._tls_context import UntilFilesChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -121,7 +120,7 @@ class TrackingWorker(base.Worker):
     def _track_tls(self) -> None:
         make = self.cfg.ssl_context
         if make is self.cfg.settings["ssl_context"].default:
-            make = _UntilFilesChange(make)
+            make = UntilFilesChange(make)
 
         def ssl_context(conf: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
             return track_tls(make(conf, default))
@@ -259,30 +258,6 @@ class TrackingWorker(base.Worker):
         return True
 
     _next_complaint = 0.0
-
-
-class _UntilFilesChange:
-    """Makes a TLS context, and another when the certificate's files have changed.
-
-    gunicorn makes one for each connection: it reads the files each time, takes a descriptor for
-    that which there may not be, and no session can be resumed.
-    """
-
-    def __init__(self, make: Callable[..., ssl.SSLContext]) -> None:
-        self._make = make
-        self._lock = threading.Lock()
-        """Guards the two below."""
-        self._seen: list[tuple[int, int, int]] | None = None
-        self._context: ssl.SSLContext | None = None
-
-    def __call__(self, conf: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-        files = [each for each in (conf.certfile, conf.keyfile, conf.ca_certs) if each]
-        seen = [(each.st_ino, each.st_mtime_ns, each.st_size) for each in map(os.stat, files)]
-        with self._lock:
-            if self._context is None or seen != self._seen:
-                self._context = self._make(conf, default)
-                self._seen = seen
-            return self._context
 
 
 def _write_timeout(client: Any) -> None:

@@ -10,6 +10,7 @@ from flask import Response, request, stream_with_context
 from werkzeug.exceptions import ClientDisconnected
 
 from flask_rawsocket import RawSocketError, current_conn
+from flask_rawsocket._connection.connection import life_of
 
 
 class Lazily:
@@ -486,3 +487,49 @@ def until_gone_first():
     gone = current_conn.wait_disconnected(15)
     record(gone=gone)
     return Response(rawsocket.until_disconnected(chunks()))
+
+
+@app.post("/hijack-while-reading")
+def hijack_while_reading():
+    """Try to hijack while another thread is reading the body; say what came of it."""
+    conn, body, got = current_conn._get_current_object(), request.stream, []
+    reader = threading.Thread(target=lambda: got.append(body.read()))
+    reader.start()
+    while not life_of(conn).exchange._readers:
+        time.sleep(0.001)
+    try:
+        conn.hijack().close()
+        refused = None
+    except RawSocketError as exc:
+        refused = error(exc)
+    record(refused=refused)
+    reader.join()
+    return {"refused": refused, "body": got[0].decode()}
+
+
+@app.get("/hijack-twice-at-once")
+def hijack_twice_at_once():
+    """Have two threads hijack; the one that is told off says so through the other's stream."""
+    conn, streams, errors = current_conn._get_current_object(), [], []
+    ready = threading.Barrier(2)
+
+    def take():
+        ready.wait()
+        try:
+            streams.append(conn.hijack())
+        except RawSocketError as exc:
+            errors.append(type(exc).__name__)
+
+    threads = [threading.Thread(target=take) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with streams[0] as stream:
+        stream.sendall(f"{len(streams)} {errors} ".encode() + stream.recv_exactly(5))
+    return ""
+
+
+@app.post("/no-content")
+def no_content():
+    return "", 204

@@ -129,6 +129,7 @@ def test_the_http2_preface(server):
     server.wait_sequences("NAC")
 
 
+@pytest.mark.slow
 @kept
 def test_2000_pipelined_requests(server):
     """2,000 requests at once get 2,000 responses, in order."""

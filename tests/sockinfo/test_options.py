@@ -380,6 +380,7 @@ def test_the_defaults_are_the_systems(pair, tmp_path, monkeypatch, files, expect
     assert all_of(server) == [None, False, *expected]
 
 
+@pytest.mark.slow
 def test_a_reader_that_pauses_is_given_up_too(pair):
     """The documented trap: the client's kernel answers the probes, and is reset all the same."""
     server, client = pair("tcp4")

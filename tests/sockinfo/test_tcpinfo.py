@@ -158,6 +158,7 @@ def test_any_bytes_decode(raw):
         check(raw, layout, layout.order)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=10)
 @given(filler=st.binary(min_size=600, max_size=600))
 def test_every_length_decodes(filler):

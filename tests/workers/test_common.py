@@ -17,7 +17,7 @@ import time
 import gunicorn
 import pytest
 from gunicorn.config import Config
-from servers import Client, client_context, free_port, wait_for
+from servers import EACH_SERVER_ONCE, Client, client_context, wait_for
 
 from flask_rawsocket.workers import SyncWorker, ThreadWorker
 
@@ -94,14 +94,14 @@ def drip(client, seconds, data=b"X-Dribble: 1\r\n", pause=0.1):
     return said, time.monotonic() - started
 
 
+@pytest.mark.slow
 class TestListeners:
     """Several addresses at once."""
 
     def test_two_ports(self, run_server, worker):
         """The same client address and port on two listeners has two keys, the later the longer."""
-        one, two = free_port(), free_port()
-        bind = [f"127.0.0.1:{one}", f"127.0.0.1:{two}"]
-        with run_server(worker, bind=bind) as server:
+        with run_server(worker, bind=["127.0.0.1:0", "127.0.0.1:0"]) as server:
+            two = server.addresses[1][1]
             server.mark()
             first = Client(server.raw(("127.0.0.1", 0)))
             source = first.sock.getsockname()
@@ -124,8 +124,8 @@ class TestListeners:
 
     def test_closing_one_of_a_name_leaves_the_other(self, run_server):
         """The first of two connections of one name goes; the second keeps its longer key."""
-        one, two = free_port(), free_port()
-        with run_server("gthread", bind=[f"127.0.0.1:{one}", f"127.0.0.1:{two}"]) as server:
+        with run_server("gthread", bind=["127.0.0.1:0", "127.0.0.1:0"]) as server:
+            two = server.addresses[1][1]
             first = Client(server.raw(("127.0.0.1", 0)))
             key = first.key
             assert first.request().json["key"] == key
@@ -138,7 +138,7 @@ class TestListeners:
     def test_tcp_and_unix(self, run_server, worker, tmp_path):
         """A port and a path at once: each peer has the kind of key that is its own."""
         path = str(tmp_path / "s")
-        with run_server(worker, bind=[f"127.0.0.1:{free_port()}", f"unix:{path}"]) as server:
+        with run_server(worker, bind=["127.0.0.1:0", f"unix:{path}"]) as server:
             with server.connect() as client:
                 answer = client.request("/", "Connection: close").json
                 assert (answer["key"], answer["is_unix"]) == (client.key, False)
@@ -148,6 +148,7 @@ class TestListeners:
                 assert re.fullmatch(rf"@{answer['pid']}\.\d+", answer["key"])
 
 
+@pytest.mark.slow
 class TestProcess:
     """Starting, stopping and replacing workers."""
 
@@ -282,6 +283,7 @@ class TestProcess:
             assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 class TestConfiguration:
     """What a configuration file may do."""
 
@@ -317,6 +319,7 @@ class TestConfiguration:
             wait_for(lambda: server.sequences().count("NC") == 1, "it to be closed")
 
 
+@pytest.mark.slow
 class TestSlowHooks:
     """Hooks that take longer than the header timeout, which is the client's."""
 
@@ -361,7 +364,7 @@ PROXY_HEADERS = {
 def behind(request, run_server, tmp_path_factory):
     """A worker that expects a PROXY header, on a port and on a path."""
     path = str(tmp_path_factory.mktemp("proxy") / "s")
-    bind = [f"127.0.0.1:{free_port()}", f"unix:{path}"]
+    bind = ["127.0.0.1:0", f"unix:{path}"]
     options = "--proxy-protocol", "auto", "--proxy-allow-from", "*"
     with run_server(request.param, "tcp", *options, bind=bind) as server:
         server.path = path
@@ -433,9 +436,15 @@ def impatient(run_server):
         yield get
 
 
+CLOCKS = pytest.mark.parametrize(("worker", "transport"), EACH_SERVER_ONCE[1:])
+"""Each worker over one transport: it is the same clock."""
+
+
+@pytest.mark.slow
 class TestHeaderTimeout:
     """A head that comes too slowly."""
 
+    @CLOCKS
     def test_dribbled_head(self, impatient, worker, transport):
         """It is answered with 408 and closed, though bytes keep coming."""
         server = impatient(worker, transport)
@@ -501,6 +510,7 @@ class TestHeaderTimeout:
                 client.at_eof()
                 assert time.monotonic() - began < 4.5
 
+    @CLOCKS
     def test_garbage_and_no_leaving(self, impatient, worker, transport):
         """A client that stays after its 400 is let go, and the process is the same afterwards."""
         server = impatient(worker, transport)
@@ -513,6 +523,7 @@ class TestHeaderTimeout:
             server.wait_sequences("NAC")
             assert ask(server).json["pid"] == pid
 
+    @CLOCKS
     def test_a_slow_body_is_none_of_its_business(self, impatient, worker, transport):
         """Once the head is there a body may take longer than the head might have."""
         server = impatient(worker, transport)
@@ -591,6 +602,7 @@ class TestUnixPeers:
         assert re.fullmatch(rf"@{answer['pid']}\.\d+", answer["key"])
         assert answer["remote_addr"] == answer["key"]
 
+    @pytest.mark.slow
     def test_turned_off_in_the_view(self, nameless, run_server):
         """With RAWSOCKET_UNIX_REMOTE_ADDR = False it is what plain gunicorn says."""
         answer = ask(nameless).json
@@ -606,13 +618,14 @@ class TestUnixPeers:
         wait_for(lambda: "Invalid request from ip=:" in nameless.log.read_text(), "the warning")
         assert "Traceback" not in nameless.log.read_text()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("options", [(), ("--forwarded-allow-ips", "192.0.2.1")], ids=len)
     def test_forwarded_headers(self, run_server, worker, options, tmp_path):
         """X-Forwarded-Proto is trusted from whom plain gunicorn trusts it, over TCP and UNIX."""
         schemes = {}
         for name in worker, f"plain-{worker}":
             path = str(tmp_path / name)
-            bind = [f"127.0.0.1:{free_port()}", f"unix:{path}"]
+            bind = ["127.0.0.1:0", f"unix:{path}"]
             with run_server(name, "tcp", *options, bind=bind) as server:
                 for address in server.address, path:
                     with reach(address) as client:
@@ -623,9 +636,11 @@ class TestUnixPeers:
         assert schemes[worker][1] == "https"
 
 
+@pytest.mark.slow
 class TestDescriptors:
     """A worker that is out of them."""
 
+    @pytest.mark.parametrize(("worker", "transport"), [*EACH_SERVER_ONCE[1:], ("gthread", "tcp")])
     def test_none_left(self, run_server, worker, transport):
         """It complains once, in one line, and the same process serves on when it has some."""
         with run_server(worker, transport) as server:
@@ -660,6 +675,7 @@ def run_python(*args, **kwargs):
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 class TestGunicornItself:
     """A gunicorn that is absent, or unknown."""
 

@@ -101,6 +101,7 @@ class TestThreads:
                 stack.enter_context(server.connect())
             assert seconds_to_answer(server) < 8
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("transport", ["tls"])
     def test_dribblers_on_every_thread(self, servers_of_our_own, transport):
         """Where slow heads hold every thread, the others wait for the header timeout, no longer."""
@@ -129,6 +130,7 @@ class TestThreads:
         reasons = [each["reason"] for each in server.closed()]
         assert sorted(reasons) == ["AFTER_RESPONSE"] + ["ERROR"] * THREADS
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("transport", ["tls"])
     def test_lingering_clients(self, rough):
         """Clients that keep their end open behind `Connection: close` delay nobody."""
@@ -268,6 +270,7 @@ class TestHooks:
         assert server.log.read_text().count("SystemExit: this hook always fails") >= 4
         assert ask(server).json["pid"] == pid
 
+    @pytest.mark.slow
     def test_slow_closes_bound_what_is_open(self, run_server):
         """While CLOSED hooks cannot keep up, connections wait in the backlog; a stop tells all."""
         env = {"CONTRACT_SLOW_STATE": "CLOSED", "CONTRACT_SLOW_SECONDS": "0.2"}
@@ -296,9 +299,11 @@ class TestHooks:
         wait_for(lambda: is_quiet(server), "the count to be right")
 
 
+@pytest.mark.slow
 class TestTimeouts:
     """Connections on which nothing comes."""
 
+    @pytest.mark.parametrize("transport", ["tls"])
     def test_between_requests(self, servers_of_our_own, transport):
         """A connection that is kept alive too long is closed, and says why."""
         server = servers_of_our_own("brief", transport)
@@ -445,6 +450,7 @@ class TestFromOutside:
             (event,) = wait_for(rough.closed, "CLOSED")
             assert (event["key"], event["reason"], event["usable"]) == (key, "APP", True)
 
+    @pytest.mark.slow
     def test_abort_200_times(self, rough):
         """The descriptors are used again by later connections, and none of those is hurt."""
         with rough.connect() as other:
@@ -522,6 +528,7 @@ class TestExits:
         wait_for(lambda: is_quiet(gthread), "the count to be right")
 
 
+@pytest.mark.slow
 class TestDescriptors:
     """A worker that runs out of them."""
 
@@ -565,6 +572,7 @@ class TestDescriptors:
                     resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.slow
 class TestStopping:
     """A graceful stop."""
 
@@ -647,6 +655,7 @@ class TestStopping:
                 assert client.response().status == 200
 
 
+@pytest.mark.slow
 class TestPipelining:
     """Requests that come together."""
 

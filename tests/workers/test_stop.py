@@ -9,6 +9,8 @@ import signal
 import pytest
 from servers import wait_for
 
+pytestmark = pytest.mark.slow
+
 WORKERS = pytest.mark.parametrize("name", ["sync", "gthread"])
 
 
@@ -32,12 +34,11 @@ def test_beside_a_request_that_goes_on(run_server, name, transport):
         assert [each["reason"] for each in server.closed()] == ["SHUTDOWN"] * 6
 
 
-@WORKERS
-def test_on_shutdown_that_takes_longer_than_the_timeout(run_server, name):
+def test_on_shutdown_that_takes_longer_than_the_timeout(run_server):
     """The arbiter is told all the while that the worker lives."""
     options = "--timeout", "2", "--max-requests", "3", "--graceful-timeout", "20"
     with run_server(
-        name, "tcp", *options, app="stopping:app", env={"STOPPING_SECONDS": "3.5"}
+        "gthread", "tcp", *options, app="stopping:app", env={"STOPPING_SECONDS": "3.5"}
     ) as server:
         told = {"told": 3.5}
         while told not in server.events():
@@ -46,8 +47,7 @@ def test_on_shutdown_that_takes_longer_than_the_timeout(run_server, name):
         assert "WORKER TIMEOUT" not in server.log.read_text()
 
 
-@WORKERS
-@pytest.mark.parametrize("transport", ["unix", "tls"])
+@pytest.mark.parametrize(("name", "transport"), [("gthread", "tls"), ("sync", "unix")])
 def test_quit_amid_a_request(run_server, name, transport):
     """The worker ends at once, by itself, and nothing is left unsaid."""
     with (

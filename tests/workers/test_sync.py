@@ -50,6 +50,7 @@ def test_hooks_on_the_main_thread(impatient, transport):
     assert {each["main"] for each in events} == {True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
 def test_a_silent_client(impatient, transport):
     """It is let go of after the header timeout, unanswered, and the next one is served."""
@@ -67,6 +68,7 @@ def test_a_silent_client(impatient, transport):
         assert reasons == {"AFTER_RESPONSE", "KEEPALIVE_TIMEOUT"}
 
 
+@pytest.mark.slow
 def test_silent_after_the_handshake(impatient):
     """So it is with a client that shakes hands and says no more."""
     server = impatient("tls")
@@ -77,6 +79,7 @@ def test_silent_after_the_handshake(impatient):
     assert {each["reason"] for each in server.closed()} == {"AFTER_RESPONSE", "KEEPALIVE_TIMEOUT"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
 def test_on_shutdown_while_a_request_goes_on(run_server, transport):
     """What `on_shutdown` was given is called at once; the request is answered all the same."""
@@ -104,6 +107,7 @@ def test_on_shutdown_with_nobody_there(run_server):
         assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["tls"])
 def test_a_silent_client_and_a_stop(run_server, transport):
     """A client on which nothing comes does not keep the worker beyond its grace."""
@@ -138,6 +142,7 @@ def test_rough_views(impatient, transport, path):
     wait_for(lambda: all(each.endswith("C") for each in server.sequences()), "all to be closed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["tcp", "unix"])
 def test_more_connections_than_descriptors(run_server, transport):
     """Taken-over connections use up all there are: one line in the log, then it serves again."""

@@ -565,6 +565,7 @@ def test_waiting_for_a_peer_that_stays(tracker, stack):
     assert len(tracker._watcher) == 0
 
 
+@pytest.mark.slow
 def test_1000_watched_connections_cost_nothing(tracker, stack, tmp_path):
     """A thousand watched and idle connections use no processor time to speak of."""
     listener = unix_listener(tracker, stack, tmp_path / "s")

@@ -7,13 +7,14 @@ import signal
 from collections import Counter
 
 import pytest
-from servers import wait_for
+from servers import EACH_SERVER_ONCE, wait_for
+
+pytestmark = pytest.mark.slow
 
 MANY = 20
 
 
-@pytest.mark.parametrize("name", ["werkzeug", "sync", "gthread"])
-@pytest.mark.parametrize("transport", ["unix", "tls"])
+@pytest.mark.parametrize(("name", "transport"), EACH_SERVER_ONCE)
 def test_owners_at_a_stop(run_server, name, transport):
     """Handlers are cancelled, told before or not; a thread that reads finds the end."""
     options = () if name == "werkzeug" else ("--graceful-timeout", "2")

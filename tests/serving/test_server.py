@@ -18,7 +18,7 @@ import time
 import pytest
 import werkzeug.serving
 from flask import Flask
-from servers import APPS, Client, RunningServer, client_context, free_port, wait_for
+from servers import APPS, Client, RunningServer, client_context, logged_address, wait_for
 
 from flask_rawsocket import RawSocket
 from flask_rawsocket.serving import _server as serving
@@ -42,7 +42,6 @@ def try_ask(server):
 def serve(folder, transport, *, env=(), pass_fds=(), certificate=None, port=None, **arguments):
     """Run `serve.py` until the block ends; it answers when the block begins."""
     record, log = folder / "record", folder / "log"
-    port = free_port() if port is None else port
     address = str(folder / "s") if transport == "unix" else ("127.0.0.1", port)
     host = f"unix://{address}" if transport == "unix" else "127.0.0.1"
     if transport == "tls":
@@ -52,7 +51,7 @@ def serve(folder, transport, *, env=(), pass_fds=(), certificate=None, port=None
             [
                 sys.executable,
                 str(APPS / "serve.py"),
-                json.dumps({"host": host, "port": port, **arguments}),
+                json.dumps({"host": host, "port": port or 0, **arguments}),
             ],
             env=os.environ | {"CONTRACT_RECORD": str(record)} | dict(env),
             stdin=subprocess.DEVNULL,
@@ -61,13 +60,15 @@ def serve(folder, transport, *, env=(), pass_fds=(), certificate=None, port=None
             pass_fds=pass_fds,
             start_new_session=True,
         )
-    server = RunningServer("werkzeug", transport, address, process, record, log)
+    server = RunningServer("werkzeug", transport, [address], process, record, log)
 
     def answers():
         assert process.poll() is None, server.tail()
         return try_ask(server)
 
     try:
+        if transport != "unix" and port is None:
+            server.addresses = [logged_address(process, log)]
         wait_for(answers, "the server to answer")
         settle(server)
         yield server
@@ -206,6 +207,7 @@ class TestKinds:
         assert answer["remote_addr"] == expected
         assert answer["remote_addr_type"] == "str"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("kind", "transport"), SLOW, indirect=["kind"])
     def test_dribbled_head(self, kind):
         """A head that does not come to its end is answered with 408, and others are served."""
@@ -223,6 +225,7 @@ class TestKinds:
         wait_states(kind, "NAC", "NAC")
         assert reasons(kind) == ["AFTER_RESPONSE", "ERROR"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("kind", "transport"), SLOW, indirect=["kind"])
     def test_silent_client(self, kind):
         """It is let go of, unanswered, and others are served meanwhile or afterwards."""
@@ -373,6 +376,7 @@ class TestForking:
         for each in answers:
             assert each["key"].startswith(f"@{each['pid']}.")
 
+    @pytest.mark.slow
     def test_no_descriptor_is_left_in_the_parent(self, kinds, transport):
         """The parent closes what its children serve, and reaps them."""
         server = kinds("forking", transport)
@@ -383,6 +387,7 @@ class TestForking:
         wait_for(lambda: not children(server), "the children to be reaped")
 
 
+@pytest.mark.slow
 class TestAddresses:
     """Where it listens, and by which certificate."""
 
@@ -458,6 +463,7 @@ class TestHandler:
             wait_for(lambda: "a line of our own: 200" in server.log.read_text(), "its log line")
 
 
+@pytest.mark.slow
 class TestReloader:
     """The server's process is replaced when a file changes."""
 
@@ -510,6 +516,7 @@ class TestStopping:
             assert [each for each in server.events() if "shutdown" in each] == [{"shutdown": True}]
             assert "Traceback" not in server.log.read_text()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["threaded", "single"])
     @pytest.mark.parametrize(
         ("transport", "seen"),
@@ -571,6 +578,7 @@ class TestStopping:
         assert app.told == []
 
 
+@pytest.mark.slow
 class TestDescriptors:
     """A server that runs out of them."""
 

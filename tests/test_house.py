@@ -1,0 +1,93 @@
+"""Which test file tests which module: the one of its name, or the one that the table names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PACKAGE = HERE.parent / "flask_rawsocket"
+MODULES = sorted(
+    str(path.relative_to(PACKAGE).with_suffix(""))
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+ELSEWHERE = {
+    "_asyncio/served": "asyncio_/test_event_loop.py",
+    "_connection/connection": "test_sequences.py",
+    "_connection/life": "tracking/test_walk.py",
+    "_connection/liveness": "tracking/test_watcher.py",
+    "_connection/steering": "test_disconnect.py",
+    "_sockets/calls": "connection/test_hijacked.py",
+    "_sockets/deadlines": "sockets/test_tracked.py",
+    "_sockets/duties": "sockets/test_plain.py",
+    "_tracking/forgotten": "sockets/test_plain.py",
+    "_tracking/settings": "test_extension.py",
+    "_tracking/states": "connection/test_state.py",
+    "_wsgi": "test_disconnect.py",
+    "errors": "test_exports.py",
+    "globals": "test_extension.py",
+    "serving/_application": "serving/test_server.py",
+    "serving/_body": "test_hijack.py",
+    "serving/_exchange": "test_hijack.py",
+    "serving/_handler": "serving/test_server.py",
+    "sockinfo/_congestion": "sockinfo/test_linux.py",
+    "sockinfo/_enums": "sockinfo/test_tcpinfo.py",
+    "sockinfo/_errno": "sockinfo/test_linux.py",
+    "sockinfo/_place": "sockinfo/test_options.py",
+    "sockinfo/_systems/bsd": "sockinfo/test_other_systems.py",
+    "sockinfo/_systems/darwin": "sockinfo/test_other_systems.py",
+    "sockinfo/_systems/dead_peer": "sockinfo/test_options.py",
+    "sockinfo/_systems/fallback": "sockinfo/test_other_systems.py",
+    "sockinfo/_systems/linux_congestion": "sockinfo/test_linux.py",
+    "sockinfo/_systems/linux_dead_peer": "sockinfo/test_options.py",
+    "sockinfo/_systems/linux_numbers": "sockinfo/test_peer.py",
+    "sockinfo/_systems/linux_peer": "sockinfo/test_peer.py",
+    "sockinfo/_systems/posix": "sockinfo/test_other_systems.py",
+    "sockinfo/_systems/pristine_select": "sockinfo/test_status.py",
+    "sockinfo/_systems/windows": "sockinfo/test_other_systems.py",
+    "sockinfo/_tcp_info/field": "sockinfo/test_tcpinfo.py",
+    "sockinfo/_tcp_info/fields_linux": "sockinfo/test_tcpinfo.py",
+    "sockinfo/_tcp_info/fields_other": "sockinfo/test_other_systems.py",
+    "sockinfo/_tcp_info/item": "sockinfo/test_tcpinfo.py",
+    "sockinfo/_tcp_info/layout_bsd": "sockinfo/test_other_systems.py",
+    "sockinfo/_tcp_info/layout_darwin": "sockinfo/test_other_systems.py",
+    "sockinfo/_tcp_info/layout_linux": "sockinfo/test_tcpinfo.py",
+    "sockinfo/_tcp_info/layout_windows": "sockinfo/test_other_systems.py",
+    "sockinfo/_tcp_info/table": "sockinfo/test_other_systems.py",
+    "sockinfo/_tcp_info/tcps": "sockinfo/test_other_systems.py",
+    "sockinfo/_tcp_info/value": "sockinfo/test_tcpinfo.py",
+    "sockinfo/_values": "sockinfo/test_peer.py",
+    "workers/_application": "workers/test_common.py",
+    "workers/_exchange": "test_hijack.py",
+    "workers/_http2": "test_http2.py",
+    "workers/_parking": "workers/test_gthread.py",
+    "workers/_tls_context": "workers/test_common.py",
+    "workers/_tconn": "workers/test_gthread.py",
+}
+"""The modules without a test file of their name, and the file that tests each of them."""
+
+
+def mirrored(module):
+    """Give the path of the test file of a module's name, relative to `tests`."""
+    *packages, name = module.split("/")
+    # A folder of the tests' path that is called `asyncio` would look like the standard library's.
+    folders = ["asyncio_" if each == "_asyncio" else each.lstrip("_") for each in packages]
+    # The systems and the layouts of `sockinfo` are tested beside it.
+    return "/".join([*folders[:1], f"test_{name.lstrip('_')}.py"])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_is_tested(module):
+    """It has a test file of its name, or the table says where it is tested; not both."""
+    has_its_own = (HERE / mirrored(module)).exists()
+    assert has_its_own != (module in ELSEWHERE), mirrored(module)
+
+
+@pytest.mark.parametrize("module", ELSEWHERE)
+def test_every_entry_is_true(module):
+    """The table names modules and files that exist."""
+    assert module in MODULES
+    assert (HERE / ELSEWHERE[module]).exists()
