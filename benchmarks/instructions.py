@@ -4,8 +4,8 @@
     python benchmarks/instructions.py --against ../other-checkout --detail 20
 
 Instructions (valgrind's callgrind), system calls (strace) and Python calls (a profile function)
-of one gunicorn worker for each request, plain and ours.  Counts do not depend on how busy the
-machine is: the instructions repeat to within 1 % (``--twice`` shows it).  A cell takes about two
+of one gunicorn worker for each request, plain and ours. Counts do not depend on how busy the
+machine is: the instructions repeat to within 1 % (``--twice`` shows it). A cell takes about two
 minutes and a half, all of them half an hour.
 """
 

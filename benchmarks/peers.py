@@ -3,12 +3,12 @@
     python benchmarks/peers.py [--rounds 20] [--servers gthread ours waitress]
 
 Every server runs in one process (uWSGI has its HTTP router in a second one) with four threads,
-all of them on one core, and the load comes from the other, on 16 kept-alive connections.  Rounds
+all of them on one core, and the load comes from the other, on 16 kept-alive connections. Rounds
 alternate between the servers and last one second each; a ratio is taken within a round and is the
 median over the rounds, so that what slows the machine for some seconds slows both of its sides.
 
 *CPU* is that of all processes of a server.  *RSS* is that of the process that used most of it.
-*p99* is the median over the rounds.  Beside the silent connections, which send nothing, the load
+*p99* is the median over the rounds. Beside the silent connections, which send nothing, the load
 opens its connections after them; a server that answers none of its requests is given up.
 """
 

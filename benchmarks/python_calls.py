@@ -1,7 +1,7 @@
 """A gunicorn configuration: counts the worker's Python calls, function by function.
 
 The worker writes what it counted to the file that ``$PYTHON_CALLS`` names, as JSON, when it
-ends.  Calls of functions written in C are not counted.
+ends. Calls of functions written in C are not counted.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python benchmarks/slow_peers.py [--seconds 25] [--attacks "one byte" "no reader"]
 
 Forty connections of one kind attack a server with four threads; who is thrown out comes again
-a second later.  Meanwhile another process makes GETs, one after the other, each on a new
-connection, and gives up on one after some seconds.  The servers are attacked at the same time,
-each a fresh one for every attack.  Nobody is attacked but the servers started here.
+a second later. Meanwhile another process makes GETs, one after the other, each on a new
+connection, and gives up on one after some seconds. The servers are attacked at the same time,
+each a fresh one for every attack. Nobody is attacked but the servers started here.
 """
 
 from __future__ import annotations

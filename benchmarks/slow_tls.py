@@ -1,6 +1,6 @@
 """A TLS 1.3 client that hands out its records instead of sending them.
 
-So a half of one can be sent.  It also makes KeyUpdate messages, which Python's ``ssl`` cannot:
+So a half of one can be sent. It also makes KeyUpdate messages, which Python's ``ssl`` cannot:
 they are encrypted here, with the secret that OpenSSL logs (RFC 8446, sections 4.6.3, 5.2, 7.2).
 """
 
@@ -76,7 +76,7 @@ class Client:
         return self._outgoing.read()
 
     def key_updates(self, sent: int) -> KeyUpdates:
-        """Make KeyUpdate messages, after so many records.  It can make no other record then."""
+        """Make KeyUpdate messages, after so many records. It can make no other record then."""
         if (suite := self._tls.cipher()) is None or suite[0] != _SUITE:
             raise ssl.SSLError(f"KeyUpdate can be made with {_SUITE} alone, not {suite}")
         with self._log as log:
