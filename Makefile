@@ -11,7 +11,8 @@ OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0'
 DEMO_BIND ?= 127.0.0.1:8000
 DEMO_SOCKET ?= /tmp/flask-rawsocket-demo.sock
 
-.PHONY: demo test quick lint types arch cov test-min test-others bench docs clean
+.PHONY: demo test quick lint types arch cov test-min test-others bench bench-instructions \
+	bench-peers bench-slow docs clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -74,6 +75,16 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/tcp_info.py
 	$(BIN)/python benchmarks/websockets.py
+
+# Counts, which do not depend on how busy the machine is: apt install valgrind strace.
+bench-instructions: .venv/.bench
+	$(BIN)/python benchmarks/instructions.py $(BENCH_ARGS)
+
+bench-peers: .venv/.bench
+	$(BIN)/python benchmarks/peers.py $(BENCH_ARGS)
+
+bench-slow: .venv/.bench
+	$(BIN)/python benchmarks/slow_peers.py $(BENCH_ARGS)
 
 docs: .venv/.dev
 	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html

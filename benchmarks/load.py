@@ -1,5 +1,7 @@
 """A bounded load generator for UNIX sockets, which wrk cannot reach; a process of its own.
 
+It takes the place of wrk on TCP too, where that is not installed.
+
 One thread, non-blocking sockets, each with one request under way: what wrk does, with
 every answer checked.  It ends after ``--seconds``, or after ``--requests``, whichever
 comes first, and prints one JSON object.  An error is counted, never hidden, and never
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import math
 import selectors
 import socket
 import sys
@@ -33,19 +36,30 @@ class Tally:
     requests: int = 0
     seconds: float = 0.0
     errors: collections.Counter[str] = field(default_factory=collections.Counter)
+    taken: list[float] = field(default_factory=list)
+
+    def p99(self) -> float:
+        """Say within how many seconds 99 % of the requests were answered."""
+        ordered = sorted(self.taken)
+        return ordered[math.ceil(0.99 * len(ordered)) - 1] if ordered else math.nan
 
     def as_json(self) -> str:
         """Return it as the parent process reads it."""
         return json.dumps(
-            {"requests": self.requests, "seconds": self.seconds, "errors": dict(self.errors)},
+            {
+                "requests": self.requests,
+                "seconds": self.seconds,
+                "p99": self.p99(),
+                "errors": dict(self.errors),
+            },
         )
 
 
 class Client:
     """One connection at a time, with one request under way."""
 
-    def __init__(self, path: str, request: bytes, tally: Tally) -> None:
-        self._path = path
+    def __init__(self, target: str, request: bytes, tally: Tally) -> None:
+        self._target = target
         self._request = request
         self._tally = tally
         self._received = b""
@@ -54,10 +68,11 @@ class Client:
         self.sock = self._connected()
 
     def _connected(self) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX)
+        host, colon, port = self._target.rpartition(":")
+        sock = socket.socket(socket.AF_INET if colon else socket.AF_UNIX)
         try:
             sock.settimeout(_STALLED_AFTER)  # a full backlog makes connect() wait
-            sock.connect(self._path)
+            sock.connect((host, int(port)) if colon else self._target)
             sock.settimeout(0)
             self.asked_at = time.perf_counter()
             sock.sendall(self._request)  # some 60 bytes: a fresh send buffer takes them whole
@@ -87,6 +102,7 @@ class Client:
         if not answer.endswith(_BODY):
             raise BadAnswerError("another body")
         self._tally.requests += 1
+        self._tally.taken.append(time.perf_counter() - self.asked_at)
         self._last = b"\r\nConnection: close" in answer
 
     def _next(self) -> bool:
@@ -112,7 +128,7 @@ class Load:
         self.tally = Tally()
         self._selector = selectors.DefaultSelector()
         self._clients = [
-            Client(options.path, request, self.tally) for _ in range(options.connections)
+            Client(options.target, request, self.tally) for _ in range(options.connections)
         ]
 
     def run(self) -> Tally:
@@ -160,8 +176,8 @@ class Load:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Bounded HTTP load over a UNIX socket.")
-    parser.add_argument("path", help="the server's UNIX socket")
+    parser = argparse.ArgumentParser(description="Bounded HTTP load.")
+    parser.add_argument("target", help="the server's UNIX socket, or its host:port")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--requests", type=int, default=1_000_000, help="never make more")

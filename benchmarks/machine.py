@@ -35,11 +35,16 @@ class Cores:
     def split(cls) -> Cores:
         """Give the server the first core that we may use, and the load all the others."""
         if not hasattr(os, "sched_getaffinity"):
-            return cls(frozenset(), frozenset())
+            return cls.everywhere()
         first, *others = sorted(os.sched_getaffinity(0))
         if not others:
-            return cls(frozenset(), frozenset())
+            return cls.everywhere()
         return cls(frozenset({first}), frozenset(others))
+
+    @classmethod
+    def everywhere(cls) -> Cores:
+        """Pin nothing, where time is not what is measured."""
+        return cls(frozenset(), frozenset())
 
     def __str__(self) -> str:
         """Say it in one line of the report."""
@@ -133,6 +138,16 @@ def children(pid: int) -> list[int]:
     """List the processes that ``pid``'s main thread started."""
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
     return [int(child) for child in text.split()]
+
+
+def family(pid: int) -> list[int]:
+    """List ``pid``, its children, and theirs."""
+    found = [pid]
+    for parent in found:  # which grows on the way
+        for task in Path(f"/proc/{parent}/task").iterdir():
+            with contextlib.suppress(OSError):  # a thread that has just ended
+                found += map(int, (task / "children").read_text(encoding="ascii").split())
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -23,10 +23,14 @@ _GET_PAUSE = 0.002
 class Probe:
     """Plain GETs from a process of their own, until told to stop."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(
+        self, endpoint: Endpoint, timeout: float = _GET_TIMEOUT, pause: float = _GET_PAUSE
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_probe, args=(endpoint, theirs), daemon=True)
+        self._process = context.Process(
+            target=_probe, args=(endpoint, theirs, timeout, pause), daemon=True
+        )
         self._process.start()
         theirs.close()
         self._ours.recv()
@@ -63,14 +67,14 @@ class Probe:
         self._process.join()
 
 
-def _probe(endpoint: Endpoint, pipe: Connection) -> None:
+def _probe(endpoint: Endpoint, pipe: Connection, timeout: float, pause: float) -> None:
     """Make GETs until something comes through ``pipe``, or its other end is gone."""
     taken: list[tuple[float, float]] = []
     pipe.send(None)
-    while not pipe.poll(_GET_PAUSE):
+    while not pipe.poll(pause):
         begun = time.monotonic()
         try:
-            get_once(endpoint, _GET_TIMEOUT)
+            get_once(endpoint, timeout)
         except (OSError, BadAnswerError):
             taken.append((begun, math.inf))
         else:

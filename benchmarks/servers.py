@@ -1,4 +1,4 @@
-"""Starts the measured gunicorn, waits until it answers, and always ends it."""
+"""Starts a measured server, waits until it answers, and always ends it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import machine
 from client import BadAnswerError, Endpoint, get_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 #: The two sides.  A benchmark compares the worker of one name on both.
 PLAIN = {"thread": "gthread", "sync": "sync"}
@@ -29,6 +29,7 @@ OURS = {
 THREADS = 4
 _START_DEADLINE = 20.0
 _STOP_DEADLINE = 8.0
+_TIMEOUT = 30
 _POLL = 0.02
 _LOG_LINES = 40
 _ALARMING = ("[ERROR]", "[CRITICAL]", "[WARNING]", "Traceback")
@@ -50,15 +51,29 @@ class Setup:
     keepalive: int = 10
     connections: int = 1000
     threads: int = THREADS
+    prefix: tuple[str, ...] = ()
+    """What the server is run under, such as valgrind with its options."""
+    config: str = os.devnull
+    environment: tuple[tuple[str, str], ...] = ()
+    """What is set beside the environment that we have ourselves."""
+    patience: float = 1.0
+    """How many times longer than usual everything may take."""
 
 
 class Server:
-    """A running gunicorn with one worker."""
+    """A running server; what asks for its worker holds for a gunicorn with one worker."""
 
-    def __init__(self, process: subprocess.Popen[bytes], endpoint: Endpoint, log: Path) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        endpoint: Endpoint,
+        log: Path,
+        patience: float = 1.0,
+    ) -> None:
         self.process = process
         self.endpoint = endpoint
         self._log = log
+        self._patience = patience
 
     def worker_pid(self) -> int:
         """Return the pid of the one worker.
@@ -82,7 +97,7 @@ class Server:
     def failed(self, what: str) -> ServerFailedError:
         """Make the error that says ``what``, with the end of the log."""
         tail = "\n".join("    " + line for line in self._lines()[-_LOG_LINES:])
-        return ServerFailedError(f"{what}; gunicorn's log ends with\n{tail or '    (nothing)'}")
+        return ServerFailedError(f"{what}; its log ends with\n{tail or '    (nothing)'}")
 
     def _lines(self) -> list[str]:
         return self._log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -94,19 +109,20 @@ class Server:
             ServerFailedError: the process ended or the deadline passed.
 
         """
-        deadline = time.monotonic() + _START_DEADLINE
+        patience = _START_DEADLINE * self._patience
+        deadline = time.monotonic() + patience
         last: Exception | None = None
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise self.failed(f"gunicorn ended with {self.process.returncode}")
+                raise self.failed(f"the server ended with {self.process.returncode}")
             try:
-                get_once(self.endpoint, timeout=2.0)
+                get_once(self.endpoint, timeout=2.0 * self._patience)
             except (OSError, BadAnswerError) as exc:
                 last = exc
                 time.sleep(_POLL)
             else:
                 return
-        raise self.failed(f"no answer within {_START_DEADLINE:.0f} s (last: {last!r})") from last
+        raise self.failed(f"no answer within {patience:.0f} s (last: {last!r})") from last
 
     def stop(self) -> None:
         """End it: TERM, then KILL to it and its worker if it does not go."""
@@ -114,7 +130,7 @@ class Server:
             return  # a worker that lost its master ends by itself
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(_STOP_DEADLINE)
+            self.process.wait(_STOP_DEADLINE * self._patience)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)  # its own session: start_new_session
             self.process.wait(_STOP_DEADLINE)
@@ -122,24 +138,56 @@ class Server:
 
 @contextlib.contextmanager
 def running(setup: Setup, directory: Path, cores: machine.Cores) -> Iterator[Server]:
-    """Start a server for the block, its files in ``directory``, and end it afterwards.
+    """Start a gunicorn for the block, its files in ``directory``, and end it afterwards.
 
     Raises:
         ServerFailedError: it does not answer in time.
 
     """
     endpoint = _endpoint(setup, directory)
-    log = directory / f"gunicorn-{time.monotonic_ns()}.log"
+    environment = _environment() | dict(setup.environment)
+    launch = Launch(tuple(_command(setup, endpoint)), endpoint, environment, setup.patience)
+    with launched(launch, directory, cores) as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A command that becomes a server, whatever server that is."""
+
+    command: tuple[str, ...]
+    endpoint: Endpoint
+    environment: Mapping[str, str]
+    patience: float = 1.0
+
+    @classmethod
+    def on_tcp(cls, command: Callable[[str, int], list[str]]) -> Launch:
+        """Give the command a host and a free port, and this folder to find modules in."""
+        endpoint = Endpoint(port=_free_port())
+        environment = _environment() | {"PYTHONPATH": str(Path(__file__).parent)}
+        return cls(tuple(command(endpoint.host, endpoint.port)), endpoint, environment)
+
+
+@contextlib.contextmanager
+def launched(launch: Launch, directory: Path, cores: machine.Cores) -> Iterator[Server]:
+    """Run a server's command for the block, and end it afterwards.
+
+    Raises:
+        ServerFailedError: it does not answer in time.
+
+    """
+    log = directory / f"server-{time.monotonic_ns()}.log"
     with log.open("wb") as output, machine.pinned(cores.server):
         process = subprocess.Popen(
-            _command(setup, endpoint),
+            launch.command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env=launch.environment,
+            cwd=directory,  # which is first on its path: PYTHONPATH shall decide, not this folder
             start_new_session=True,
         )
-    server = Server(process, endpoint, log)
+    server = Server(process, launch.endpoint, log, launch.patience)
     try:
         server.wait_ready()
         yield server
@@ -181,10 +229,13 @@ def _free_port() -> int:
 
 
 def _command(setup: Setup, endpoint: Endpoint) -> list[str]:
-    command = [sys.executable, "-m", "gunicorn", "--config", os.devnull, "--no-control-socket"]
+    command = [*setup.prefix, sys.executable, "-m", "gunicorn"]
+    command += ["--config", setup.config, "--no-control-socket"]
     command += ["--bind", endpoint.bind, "--workers", "1", "--worker-class", setup.worker]
     command += ["--worker-connections", str(setup.connections)]
-    command += ["--keep-alive", str(setup.keepalive), "--graceful-timeout", "1"]
+    command += ["--keep-alive", str(setup.keepalive)]
+    command += ["--graceful-timeout", str(round(setup.patience))]
+    command += ["--timeout", str(round(_TIMEOUT * setup.patience))]
     command += ["--pythonpath", str(Path(__file__).parent)]
     if setup.worker not in (PLAIN["sync"], OURS["sync"]):
         command += ["--threads", str(setup.threads)]  # more than one would turn sync into gthread

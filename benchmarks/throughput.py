@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _GRACE = 15.0
 _WRK_RESULT = re.compile(r"^\s*(\d+) requests in ([\d.]+)(us|ms|s|m),", re.MULTILINE)
+_WRK_P99 = re.compile(r"^ +99% +([\d.]+)(us|ms|s|m)$", re.MULTILINE)
 _WRK_SOCKET_ERRORS = re.compile(r"^\s*Socket errors: (.*)$", re.MULTILINE)
 _WRK_BAD_STATUS = re.compile(r"^\s*(Non-2xx or 3xx responses: \d+)$", re.MULTILINE)
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
@@ -66,6 +69,8 @@ class Loaded:
 
     requests: int
     seconds: float
+    p99: float
+    """Seconds within which 99 % of the requests were answered."""
     errors: tuple[str, ...]
 
 
@@ -106,7 +111,7 @@ def _rates(samples: list[Sample]) -> str:
 def _run(scenario: Throughput, server: Server, bench: Bench) -> Sample:
     pid = server.worker_pid()
     before = machine.cpu_seconds(pid)
-    loaded = _load(server.endpoint, scenario, bench)
+    loaded = load(server.endpoint, bench, close=scenario.close)
     after = machine.cpu_seconds(pid)
     used = None if before is None or after is None else after - before
     errors = loaded.errors
@@ -123,16 +128,23 @@ def _note_complaints(servers: dict[str, Server], samples: dict[str, list[Sample]
             samples[side][-1] = dataclasses.replace(last, errors=last.errors + said)
 
 
-def _load(endpoint: Endpoint, scenario: Throughput, bench: Bench) -> Loaded:
+def load(endpoint: Endpoint, bench: Bench, *, close: bool = False) -> Loaded:
+    """Load a server for the seconds of a run: with wrk where it can and is installed.
+
+    Raises:
+        LoadFailedError: it could not be run, or not one request was answered.
+
+    """
     effort = bench.effort
-    if endpoint.path:
-        command = [sys.executable, str(Path(__file__).with_name("load.py")), str(endpoint.path)]
+    if endpoint.path or (shutil.which("wrk") is None and not endpoint.certificate):
+        command = [sys.executable, str(Path(__file__).with_name("load.py"))]
         command += ["--connections", str(effort.load_connections)]
-        command += ["--seconds", str(effort.seconds), *(["--close"] if scenario.close else [])]
-        return _read_own(_output(command, bench))
+        command += ["--seconds", str(effort.seconds), *(["--close"] if close else [])]
+        target = str(endpoint.path or f"{endpoint.host}:{endpoint.port}")
+        return _read_own(_output([*command, target], bench))
     command = ["wrk", "--threads", "1", "--connections", str(effort.load_connections)]
-    command += ["--duration", f"{effort.seconds}s", "--timeout", "5s"]
-    command += ["--header", "Connection: close"] if scenario.close else []
+    command += ["--duration", f"{effort.seconds}s", "--timeout", "5s", "--latency"]
+    command += ["--header", "Connection: close"] if close else []
     return _read_wrk(_output([*command, endpoint.url], bench))
 
 
@@ -164,16 +176,25 @@ def _read_wrk(text: str) -> Loaded:
         raise LoadFailedError(f"wrk said something else than expected:\n{text}")
     errors = [f"wrk: {bad[1]}" for bad in _WRK_BAD_STATUS.finditer(text)]
     errors += [f"wrk: socket errors: {bad[1]}" for bad in _WRK_SOCKET_ERRORS.finditer(text)]
-    return _checked(int(result[1]), float(result[2]) * _SECONDS[result[3]], errors)
+    p99 = _WRK_P99.search(text)
+    return _checked(
+        Loaded(
+            requests=int(result[1]),
+            seconds=float(result[2]) * _SECONDS[result[3]],
+            p99=float(p99[1]) * _SECONDS[p99[2]] if p99 else math.nan,
+            errors=tuple(errors),
+        )
+    )
 
 
 def _read_own(text: str) -> Loaded:
     said = json.loads(text)
-    errors = [f"load: {what} ({count} times)" for what, count in said["errors"].items()]
-    return _checked(said["requests"], said["seconds"], errors)
+    errors = tuple(f"load: {what} ({count} times)" for what, count in said["errors"].items())
+    return _checked(Loaded(said["requests"], said["seconds"], said["p99"], errors))
 
 
-def _checked(requests: int, seconds: float, errors: list[str]) -> Loaded:
-    if not requests:
-        raise LoadFailedError("not one request was answered: " + ("; ".join(errors) or "no errors"))
-    return Loaded(requests, seconds, tuple(errors))
+def _checked(loaded: Loaded) -> Loaded:
+    if not loaded.requests:
+        said = "; ".join(loaded.errors) or "no errors"
+        raise LoadFailedError(f"not one request was answered: {said}")
+    return loaded
