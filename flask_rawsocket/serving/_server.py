@@ -192,7 +192,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             _running.discard(self)
             if not _running:
                 self.tracker.wait_hijacked(_OWNERS_TIMEOUT)
-                close_hijacked(self.tracker, _CLOSING_TIMEOUT)
+                close_hijacked(self.tracker, _CLOSING_TIMEOUT, time.monotonic() + _HOOKS_TIMEOUT)
         super().server_close()
 
 

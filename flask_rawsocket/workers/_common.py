@@ -29,6 +29,7 @@ from ..errors import UnsupportedError
 from . import _exchange
 from ._application import Application
 from ._exchange import Exchange
+from ._listeners import Listeners
 from ._stop import Stop
 from ._tls_context import UntilFilesChange
 
@@ -108,8 +109,13 @@ class TrackingWorker(base.Worker):
         if inherited is not None:
             inherited(cfg, log)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.listeners = Listeners(self.sockets, self.cfg)
+
     def init_process(self) -> None:
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
+        self.listeners.enter_worker()
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
         self.stop = Stop(self)
         self.is_tls = self.cfg.is_ssl
@@ -221,6 +227,7 @@ class TrackingWorker(base.Worker):
             super().run()
             self.quit_now()
             self.stop.begin()
+            self.serve_queued()
             self.stop.wait_told()
             self.quit_now()
             self.stop.wait_owners()
@@ -231,6 +238,9 @@ class TrackingWorker(base.Worker):
                 self.stop.wait_told()
             finally:
                 self.stop.end()
+
+    def serve_queued(self) -> None:
+        """Serve what the kernel has queued and nobody else would, if gunicorn's `run` has not."""
 
     def quit_now(self) -> None:
         """Obey the QUIT that was put off, if there is one."""
