@@ -178,17 +178,18 @@ class Listener:
         Raises:
             OSError: as ``socket.accept`` does.
         """
-        sock, address = self.accept_untracked()
+        descriptor, address = self._accept()
+        sock = TrackedSocket(self._family, self._type, self._proto, descriptor)
         return self.adopt(sock, address)
 
-    def accept_untracked(self) -> tuple[TrackedSocket, Any]:
-        """Accept a connection that `adopt` will track, perhaps in another process.
+    def accept_untracked(self) -> tuple[int, Any]:
+        """Accept a connection for `adopt` in another process; return its descriptor and address.
 
         Raises:
             OSError: as ``socket.accept`` does.
         """
         descriptor, address = self._accept()
-        return TrackedSocket(self._family, self._type, self._proto, descriptor), address
+        return descriptor, address
 
     def adopt(
         self, sock: TrackedSocket, address: SocketAddress
