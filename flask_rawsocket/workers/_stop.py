@@ -40,8 +40,10 @@ class Stop:
         self._grace: float = worker.cfg.graceful_timeout
         self._margin = min(_MARGIN, self._grace / 4)
         self._lock = threading.Lock()
-        """Guards the next."""
+        """Guards the two that follow."""
         self._began: float | None = None
+        self._named = False
+        """Whether the log has been told of hooks that do not return."""
         self._told = threading.Event()
         """Whether the functions given to ``RawSocket.on_shutdown`` have run."""
         self._over = threading.Event()
@@ -92,6 +94,7 @@ class Stop:
             self._close(self._margin / 2)
         finally:
             self._closing.release()
+        self._name_hooks()
 
     @property
     def _owners_time(self) -> float:
@@ -150,6 +153,11 @@ class Stop:
         os._exit(0)
 
     def _name_hooks(self) -> None:
+        """Say whose hooks have not returned by now; once."""
+        with self._lock:
+            if self._named:
+                return
+            self._named = True
         for each in self._tracker.unfinished_hooks():
             self._worker.log.error("The worker leaves: the hook %s has not returned", each)
 

@@ -32,7 +32,7 @@ class TestControlC:
 
     @pytest.mark.parametrize("options", [(), ("--without-threads",)], ids=["threaded", "single"])
     def test_what_the_kernel_has_accepted(self, run_server, transport, options):
-        """werkzeug#1715-like reports: what was queued is answered, and what comes later refused."""
+        """werkzeug#2284: what was queued is answered, and what comes later refused."""
         with run_server("werkzeug", transport, *options) as server:
             os.kill(server.process.pid, signal.SIGSTOP)
             with ThreadPoolExecutor(CLIENTS) as pool:
@@ -46,7 +46,7 @@ class TestControlC:
                 server.raw()
 
     def test_a_request_in_hand(self, run_server):
-        """Its thread is not cut off."""
+        """werkzeug#770 made its threads daemons: the end of the process cut them off."""
         with run_server("werkzeug") as server, server.connect() as client:
             server.mark()
             client.get("/slow?seconds=1.5")

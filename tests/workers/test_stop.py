@@ -213,7 +213,7 @@ class TestWhatWasHijacked:
             if how == "HUP":
                 server.process.send_signal(signal.SIGHUP)
             elif how == "reload":
-                os.utime(watched, (0, 0))
+                os.utime(watched, (time.time() + 60,) * 2)
             wait_for(lambda: answering_pid(server) not in {old, None}, "another worker")
             assert client.at_eof()
             wait_for(lambda: not is_running(old), "the end of the old one")
