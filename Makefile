@@ -11,7 +11,7 @@ OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0'
 DEMO_BIND ?= 127.0.0.1:8000
 DEMO_SOCKET ?= /tmp/flask-rawsocket-demo.sock
 
-.PHONY: demo test quick lint types arch cov test-min test-others bench docs clean
+.PHONY: demo test quick lint types arch cov test-min test-others bench bench-stops docs clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -78,6 +78,10 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/tcp_info.py
 	$(BIN)/python benchmarks/websockets.py
+
+# What is lost when a server stops under load: 1,200 stops, about 40 minutes (--stops 10: four).
+bench-stops: .venv/.dev
+	$(BIN)/python benchmarks/stops.py $(BENCH_ARGS)
 
 docs: .venv/.dev
 	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
