@@ -12,7 +12,7 @@ DEMO_BIND ?= 127.0.0.1:8000
 DEMO_SOCKET ?= /tmp/flask-rawsocket-demo.sock
 
 .PHONY: demo test quick lint types arch cov test-min test-others bench bench-instructions \
-	bench-peers bench-slow docs clean
+	bench-peers bench-slow bench-stops docs clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -85,6 +85,10 @@ bench-peers: .venv/.bench
 
 bench-slow: .venv/.bench
 	$(BIN)/python benchmarks/slow_peers.py $(BENCH_ARGS)
+
+# What is lost when a server stops under load: 1,200 stops, about 40 minutes (--stops 10: four).
+bench-stops: .venv/.dev
+	$(BIN)/python benchmarks/stops.py $(BENCH_ARGS)
 
 docs: .venv/.dev
 	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html

@@ -1,4 +1,4 @@
-"""``flask rawsocket``: the development server with tracked connections, and a table of them."""
+"""``flask rawsocket``: the development server, a table of connections, and a server's end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from flask.cli import run_command as flask_run_command
 
-from . import _ss
+from . import _drain, _ss
 from ._connection.state import ConnState
 from .serving import _server as serving
 
@@ -23,6 +23,35 @@ __all__ = ["rawsocket_command"]
 @click.group("rawsocket", short_help="The connections under the requests.")
 def rawsocket_command() -> None:
     """Run the development server in which every view has its connection; list connections."""
+
+
+@rawsocket_command.command("drain", short_help="Stop gunicorn, and watch its connections end.")
+@click.argument("pid", type=click.IntRange(min=1), required=False)
+@click.option("--pidfile", metavar="FILE", help="Take the process id from gunicorn's pidfile.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, max=86400),
+    metavar="SECONDS",
+    help="Give up waiting after that time; without it, wait until all processes have ended.",
+)
+@click.pass_context
+def _drain_command(
+    context: click.Context, *, pid: int | None, pidfile: str | None, timeout: float | None
+) -> None:
+    """Have gunicorn stop, and say how many connections are left, whenever that changes.
+
+    PID is the process id of gunicorn's arbiter, which is sent TERM: it accepts nothing more, and
+    ends when its requests have. The exit code is 0 when all of its processes have ended, and 1
+    where some have not by the timeout.
+    """
+    if (pid is None) == (pidfile is None):
+        raise click.UsageError("Give either PID or --pidfile FILE.")
+    left = None
+    for left in _drain.drain(_drain.read_pidfile(pidfile) if pidfile else pid or 0, timeout):
+        click.echo(left)
+    if left is not None and left.processes:
+        click.echo(f"Given up after {timeout:g} seconds: {left}.", err=True)
+        context.exit(1)
 
 
 @click.pass_context

@@ -54,6 +54,8 @@ class RawSocket:
       override instead of the server's value, which is the same for all of them; True by default.
     - ``RAWSOCKET_SAVE_SYN``: whether the kernel keeps the SYN of each TCP connection for
       `Connection.saved_syn`; False by default.
+    - ``RAWSOCKET_STOP_TIMEOUT``: the seconds that hijacked connections have to end when the server
+      stops; 5 by default, None for as long as requests have.
 
     Args:
         app: the application to set up at once.
@@ -281,6 +283,7 @@ _ACCEPTED: Final = {
     "header_timeout": (_is_timeout, "seconds above 0, or None"),
     "unix_remote_addr": (_is_bool, "True or False"),
     "save_syn": (_is_bool, "True or False"),
+    "stop_timeout": (_is_timeout, "seconds above 0, or None"),
 }
 """A test for each setting, and the text of what it accepts."""
 

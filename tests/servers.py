@@ -353,11 +353,21 @@ def logged_address(process, log):
 
 
 @contextlib.contextmanager
-def running(name, transport, folder, certificate, *options, env=(), app="contract:app", bind=None):
+def running(
+    name,
+    transport,
+    folder,
+    certificate,
+    *options,
+    env=(),
+    app="contract:app",
+    bind=None,
+    binds_itself=False,
+):
     """Run a server until the block ends; it is ready when the block begins.
 
     `bind` lists where gunicorn listens: ``127.0.0.1:0`` is a port of its own.  It is given its
-    sockets bound, and so cannot find their ports taken.
+    sockets bound, and so cannot find their ports taken; unless it `binds_itself`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     binds = bind or [f"unix:{folder}/s" if transport == "unix" else "127.0.0.1:0"]
@@ -367,7 +377,10 @@ def running(name, transport, folder, certificate, *options, env=(), app="contrac
     with log.open("ab") as output, contextlib.ExitStack() as handed_over:
         sockets = []
         if name in GUNICORN:
-            if transport != "unix":
+            if binds_itself and transport != "unix":
+                addresses = [("127.0.0.1", handed_over.enter_context(held_port()))]
+                binds = [f"127.0.0.1:{port}" for _, port in addresses]
+            elif transport != "unix":
                 sockets = [handed_over.enter_context(bound(each)) for each in binds]
                 addresses = [each.getsockname() for each in sockets]
                 binds = [f"fd://{each.fileno()}" for each in sockets]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import selectors
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import sockinfo
 from .._connection.address import AF_UNIX
 from .._connection.connection import Connection
 from .duties import Duties
+from .last_accepts import close_when_empty, peer_of, refuse
 from .plain import TrackedSocket
 
 if TYPE_CHECKING:
@@ -66,6 +69,8 @@ class Listener:
         self._listening = sock
         # Not socket.accept(): it would build a socket object only for us to take apart.
         self._accept = sock._accept  # noqa: SLF001  of the standard library (Lib/socket.py)
+        self._queue: deque[tuple[int, Any]] = deque()
+        """The descriptors and addresses that `drain` has accepted."""
         self._tracker = tracker
         self._family: socket.AddressFamily = sock.family
         self._name: SocketAddress = sock.getsockname()
@@ -92,7 +97,76 @@ class Listener:
     def save_syn(self) -> None:
         """Have the kernel keep the SYN of each connection from here on; TCP only."""
         if self._family != AF_UNIX:
-            sockinfo.save_syn(getattr(self._listening, "sock", self._listening))
+            sockinfo.save_syn(self._socket)
+
+    @property
+    def _socket(self) -> Any:
+        """The listening ``socket.socket`` itself."""
+        return getattr(self._listening, "sock", self._listening)
+
+    # Its end
+
+    def refuse(self) -> None:
+        """Have the kernel take no new connection, for any process that has this socket."""
+        if self._socket.fileno() >= 0:
+            refuse(self._socket)
+
+    def drain(self) -> bool:
+        """Accept what the kernel has queued, then close this process's copy of the socket.
+
+        From here on `accept` returns what was queued; it fails with EAGAIN when nothing is left.
+
+        Returns:
+            Whether it is closed. Where descriptors have run out it is not: call this again when
+            there are some, or the rest is lost.
+        """
+        sock = self._socket
+        if sock.fileno() < 0:
+            return True
+        self._accept = self._next_queued
+        sock.settimeout(0)
+        while True:
+            try:
+                self._queue.append(sock._accept())  # noqa: SLF001  as above
+            except OSError as exc:
+                if exc.errno in CAPACITY_ERRORS:
+                    return False
+                if exc.errno == errno.EAGAIN or exc.errno not in PASSING_ERRORS:
+                    break
+        for descriptor in close_when_empty(sock):
+            self._queue.append((descriptor, peer_of(descriptor, self._family)))
+        return True
+
+    @property
+    def queued(self) -> int:
+        """How many connections `drain` has accepted that `accept` has not returned."""
+        return len(self._queue)
+
+    def bring_forward(self, timeout: float) -> bool:
+        """Have `accept` return a queued connection next on which something has come.
+
+        Args:
+            timeout: the seconds to wait for one.
+
+        Returns:
+            Whether there is one.
+        """
+        with selectors.DefaultSelector() as selector:
+            for each in self._queue:
+                selector.register(each[0], selectors.EVENT_READ, each)
+            ready = selector.select(timeout) if self._queue else ()
+        for key, _ in ready:
+            self._queue.remove(key.data)
+            self._queue.appendleft(key.data)
+            return True
+        return False
+
+    def _next_queued(self) -> tuple[int, Any]:
+        if not self._queue:
+            raise BlockingIOError(errno.EAGAIN, "nothing is queued any more")
+        return self._queue.popleft()
+
+    # A connection's beginning
 
     def accept(self) -> tuple[TrackedSocket, SocketAddress]:
         """Accept a connection.
@@ -107,6 +181,15 @@ class Listener:
         descriptor, address = self._accept()
         sock = TrackedSocket(self._family, self._type, self._proto, descriptor)
         return self.adopt(sock, address)
+
+    def accept_untracked(self) -> tuple[int, Any]:
+        """Accept a connection for `adopt` in another process; return its descriptor and address.
+
+        Raises:
+            OSError: as ``socket.accept`` does.
+        """
+        descriptor, address = self._accept()
+        return descriptor, address
 
     def adopt(
         self, sock: TrackedSocket, address: SocketAddress

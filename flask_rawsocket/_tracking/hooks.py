@@ -67,6 +67,8 @@ class HookRegistry:
         """Weak, so that an application that is gone takes its hooks with it."""
         self.is_empty = True
         """Whether no application was ever set up: an attribute, asked at every change."""
+        self._running: dict[object, tuple[Callable[..., object], tuple[object, ...]]] = {}
+        """The calls that have not returned, with their arguments."""
 
     def add(self, hooks: Hooks) -> None:
         """Let `hooks` hear of every connection for as long as they exist."""
@@ -108,14 +110,32 @@ class HookRegistry:
         with lock:
             while calls:
                 hook, old, new = calls.popleft()
-                _call(hook, connection, old, new)
+                self._call(hook, connection, old, new)
 
     def run_shutdown(self) -> None:
         """The server begins to stop: call what `RawSocket.on_shutdown` was given."""
         for ref in self._hooks:
             hooks = ref()
             for function in hooks.shutdown if hooks is not None else ():
-                _call(function)
+                self._call(function)
+
+    def unfinished(self) -> list[str]:
+        """Name the hooks that have been called and have not returned, and on what."""
+        return [f"{_name(hook)} on {_text(args)}" for hook, args in [*self._running.values()]]
+
+    def _call(self, function: Callable[..., object], *args: object) -> None:
+        """Call `function`; log what it raises, with its arguments, and go on."""
+        call = object()
+        self._running[call] = function, args
+        try:
+            function(*args)
+        except BaseException as exc:
+            is_main = threading.current_thread() is threading.main_thread()
+            if not isinstance(exc, Exception) and is_main:
+                raise  # a signal's handler may have raised it, for the server to stop
+            log.exception("The hook %s failed on %s", _name(function), _text(args))
+        finally:
+            del self._running[call]
 
 
 def _queue_of(life: Life) -> deque:  # type: ignore[type-arg]
@@ -126,12 +146,9 @@ def _queue_of(life: Life) -> deque:  # type: ignore[type-arg]
     return life.due_hooks
 
 
-def _call(function: Callable[..., object], *args: object) -> None:
-    """Call `function`; log what it raises, with its arguments, and go on."""
-    try:
-        function(*args)
-    except BaseException as exc:
-        if not isinstance(exc, Exception) and threading.current_thread() is threading.main_thread():
-            raise  # a signal's handler may have raised it, for the server to stop
-        name = getattr(function, "__qualname__", repr(function))
-        log.exception("The hook %s failed on %s", name, ", ".join(map(str, args)) or "shutdown")
+def _name(function: Callable[..., object]) -> str:
+    return str(getattr(function, "__qualname__", repr(function)))
+
+
+def _text(args: tuple[object, ...]) -> str:
+    return ", ".join(map(str, args)) or "shutdown"

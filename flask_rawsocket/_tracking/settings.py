@@ -19,3 +19,6 @@ class Settings:
 
     save_syn: bool = False
     """Whether the listeners keep the SYN of each connection."""
+
+    stop_timeout: float | None = 5.0
+    """Seconds that hijacked connections have at a stop; None for the server's whole grace."""

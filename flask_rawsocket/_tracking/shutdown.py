@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,13 +25,17 @@ _TICK: Final = 0.5
 
 
 def close_hijacked(
-    tracker: ConnectionTracker, patience: float, tick: Callable[[], object] = bool
+    tracker: ConnectionTracker,
+    patience: float,
+    deadline: float,
+    tick: Callable[[], object] = bool,
 ) -> None:
     """End what was hijacked, as SHUTDOWN: handlers are cancelled, other owners read the end.
 
     Args:
         tracker: whose connections.
         patience: the seconds that they have to close.
+        deadline: when to wait for slow hooks no more, as a time of ``time.monotonic()``.
         tick: called again and again while slow hooks are run.
     """
     hijacked = [each for each in tracker.connections.values() if each.state is ConnState.HIJACKED]
@@ -43,16 +48,19 @@ def close_hijacked(
     for connection in hijacked:
         _say_goodbye(connection)
     if not tracker.wait_hijacked(patience / 2):
-        _close_all(tracker, hijacked, tick)
+        _close_all(tracker, hijacked, deadline, tick)
 
 
-def close_rest(tracker: ConnectionTracker, tick: Callable[[], object]) -> None:
+def close_rest(
+    tracker: ConnectionTracker, deadline: float, tick: Callable[[], object] = bool
+) -> None:
     """End what is left, as SHUTDOWN where it has no other reason; return when the hooks have run.
 
     The descriptors stay open, for threads that are reading or waiting: they find the end.
 
     Args:
         tracker: whose connections.
+        deadline: when to wait for slow hooks no more, as a time of ``time.monotonic()``.
         tick: called again and again while slow hooks are run.
     """
     rest = list(tracker.connections.values())
@@ -65,11 +73,14 @@ def close_rest(tracker: ConnectionTracker, tick: Callable[[], object]) -> None:
             _say_goodbye(connection)
         else:
             _shut_down(connection)
-    _close_all(tracker, rest, tick)
+    _close_all(tracker, rest, deadline, tick)
 
 
 def _close_all(
-    tracker: ConnectionTracker, connections: Iterable[Connection], tick: Callable[[], object]
+    tracker: ConnectionTracker,
+    connections: Iterable[Connection],
+    deadline: float,
+    tick: Callable[[], object],
 ) -> None:
     """Report the end of each; where there are hooks, in threads, so that none waits for another."""
     for connection in connections:
@@ -77,7 +88,9 @@ def _close_all(
             tracker.hook_runner.submit(partial(tracker.closed, connection))
         else:
             tracker.closed(connection)
-    while not tracker.hook_runner.wait(_TICK):
+    while (left := deadline - time.monotonic()) > 0:
+        if tracker.hook_runner.wait(min(left, _TICK)):
+            break
         tick()
 
 

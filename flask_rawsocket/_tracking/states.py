@@ -165,6 +165,10 @@ class States:
         """Make the hook calls that are due for `connection`; return when they have been made."""
         self._hooks.run(connection)
 
+    def unfinished_hooks(self) -> list[str]:
+        """Name the hooks that have been called and have not returned, and on what."""
+        return self._hooks.unfinished()
+
     def shutdown(self) -> None:
         """The server begins to stop: call what `RawSocket.on_shutdown` was given."""
         self._hooks.run_shutdown()

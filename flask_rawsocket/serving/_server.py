@@ -28,10 +28,16 @@ from .._sockets.deadlines import HeaderTimeoutError
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from .._sockets.plain import TrackedSocket
 from .._sockets.tls import track_tls
-from .._tracking.shutdown import close_hijacked
 from .._tracking.tracker import process_tracker
 from ._application import Application
 from ._handler import WSGIRequestHandler
+from ._stopping import (
+    HOOKS_TIMEOUT,
+    end_hijacked,
+    serve_queued,
+    shutting_down,
+    wait_for_requests,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,15 +55,6 @@ __all__ = [
     "make_server",
     "run_simple",
 ]
-
-_OWNERS_TIMEOUT: Final = 1.0
-"""The seconds that owners of hijacked connections have when the server stops."""
-
-_CLOSING_TIMEOUT: Final = 0.5
-"""And those that they have to close, once they are told to."""
-
-_HOOKS_TIMEOUT: Final = 5.0
-"""The seconds that hooks have which other threads are running when the process ends."""
 
 _running: Final[set[BaseWSGIServer]] = set()
 """The servers of this process that serve; they share its tracker."""
@@ -79,7 +76,7 @@ def _end_with_process(tracker: ConnectionTracker) -> None:
     with contextlib.suppress(KeyboardInterrupt):  # once more: that is enough
         for connection in tracker.connections.values():
             tracker.closed(connection, CloseReason.SHUTDOWN)
-        tracker.wait_closed(_HOOKS_TIMEOUT)
+        tracker.wait_closed(HOOKS_TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -118,6 +115,8 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         if self.ssl_context is not None:
             track_tls(self.ssl_context)
         self._listener = Listener(self.socket, self.tracker)
+        self._ours = fd is None
+        """Whether the listening socket is no other process's too, such as a reloader's."""
         if self.tracker.settings.save_syn:
             self._listener.save_syn()
 
@@ -142,7 +141,8 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             self._served = True
             _running.add(self)
             atexit.register(_end_with_process, self.tracker)
-        super().serve_forever(poll_interval)
+        with shutting_down(self):
+            super().serve_forever(poll_interval)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Shake hands where there is TLS, then serve the request; here the hooks run."""
@@ -173,6 +173,9 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         with _noting_interrupts(request.connection):
             super().finish_request(request, client_address)
 
+    def _serve_next(self) -> None:
+        self._handle_request_noblock()  # type: ignore[attr-defined]  # of socketserver
+
     def shutdown_request(self, request: Any) -> None:
         """Close a connection; Ctrl-C is why, where that has come while it was handled."""
         connection = getattr(request, "connection", None)
@@ -181,18 +184,24 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         super().shutdown_request(request)
 
     def server_close(self) -> None:
-        """Stop: call the functions given to ``on_shutdown``, then close the listening socket.
+        """Stop: take in what is queued, close the listening socket, let requests end.
 
-        What was hijacked is ended after a moment for its owners: the process may end next, and
-        their threads, or the event loop's, with it.
+        The functions given to ``on_shutdown`` are called meanwhile. What was hijacked is ended
+        after a moment for its owners: the process may end next, and their threads, or the event
+        loop's, with it.
         """
         if self._served:
             self._served = False
-            self.tracker.shutdown()
+            with contextlib.suppress(KeyboardInterrupt):  # once more: that is enough
+                if self._ours:
+                    self._listener.refuse()
+                serve_queued(self._listener, self._serve_next)
+                self.tracker.shutdown()
+                _running.discard(self)
+                if not _running:
+                    wait_for_requests(self.tracker)
+                    end_hijacked(self.tracker)
             _running.discard(self)
-            if not _running:
-                self.tracker.wait_hijacked(_OWNERS_TIMEOUT)
-                close_hijacked(self.tracker, _CLOSING_TIMEOUT)
         super().server_close()
 
 
@@ -204,7 +213,8 @@ class ForkingWSGIServer(werkzeug.serving.ForkingWSGIServer, BaseWSGIServer):
     """Werkzeug's forking server, tracked in the child that handles the connection."""
 
     def _accept(self) -> tuple[socket.socket, Any]:
-        return socket.socket.accept(self.socket)
+        descriptor, address = self._listener.accept_untracked()
+        return socket.socket(fileno=descriptor), address
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """In the child: track the connection, then serve it."""

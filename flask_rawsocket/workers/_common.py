@@ -29,6 +29,7 @@ from ..errors import UnsupportedError
 from . import _exchange
 from ._application import Application
 from ._exchange import Exchange
+from ._listeners import Listeners
 from ._settings import keep_plain
 from ._stop import Stop
 from ._tls_context import UntilFilesChange
@@ -109,9 +110,14 @@ class TrackingWorker(base.Worker):
         if inherited is not None:
             inherited(cfg, log)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.listeners = Listeners(self.sockets, self.cfg)
+
     def init_process(self) -> None:
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
         keep_plain(self.cfg)
+        self.listeners.enter_worker()
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
         self.stop = Stop(self)
         self.is_tls = self.cfg.is_ssl
@@ -231,6 +237,7 @@ class TrackingWorker(base.Worker):
             super().run()
             self.quit_now()
             self.stop.begin()
+            self.serve_queued()
             self.stop.wait_told()
             self.quit_now()
             self.stop.wait_owners()
@@ -241,6 +248,9 @@ class TrackingWorker(base.Worker):
                 self.stop.wait_told()
             finally:
                 self.stop.end()
+
+    def serve_queued(self) -> None:
+        """Serve what the kernel has queued and nobody else would, if gunicorn's `run` has not."""
 
     def quit_now(self) -> None:
         """Obey the QUIT that was put off, if there is one."""

@@ -25,6 +25,7 @@ from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import READ, ready
 from ._common import ACCEPT_PAUSE, TrackingWorker
+from ._pool import Pool
 from ._tconn import MethodQueue, Outcome, Queue, TConn, close, drained
 
 if TYPE_CHECKING:
@@ -46,12 +47,19 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.tpool: Any
         self.method_queue: Any = MethodQueue()
         self.pending_conns: Any = Queue()
         self.keepalived_conns: Any = Queue()
         self.lingering_conns = Queue()
         """Closed on our side, and read until the peer closes too; still counted."""
         self._accept_again = 0.0
+        self._has_let_go = True
+        """Whether the listeners are closed, if they are to be; else descriptors had run out."""
+
+    def get_thread_pool(self) -> Pool:
+        """Make the pool, with a thread in it."""
+        return Pool(self.cfg.threads, self.log)
 
     def handle_quit(self, sig: Any, frame: Any) -> None:
         """Stop at once; that is, at the main loop's next turn.
@@ -76,8 +84,25 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
             return
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
+            self._let_go()
             self._hurry(time.monotonic() + self._last_moment)
             self.stop.begin()
+
+    def _let_go(self) -> None:
+        """The worker stops: take in what nobody else would accept, and close the listeners."""
+        watched = self.listeners.watched
+        if watched is not None:
+            if watched not in self.poller.get_map():
+                self.poller.register(watched, selectors.EVENT_READ, self._on_arbiter_stopped)
+            return
+        self._has_let_go = self.listeners.let_go(self.sockets)
+        for each in self.sockets:
+            while each.queued:
+                self.accept(each)
+
+    def _on_arbiter_stopped(self, watched: int) -> None:
+        self.poller.unregister(watched)
+        self._let_go()
 
     def _hurry(self, deadline: float) -> None:
         """The worker stops: wait for no request beyond `deadline`, be it a first or a next one.
@@ -165,6 +190,8 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
             self.quit_now()
         queues = [self.lingering_conns]
         if not self.alive:
+            if not self._has_let_go:
+                timeout = min(timeout, ACCEPT_PAUSE)
             # gunicorn before 27.0 waits for all of its grace here, even if one times out earlier.
             queues += [self.pending_conns, self.keepalived_conns]
         now = time.monotonic()
@@ -172,9 +199,17 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
             if queue:
                 timeout = max(0.0, min(timeout, queue[0].timeout - now))
         super().wait_for_and_dispatch_events(timeout)
+        self._try_again()
         now = time.monotonic()
         while self.lingering_conns and self.lingering_conns[0].timeout <= now:
             self._end_linger(self.lingering_conns[0])
+
+    def _try_again(self) -> None:
+        """Do what was not possible before, for want of descriptors or of threads."""
+        if not self._has_let_go:
+            self._let_go()
+        if self.tpool.is_without_threads:
+            self.tpool.retry()
 
     def finish_request(self, conn: Any, fs: futures.Future[Any]) -> None:
         """Take a connection back from the pool: keep it, wait for it, let it linger, or be done."""

@@ -20,6 +20,7 @@ from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import READ, HeaderTimeoutError, ready
 from ._common import TrackingWorker
 from ._http2 import HTTP2Worker
+from ._pool import SEAMS as POOL_SEAMS
 from ._tconn import Outcome
 
 __all__ = ["ThreadWorker"]
@@ -33,12 +34,14 @@ class ThreadWorker(HTTP2Worker):
 
     SEAMS = (
         *TrackingWorker.SEAMS,
+        *POOL_SEAMS,
         (gthread, "PollableMethodQueue"),
         (gthread, "TConn"),
         (gthread.TConn, "init"),
         (gthread.ThreadWorker, "accept"),
         (gthread.ThreadWorker, "enqueue_req"),
         (gthread.ThreadWorker, "finish_request"),
+        (gthread.ThreadWorker, "get_thread_pool"),
         (gthread.ThreadWorker, "handle"),
         (gthread.ThreadWorker, "handle_request"),
         (gthread.ThreadWorker, "murder_keepalived"),

@@ -25,6 +25,9 @@ from ._common import ACCEPT_PAUSE, TrackingWorker
 
 __all__ = ["SyncWorker"]
 
+SILENT_TIMEOUT: Final = 2.0
+"""How long what was queued may be silent when the worker stops, in seconds."""
+
 # By name: to mypy on Windows, where gunicorn does not run, there is no SIGQUIT.
 _STOPPING: Final = frozenset(getattr(signal, name) for name in ("SIGTERM", "SIGQUIT", "SIGINT"))
 
@@ -82,6 +85,33 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
             ending.answered(life_of(connection))
         return result
 
+    def serve_queued(self) -> None:
+        """Serve what the kernel has queued when the worker stops, and nobody else would.
+
+        On which nothing comes for a moment is closed: one after the other they would take all of
+        the grace.
+        """
+        has_let_go = self.listeners.watched is not None
+        last_moment = time.monotonic() + min(SILENT_TIMEOUT, self.cfg.graceful_timeout / 2)
+        while not has_let_go:
+            has_let_go = self.listeners.let_go(self.sockets)
+            for each in self.sockets:
+                while each.bring_forward(max(0.0, last_moment - time.monotonic())):
+                    self.notify()
+                    self.accept(each)
+                while each.queued:
+                    self._close_silent(*each.accept())
+            if not has_let_go:
+                if not self.stop.left:
+                    break
+                time.sleep(ACCEPT_PAUSE)  # out of descriptors
+
+    @staticmethod
+    def _close_silent(client: Any, _addr: Any) -> None:
+        if client.connection is not None:
+            ending.assume(life_of(client.connection), CloseReason.SHUTDOWN)
+        client.close()
+
     def handle_quit(self, sig: Any, frame: Any) -> None:
         """Stop at once: by a SystemExit that ends the request in hand."""
         again, self.quitting = self.quitting is not None, (sig, frame)
@@ -116,5 +146,10 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
 
     def run(self) -> None:
         """Serve, with a thread that tells applications of a stop while a request goes on."""
-        threading.Thread(target=self._hear_signals, name="rawsocket-signals", daemon=True).start()
+        name = "rawsocket-signals"
+        try:
+            threading.Thread(target=self._hear_signals, name=name, daemon=True).start()
+        except RuntimeError as exc:
+            self.log.error("%s: a request in hand will delay on_shutdown", exc)  # noqa: TRY400
+            signal.set_wakeup_fd(self.PIPE[1])  # as gunicorn does
         super().run()

@@ -30,6 +30,12 @@ if HOOK_SECONDS:
         record(hook="ended")
 
 
+@rawsocket.on_state_change(ConnState.CLOSED)
+def never_return(conn, old, new):
+    if conn.data.get("hangs"):
+        threading.Event().wait()
+
+
 @rawsocket.on_shutdown
 def closing_time():
     for loop, task in guests:
@@ -94,6 +100,15 @@ def view_of_held():
     held.append(current_conn.hijack())
     held[-1].sendall(b"HELLO\n")
     return ""
+
+
+@app.get("/hang")
+def view_of_hang():
+    """Have the connection's end never be over; it is hijacked, or kept alive."""
+    current_conn.data["hangs"] = True
+    if "hijack" in request.args:
+        return view_of_held()
+    return {"pid": os.getpid()}
 
 
 @app.get("/long")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 
 import pytest
 from servers import wait_for
@@ -150,3 +151,148 @@ def test_half_heads_at_a_stop(run_server, name):
         server.stop()
         assert set(server.sequences()) <= {"NAC", "NC"}
         assert "Traceback" not in server.log.read_text()
+
+
+def is_running(pid):
+    """Tell whether there is a process `pid`; one that nobody has waited for is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def pid_of(server):
+    with server.connect() as client:
+        return client.request("/", "Connection: close").json["pid"]
+
+
+def answering_pid(server):
+    """Give the worker that answers; None while none does."""
+    try:
+        return pid_of(server)
+    except (OSError, EOFError):
+        return None
+
+
+@WORKERS
+class TestWhatWasHijacked:
+    """It is ended in its own time, not in that of requests."""
+
+    def test_term(self, run_server, name):
+        """uvicorn#2201: one open WebSocket held a stop up for the whole graceful timeout."""
+        options = "--graceful-timeout", "30"
+        with (
+            run_server(name, "tcp", *options, app="stopping:app") as server,
+            server.hand_over("/held") as client,
+        ):
+            began = time.monotonic()
+            assert server.stop() == 0
+            assert 4.5 < time.monotonic() - began < 12  # 5 seconds by default
+            assert client.at_eof()
+            assert server.closed()[-1]["reason"] == "SHUTDOWN"
+
+    @pytest.mark.parametrize("how", ["max-requests", "reload", "HUP"])
+    def test_one_worker_that_is_replaced(self, run_server, name, how, tmp_path):
+        """gunicorn#3086: meanwhile nobody was served, for the whole graceful timeout."""
+        watched = tmp_path / "watched.py"
+        watched.touch()
+        options = {
+            "max-requests": ("--max-requests", "4"),
+            "reload": ("--reload", "--reload-engine", "poll", "--reload-extra-file", str(watched)),
+            "HUP": (),
+        }
+        env = {"CONTRACT_RAWSOCKET_STOP_TIMEOUT": "1"}
+        arguments = "--graceful-timeout", "30", *options[how]
+        with (
+            run_server(name, "tcp", *arguments, app="stopping:app", env=env) as server,
+            server.hand_over("/held") as client,
+        ):
+            old = pid_of(server)
+            began = time.monotonic()
+            if how == "HUP":
+                server.process.send_signal(signal.SIGHUP)
+            elif how == "reload":
+                os.utime(watched, (time.time() + 60,) * 2)
+            wait_for(lambda: answering_pid(server) not in {old, None}, "another worker")
+            assert client.at_eof()
+            wait_for(lambda: not is_running(old), "the end of the old one")
+            assert time.monotonic() - began < 12
+
+    def test_no_time_of_its_own(self, run_server, name):
+        """With None it has what requests have."""
+        env = {"CONTRACT_RAWSOCKET_STOP_TIMEOUT": "null"}
+        options = "--graceful-timeout", "8"
+        with (
+            run_server(name, "tcp", *options, app="stopping:app", env=env) as server,
+            server.hand_over("/held") as client,
+        ):
+            began = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - began > 6.5
+            assert client.at_eof()
+
+    def test_a_request_in_hand(self, run_server, name):
+        """An ordinary request still has the graceful timeout."""
+        env = {"CONTRACT_RAWSOCKET_STOP_TIMEOUT": "0.5"}
+        options = "--graceful-timeout", "15"
+        with (
+            run_server(name, "tcp", *options, app="stopping:app", env=env) as server,
+            server.hand_over("/held") as owned,
+            server.connect() as client,
+        ):
+            client.get("/long?seconds=3")
+            wait_for(lambda: {"long": "begun"} in server.events(), "the request")
+            server.process.send_signal(signal.SIGTERM)
+            assert owned.at_eof()
+            assert client.response().status == 200
+            assert server.process.wait(20) == 0
+
+
+@WORKERS
+class TestAHookThatNeverReturns:
+    """The grace is its limit, too, and the log says whose it is."""
+
+    OPTIONS = "--graceful-timeout", "3"
+
+    def hang(self, server, stack):
+        """Have a connection whose CLOSED hook will never return."""
+        client = stack.enter_context(server.connect())
+        if server.name == "sync":
+            client.get("/hang?hijack=1")
+            assert client._exactly(6) == b"HELLO\n"
+        else:
+            assert client.request("/hang").status == 200
+        return client
+
+    def test_term(self, run_server, name, stack):
+        """On a connection that the stopping worker closes."""
+        with run_server(name, "tcp", *self.OPTIONS, app="stopping:app") as server:
+            client = self.hang(server, stack)
+            began = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - began < 6
+            log = server.log.read_text()
+            assert "the hook never_return on <Connection" in log or client.key in log
+            assert "never_return" in log
+            assert "SIGKILL" not in log
+
+    def test_without_the_arbiter(self, run_server, name, stack):
+        """No orphan is left that feeds a watchdog which nobody looks at."""
+        with run_server(name, "tcp", *self.OPTIONS, app="stopping:app") as server:
+            pid = pid_of(server)
+            self.hang(server, stack)
+            server.process.kill()
+            wait_for(lambda: not is_running(pid), "the end of the worker")
+            assert "never_return" in server.log.read_text()
+
+    def test_on_shutdown(self, run_server, name):
+        """So it is with a function given to `on_shutdown`."""
+        env = {"STOPPING_SECONDS": "1000"}
+        with run_server(name, "tcp", *self.OPTIONS, app="stopping:app", env=env) as server:
+            began = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - began < 6
+            log = server.log.read_text()
+            assert "the hook closing_time on shutdown has not returned" in log
+            assert "SIGKILL" not in log
