@@ -16,6 +16,7 @@ MODULES = sorted(
 
 ELSEWHERE = {
     "_asyncio/served": "asyncio_/test_event_loop.py",
+    "_body_errors": "test_framing.py",
     "_connection/connection": "test_sequences.py",
     "_connection/life": "tracking/test_walk.py",
     "_connection/liveness": "tracking/test_watcher.py",
@@ -61,6 +62,7 @@ ELSEWHERE = {
     "sockinfo/_tcp_info/value": "sockinfo/test_tcpinfo.py",
     "sockinfo/_values": "sockinfo/test_peer.py",
     "workers/_application": "workers/test_common.py",
+    "workers/_body": "test_framing.py",
     "workers/_exchange": "test_hijack.py",
     "workers/_http2": "test_http2.py",
     "workers/_parking": "workers/test_gthread.py",

@@ -114,6 +114,8 @@ class Exchange(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self._leave()
+        if exc is not None:
+            self.read_failed(exc)
 
     def _leave(self) -> None:
         with _lock:
@@ -137,7 +139,15 @@ class Exchange(ABC):
         if not self._has_sent_head():
             self._send(_CONTINUE)
 
+    def version(self) -> str:
+        """Return the request's version of HTTP."""
+        return "HTTP/1.1"
+
     # What each server knows
+
+    @abstractmethod
+    def read_failed(self, exc: BaseException) -> None:
+        """Reading the body has raised `exc`: raise what the view is to get in its place, if any."""
 
     @abstractmethod
     def force_close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .._body_errors import http_error
 from .._connection import exchange
 from ..errors import InvalidStateError
 from ._body import ChunkedBody
@@ -62,6 +63,11 @@ class Exchange(exchange.Exchange):
     def force_close(self) -> None:
         """Do nothing: this server closes after every response."""
 
+    def version(self) -> str:
+        """Return the request's version of HTTP."""
+        version: str = self._handler.request_version
+        return version
+
     def let_go(self) -> None:
         """Have the handler end, with a line in the log."""
         self._handler.close_connection = True
@@ -75,6 +81,12 @@ class Exchange(exchange.Exchange):
             ConnectionAbortedError: always.
         """
         raise ConnectionAbortedError("the connection has been hijacked")
+
+    def read_failed(self, exc: BaseException) -> None:
+        """Raise a 4xx where the client has failed to send its body whole and in time."""
+        error = http_error(exc)
+        if error is not None:
+            raise error from exc
 
     def complain(self, text: str, exc: BaseException) -> None:
         """Log that the view of a hijacked connection has failed."""
@@ -93,7 +105,7 @@ class Exchange(exchange.Exchange):
         return isinstance(self.body, ChunkedBody) and self.body.is_read_in_part
 
     def _take_read_ahead(self) -> bytes:
-        leading: bytes = self._handler.rfile.take()
+        leading: bytes = self._handler.request_file.take()
         return leading
 
     def _send(self, data: bytes) -> None:

@@ -17,6 +17,7 @@ from gunicorn import http, util
 from gunicorn.workers import base
 
 from .._asyncio.seams import check_seams as check_asyncio_seams
+from .._body_errors import PEER_LOST
 from .._connection import ending
 from .._connection.address import ProxyHeader
 from .._connection.connection import life_of
@@ -42,9 +43,6 @@ __all__ = ["ACCEPT_PAUSE", "TrackingWorker", "check_seams"]
 
 PEER_SAID_BYE: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What reading or writing raises when the peer has left, in TLS's words."""
-
-PEER_LOST: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
-"""The system has given the peer up; the first looks like a deadline otherwise."""
 
 ACCEPT_PAUSE: Final = 0.25
 """Seconds for which a worker that is out of descriptors leaves connections in the backlog."""

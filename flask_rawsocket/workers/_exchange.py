@@ -10,11 +10,12 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from gunicorn.http import message, wsgi
-from gunicorn.http.body import Body, ChunkedReader
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.http.unreader import Unreader
 
 from .._connection import exchange
 from ..errors import InvalidStateError, UnsupportedError
+from ._body import WholeBody, http_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +36,7 @@ SEAMS: Final = (
     (Unreader(), "buf"),
     (Body(_NONE), "buf"),
     (Body(_NONE), "reader"),
+    (LengthReader(_NONE, 0), "length"),
     (_CHUNKED, "buf"),
     (_CHUNKED, "parser"),
 )
@@ -68,10 +70,17 @@ class Exchange(exchange.Exchange):
             # sent. Ours is sent when the body is first read (RFC 9110, section 10.1.1).
             req._expected_100_continue = False  # noqa: SLF001  gunicorn's mark of it
             self.waits_for_body = req.version >= _HTTP_1_1
+        body = req.body
+        if type(body.reader) is LengthReader and body.reader.length:
+            body.reader = WholeBody(req.unreader, body.reader.length)
 
     def force_close(self) -> None:
         """Have the response say ``Connection: close``, and the connection closed after it."""
         self._req.force_close()
+
+    def version(self) -> str:
+        """Return the request's version of HTTP."""
+        return f"HTTP/{self._req.version[0]}.{self._req.version[1]}"
 
     def let_go(self) -> None:
         """Leave gunicorn an empty response, of which it sends nothing.
@@ -86,6 +95,16 @@ class Exchange(exchange.Exchange):
     def no_response(self) -> Iterable[bytes]:
         """Return an empty body."""
         return ()
+
+    def read_failed(self, exc: BaseException) -> None:
+        """Raise a 4xx where the client has failed to send its body whole, in time and well formed.
+
+        Where its next request would begin is unknown then: the connection is not kept.
+        """
+        error = http_error(exc)
+        if error is not None:
+            self.force_close()
+            raise error from exc
 
     def complain(self, text: str, exc: BaseException) -> None:
         """Log that the view of a hijacked connection has failed."""
@@ -148,6 +167,7 @@ class HTTP2Exchange(exchange.Exchange):
 
     let_go = no_response = _may_read_yet = _has_sent_head = _unreachable
     complain: Any = _unreachable
+    read_failed: Any = _unreachable
     _is_in_chunked_body = _take_read_ahead = _unreachable
     _send: Any = _unreachable
 
