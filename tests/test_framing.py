@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import ssl
 import threading
 
 import pytest
@@ -24,6 +27,15 @@ def logged(server, start):
 
 def log_length(server):
     return server.log.stat().st_size
+
+
+def rest_or_reset(client):
+    """Read to the end, be it a reset; give what there was."""
+    data, client.buffered = client.buffered, b""
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        while more := client.sock.recv(65536):
+            data += more
+    return data
 
 
 class TestBodiesCutOff:
@@ -220,3 +232,109 @@ class TestUpgrade:
         with server.connect() as client:
             client.get(path)
             assert client.rest().startswith(b"HTTP/1.1 101 ")
+
+
+class TestShortResponses:
+    """A response whose body is shorter than its head said ends its connection, as in Go."""
+
+    @pytest.mark.parametrize("how", ["count=40", "count=0", "count=40&stream", "count=0&stream"])
+    def test_closed(self, server, how):
+        """What comes next would be read as its rest; the log says why."""
+        start = log_length(server)
+        with server.connect() as client:
+            client.get(f"/short?{how}")
+            with contextlib.suppress(OSError):
+                client.get("/")
+            assert rest_or_reset(client).count(b"HTTP/1.1 ") <= 1
+        server.wait_sequences("NAC")
+        wait_for(lambda: "shorter than its Content-Length" in logged(server, start), "the log")
+
+    @pytest.mark.parametrize("args", ["start=0&length=60", "start=20"])
+    def test_file(self, server, args):
+        """A file that the kernel sends has no more than it has."""
+        start = log_length(server)
+        with server.connect() as client:
+            client.get(f"/short-file?{args}")
+            with contextlib.suppress(OSError):
+                client.get("/")
+            assert rest_or_reset(client).count(b"HTTP/1.1 ") <= 1
+        server.wait_sequences("NAC")
+        wait_for(lambda: "shorter than its Content-Length" in logged(server, start), "the log")
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("HEAD", "/short?count=0"),
+            ("HEAD", "/short?count=40"),
+            ("GET", "/short?count=0&status=304"),
+            ("GET", "/short-file?start=0"),
+            ("GET", "/short-file?start=0&length=20"),
+        ],
+    )
+    def test_kept(self, gthread, method, path):
+        """A response without a body, and one that is whole, keep theirs."""
+        start = log_length(gthread)
+        with gthread.connect() as client:
+            client.get(path, method=method)
+            head, client.buffered = client._until(b"\r\n\r\n")
+            if "file" in path:
+                client._exactly(int(re.search(rb"Content-Length: (\d+)", head)[1]))
+            assert client.request("/").json["requests"] == 2
+        assert "shorter" not in logged(gthread, start)
+
+
+class TestUnreadBodies:
+    """A close that is coming is announced in the head (nginx answers 502 otherwise)."""
+
+    @pytest.mark.parametrize(
+        ("path", "header", "sent", "kept"),
+        [
+            ("/unread", "Content-Length: 65535", b"x" * 65535, True),
+            ("/unread", "Content-Length: 65536", b"x" * 65536, False),
+            ("/unread", "Content-Length: 200000", b"x" * 200_000, False),
+            ("/unread-stream?read=0", "Content-Length: 200000", b"x" * 200_000, False),
+            ("/unread-stream?read=199000", "Content-Length: 200000", b"x" * 200_000, True),
+            ("/unread", "Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n", False),
+            ("/body", "Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n", True),
+        ],
+    )
+    def test_head(self, gthread, path, header, sent, kept):
+        """It says `close` where the rest is too much to read, and the connection is closed."""
+        with gthread.connect() as client:
+            sending = threading.Thread(target=send_all, args=(client, path, header, sent))
+            sending.start()
+            answer = client.response()
+            sending.join()
+            assert answer.status == 200
+            assert answer.headers["connection"] == ("keep-alive" if kept else "close")
+            if kept:
+                assert client.request().json["requests"] == 2
+            else:
+                assert client.at_eof()
+
+    @pytest.mark.parametrize(
+        ("say", "closes"),
+        [
+            ("close", True),
+            ("Close", True),
+            ("keep-alive, close", True),
+            ("keep-alive", False),
+            ("x-closed", False),
+        ],
+    )
+    def test_what_the_application_says(self, gthread, say, closes):
+        """Its own `Connection: close` is heard; RFC 9112, section 9.6."""
+        with gthread.connect() as client:
+            answer = client.request(f"/own-headers?say={say.replace(' ', '%20')}")
+            assert answer.headers["connection"] == ("close" if closes else "keep-alive")
+            if closes:
+                assert client.rest() == b""
+                gthread.wait_sequences("NAC")
+            else:
+                assert client.request().json["requests"] == 2
+
+
+def send_all(client, path, header, sent):
+    """Send a request, of whose body the server may read no more than it likes."""
+    with contextlib.suppress(OSError):
+        client.get(path, header, method="POST", body=sent)

@@ -25,7 +25,7 @@ class Exchange(exchange.Exchange):
         waits_for_body: whether the client waits to be told that it may send its body.
     """
 
-    __slots__ = ("_handler", "_has_length", "_status", "body")
+    __slots__ = ("_handler", "_length", "_status", "body")
 
     body: Any
     """The request's body; None until the environ is made."""
@@ -36,7 +36,7 @@ class Exchange(exchange.Exchange):
         self.body = None
         self._handler = handler
         self._status: int | None = None
-        self._has_length = False
+        self._length: int | None = None
 
     def ended(self) -> None:
         """The request has ended: refer to its handler no more, which has the socket (a cycle)."""
@@ -48,7 +48,10 @@ class Exchange(exchange.Exchange):
 
         def starting(status: str, headers: Any, *exc_info: Any) -> Any:
             self._status = int(status.split(None, 1)[0])
-            self._has_length = any(name.lower() == "content-length" for name, _ in headers)
+            self._length = None
+            for name, value in headers:
+                if name.lower() == "content-length":
+                    self._length = int(value)
             write = start_response(status, headers, *exc_info)
 
             def writing(data: bytes) -> object:
@@ -59,6 +62,15 @@ class Exchange(exchange.Exchange):
             return writing
 
         return starting
+
+    def sent(self, count: int) -> None:
+        """The response's body has been sent: `count` bytes; say so where its head has said more."""
+        length, handler = self._length, self._handler
+        if length is None or count >= length or handler.command == "HEAD":
+            return
+        if self._status not in exchange.WITHOUT_BODY:
+            text = "the response to %s is shorter than its Content-Length, %d: %d bytes"
+            handler.log_error(text, handler.path, length, count)
 
     def force_close(self) -> None:
         """Do nothing: this server closes after every response."""
@@ -96,7 +108,7 @@ class Exchange(exchange.Exchange):
         return self._status is not None
 
     def _may_read_yet(self) -> bool:
-        return self._status in exchange.STREAM_STATUSES and not self._has_length
+        return self._status in exchange.STREAM_STATUSES and self._length is None
 
     def _has_sent_head(self) -> bool:
         return False  # Werkzeug sends it with the first item of the body

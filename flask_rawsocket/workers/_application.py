@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gunicorn.http.wsgi import FileWrapper
+
 from .. import _wsgi
 from .._connection import ending
 from .._connection.connection import life_of
@@ -45,7 +47,10 @@ class Application:
             return self._app(environ, start_response)
         exchange.response = start_response.__self__  # type: ignore[attr-defined]
         try:
-            return _wsgi.call(exchange, self._app, environ, start_response)
+            body = _wsgi.call(exchange, self._app, environ, exchange.start_response)
+            if isinstance(body, FileWrapper):
+                exchange.sends_file(body)
+            return body
         except StopIteration:
             # How simple-websocket makes gunicorn forget a response; it is not an error.
             ending.reset(life)

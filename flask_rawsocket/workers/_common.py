@@ -147,6 +147,14 @@ class TrackingWorker(base.Worker):
             connection.proxy = _proxy_header(info)
         return connection
 
+    @staticmethod
+    def was_short(connection: Connection | None) -> bool:
+        """Tell whether the response that has ended was shorter than its head said."""
+        if connection is None:
+            return False
+        exchange = cast("Exchange", life_of(connection).exchange)
+        return exchange.response is not None and exchange.is_short()
+
     def broken_off(self, connection: Connection | None, exc: OSError) -> None:
         """Note why a request broke off with `exc`.
 

@@ -6,7 +6,9 @@ request's body.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import os
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from gunicorn.http import message, wsgi
@@ -15,7 +17,7 @@ from gunicorn.http.unreader import Unreader
 
 from .._connection import exchange
 from ..errors import InvalidStateError, UnsupportedError
-from ._body import WholeBody, http_error
+from ._body import DRAINABLE, WholeBody, http_error, unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +33,8 @@ SEAMS: Final = (
     (_RESPONSE, "chunked"),
     (_RESPONSE, "headers_sent"),
     (_RESPONSE, "response_length"),
+    (_RESPONSE, "sent"),
+    (_RESPONSE, "start_response"),
     (_RESPONSE, "sock"),
     (_RESPONSE, "status"),
     (Unreader(), "buf"),
@@ -43,6 +47,8 @@ SEAMS: Final = (
 """What we rely on here; for attributes that an object gets when it is made, such an object."""
 
 _HTTP_1_1: Final = (1, 1)
+_CONNECTION_LENGTH: Final = len("Connection")
+_SHORT: Final = "%r: the response to %s is shorter than its Content-Length, %d"
 
 
 class Exchange(exchange.Exchange):
@@ -54,10 +60,13 @@ class Exchange(exchange.Exchange):
         log: gunicorn's logger.
     """
 
-    __slots__ = ("_log", "_req", "_sock", "response")
+    __slots__ = ("_is_file", "_log", "_req", "_sock", "response")
 
     response: Any
     """gunicorn's own; None until the application is called."""
+
+    _is_file: bool
+    """Whether its body is a file, which the kernel may send: nobody counts the bytes then."""
 
     def __init__(self, req: Any, sock: Any, log: Any) -> None:
         super().__init__()
@@ -65,6 +74,7 @@ class Exchange(exchange.Exchange):
         self._sock = sock
         self._log = log
         self.response = None
+        self._is_file = False
         if getattr(req, "_expected_100_continue", False):
             # gunicorn would answer before the view is called, and one that hijacks wants no answer
             # sent. Ours is sent when the body is first read (RFC 9110, section 10.1.1).
@@ -73,6 +83,48 @@ class Exchange(exchange.Exchange):
         body = req.body
         if type(body.reader) is LengthReader and body.reader.length:
             body.reader = WholeBody(req.unreader, body.reader.length)
+
+    def start_response(self, status: str, headers: Any, *exc_info: Any) -> Any:
+        """Begin the response as gunicorn does, which drops the application's own ``Connection``.
+
+        Its head says that the connection will be closed where that is known: the application wants
+        it, or what is unread of the request is too much to be read.
+        """
+        for name, value in headers:
+            if len(name) == _CONNECTION_LENGTH and _says_close(name, value):
+                self.force_close()
+        if unread(self._req.body) >= DRAINABLE:
+            self.force_close()
+        return self.response.start_response(status, headers, *exc_info)
+
+    def sends_file(self, wrapper: Any) -> None:
+        """The response's body is a file; one that is too short for the head does not keep."""
+        self._is_file = True
+        length = self.response.response_length
+        if length is None:
+            return
+        with contextlib.suppress(AttributeError, OSError):  # no file that the kernel could send
+            descriptor = wrapper.filelike.fileno()
+            here = os.lseek(descriptor, 0, os.SEEK_CUR)
+            if os.fstat(descriptor).st_size - here < length:
+                self._log.error(_SHORT, self._sock.connection, self._req.uri, length)
+                self.force_close()
+
+    def is_short(self) -> bool:
+        """Tell whether less was sent than the head said; what comes next would be read as the rest.
+
+        A line in the log says so: it is the application's failure.
+        """
+        response = self.response
+        length = response.response_length
+        if length is None or response.sent >= length or self.hijacked:
+            return False
+        if self._req.method == "HEAD" or response.status_code in exchange.WITHOUT_BODY:
+            return False
+        if self._is_file and not response.sent:
+            return False  # `sends_file` has seen to it
+        self._log.error(_SHORT, self._sock.connection, self._req.uri, length)
+        return True
 
     def force_close(self) -> None:
         """Have the response say ``Connection: close``, and the connection closed after it."""
@@ -185,6 +237,11 @@ class _Hijacked:
 
 
 _HIJACKED: Final = _Hijacked()
+
+
+def _says_close(name: str, value: str) -> bool:
+    options = [each.strip(" \t") for each in value.lower().split(",")]
+    return name.lower() == "connection" and "close" in options
 
 
 def _take(holder: Any) -> bytes:

@@ -112,6 +112,8 @@ class ThreadWorker(HTTP2Worker):
         connection = self.begin_request(conn.sock, req)
         try:
             keepalive = bool(super().handle_request(req, conn))
+            if self.was_short(connection):
+                keepalive = False
         except OSError as exc:
             self.broken_off(connection, exc)
             raise

@@ -73,6 +73,7 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         connection = self.begin_request(client, req)
         try:
             result = super().handle_request(listener, req, client, addr)
+            self.was_short(connection)
         except OSError as exc:
             self.broken_off(connection, exc)
             raise

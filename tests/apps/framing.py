@@ -1,9 +1,12 @@
 """`ending`'s application with views whose requests and responses are not what their heads say."""
 
+import tempfile
+
 from contract import record
 from ending import app, wait_until
-from flask import request
+from flask import Response, request
 from taking import error
+from werkzeug.wsgi import FileWrapper
 
 from flask_rawsocket import RawSocketError, current_conn
 
@@ -65,3 +68,39 @@ def say_101_async():
     except RawSocketError as exc:
         return error(exc)
     return ""
+
+
+@app.route("/short")
+def short():
+    """Say that the body has 100 bytes, and give fewer."""
+    count = int(request.args["count"])
+    body = (b"x" for _ in range(count)) if "stream" in request.args else b"x" * count
+    response = Response(body)
+    response.headers["Content-Length"] = "100"
+    response.status_code = int(request.args.get("status", 200))
+    return response
+
+
+@app.get("/short-file")
+def short_file():
+    """Send a file of which less is left than the head says."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115  the server closes it
+    file.write(b"x" * 50)
+    file.seek(int(request.args["start"]))
+    wrapper = request.environ.get("wsgi.file_wrapper", FileWrapper)
+    response = Response(wrapper(file), direct_passthrough=True)
+    response.headers["Content-Length"] = request.args.get("length", "50")
+    return response
+
+
+@app.route("/own-headers", methods=["GET", "POST"])
+def own_headers():
+    """Say of the connection what the client wants said."""
+    return Response("said", headers=[("Connection", request.args["say"])])
+
+
+@app.post("/unread-stream")
+def unread_stream():
+    """Stream, and read so much of the body before."""
+    got = len(request.stream.read(int(request.args["read"])))
+    return Response(b"x" for _ in range(got or 3))
