@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import ssl
+import subprocess
 import threading
 
 import pytest
-from servers import wait_for
+from servers import client_context, wait_for
 
 
 def recorded(server, key, before):
@@ -338,3 +340,163 @@ def send_all(client, path, header, sent):
     """Send a request, of whose body the server may read no more than it likes."""
     with contextlib.suppress(OSError):
         client.get(path, header, method="POST", body=sent)
+
+
+class TestNoRequest:
+    """Bytes that are none of a request (haproxy#1708, websockify#504)."""
+
+    @pytest.mark.parametrize("empty", [b"\r\n", b"\r\n\r\n", b"\n", b"\r"])
+    def test_before_the_first(self, server, empty):
+        """Empty lines before a request are skipped (RFC 9112, 2.2), and make no ACTIVE of NEW."""
+        with server.connect() as client:
+            client.send(empty)
+            wait_for(lambda: server.sequences() == ["N"], "NEW")
+            client.send(empty)
+            client.send(empty + b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert client.response().status == 200
+        server.wait_sequences("NAC")
+
+    def test_nothing_else(self, server):
+        """A client that sends nothing else has sent nothing."""
+        with server.connect() as client:
+            client.send(b"\r\n")
+            wait_for(lambda: server.sequences() == ["N"], "NEW")
+        server.wait_sequences("NC")
+        assert server.closed()[0]["reason"] == "CLIENT"
+
+    @pytest.mark.parametrize("later", [False, True])
+    def test_behind_a_body(self, gthread, later):
+        """One behind a body, as old browsers send it, is no request: IDLE, and no thread held.
+
+        It held a thread for ten seconds, and then an unsolicited 408 was the answer to the client's
+        next request.
+        """
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(gthread.connect()) for _ in range(6)]
+            for client in clients:
+                extra = b"" if later else b"\r\n"
+                client.get("/body", "Content-Length: 5", method="POST", body=b"hello" + extra)
+                assert client.response().json == {"length": 5}
+                if later:
+                    client.send(b"\r\n")
+            gthread.wait_sequences(*["NAI"] * 6)
+            for client in clients:
+                answer = client.request("/")
+                assert (answer.status, answer.json["requests"]) == (200, 2)
+            gthread.wait_sequences(*["NAIAI"] * 6)
+
+    @pytest.mark.parametrize("kept", [False, True])
+    def test_a_part_of_a_tls_record(self, shared_servers, kept):
+        """It is nothing yet: no thread is held, no clock runs, and the connection stays good."""
+        server = shared_servers("gthread", "tls")
+        server.mark()
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(TLSClient(server)) for _ in range(6)]
+            for client in clients:
+                if kept:
+                    client.send(REQUEST)
+                    assert client.answer().startswith(b"HTTP/1.1 200")
+                client.send_part(REQUEST)
+            expected = "NAI" if kept else "N"
+            server.wait_sequences(*[expected] * 6)
+            with server.connect() as other:
+                assert other.request("/", "Connection: close").status == 200
+            for client in clients:
+                client.send_rest()
+                assert client.answer().startswith(b"HTTP/1.1 200")
+            server.wait_sequences(*[expected + "AI"] * 6, "NAC")
+
+    @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl program")
+    def test_a_key_update(self, shared_servers):
+        """A TLS KeyUpdate on an idle connection leaves it idle, and good."""
+        server = shared_servers("gthread", "tls")
+        server.mark()
+        address = ":".join(map(str, server.address))
+        command = ["openssl", "s_client", "-connect", address, "-tls1_3", "-crlf"]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as client:
+            client.stdin.write(b"GET / HTTP/1.1\nHost: a\n\n")
+            client.stdin.flush()
+            server.wait_sequences("NAI")
+            client.stdin.write(b"K\n")  # which the program takes for a command
+            client.stdin.flush()
+            said = b""
+            while b"KEYUPDATE" not in said:
+                said += client.stdout.read1()
+            with server.connect() as other:
+                assert other.request("/", "Connection: close").status == 200
+            server.wait_sequences("NAI", "NAC")
+            client.stdin.write(b"GET / HTTP/1.1\nHost: a\n\n")
+            client.stdin.flush()
+            server.wait_sequences("NAIAI", "NAC")
+            client.kill()
+
+    def test_no_longer_than_its_time(self, run_server):
+        """A client that sends nothing but empty lines is let go as one that sends nothing."""
+        options = "--keep-alive", "1"
+        with run_server("gthread", "tcp", *options, app="framing:app") as server:
+            server.mark()
+            with server.connect() as client:
+                assert client.request("/").status == 200
+
+                def gone():
+                    with contextlib.suppress(OSError):
+                        client.send(b"\r\n")
+                    return server.sequences() == ["NAIC"]
+
+                wait_for(gone, "CLOSED", 6)
+            assert server.closed()[0]["reason"] == "KEEPALIVE_TIMEOUT"
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class TLSClient:
+    """A client that sends its TLS records in the pieces it likes."""
+
+    def __init__(self, server):
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = client_context().wrap_bio(
+            self.incoming, self.outgoing, server_hostname="localhost"
+        )
+        self.sock = server.raw()
+        self.rest = b""
+        self._call(self.tls.do_handshake)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.sock.close()
+
+    def _call(self, function, *args):
+        while True:
+            try:
+                result = function(*args)
+            except ssl.SSLWantReadError:
+                self.sock.sendall(self.outgoing.read())
+                self.incoming.write(self.sock.recv(65536))
+            else:
+                self.sock.sendall(self.outgoing.read())
+                return result
+
+    def send(self, data):
+        self._call(self.tls.write, data)
+
+    def send_part(self, data):
+        self.tls.write(data)
+        record = self.outgoing.read()
+        self.sock.sendall(record[:7])
+        self.rest = record[7:]
+
+    def send_rest(self):
+        self.sock.sendall(self.rest)
+
+    def answer(self):
+        said = self._call(self.tls.read, 65536)
+        while not (found := re.search(rb"Content-Length: (\d+).*?\r\n\r\n", said, re.DOTALL)):
+            said += self._call(self.tls.read, 65536)
+        while len(said) < found.end() + int(found[1]):
+            said += self._call(self.tls.read, 65536)
+        return said

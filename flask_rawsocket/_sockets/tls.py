@@ -207,23 +207,29 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         duties = self._duties
         if duties is None:
             return _read(self, len, buffer)
+        while True:
+            got = self._read_if_let(duties, len, buffer)
+            if not got:
+                # A close_notify without a FIN: the kernel would still call the connection open.
+                ending.assume(duties.life, CloseReason.CLIENT)
+            elif duties.head_due:
+                if buffer is not None:
+                    duties.request_begun()
+                elif not (got := duties.first_bytes(got)):
+                    continue
+            return got
+
+    def _read_if_let(self, duties: Duties, size: int, buffer: Any) -> Any:
         if duties.calls is None:
-            got = self._read_in_time(duties, len, buffer)
-        else:
-            if self._is_ignored():
-                raise OSError(errno.EBADF, "the connection has been hijacked")
-            with duties.calls:
-                got = self._read_in_time(duties, len, buffer)
-        if got:
-            if duties.head_due:
-                duties.request_begun()
-        else:
-            # A close_notify without a FIN: the kernel would still call the connection open.
-            ending.assume(duties.life, CloseReason.CLIENT)
-        return got
+            return self._read_in_time(duties, size, buffer)
+        if self._is_ignored():
+            raise OSError(errno.EBADF, "the connection has been hijacked")
+        with duties.calls:
+            return self._read_in_time(duties, size, buffer)
 
     def _read_in_time(self, duties: Duties, size: int, buffer: Any) -> Any:
-        if duties.read is None:
+        # A non-blocking socket waits for nothing.
+        if duties.read is None or self.gettimeout() == 0:
             return _read(self, size, buffer)
         return self._in_time(duties, _read, self, size, buffer)
 

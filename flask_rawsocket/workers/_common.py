@@ -91,6 +91,9 @@ class TrackingWorker(base.Worker):
     is_tls = False
     """Whether the listeners speak TLS; the setting itself takes a microsecond to ask for."""
 
+    is_proxied = False
+    """Whether a connection may begin with a PROXY protocol header."""
+
     quitting: tuple[Any, Any] | None = None
     """The signal and frame of a QUIT that is to be obeyed at the next safe moment."""
 
@@ -111,6 +114,7 @@ class TrackingWorker(base.Worker):
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
         self.stop = Stop(self)
         self.is_tls = self.cfg.is_ssl
+        self.is_proxied = self.cfg.proxy_protocol != "off"
         if self.is_tls:
             self._track_tls()
         super().init_process()

@@ -16,13 +16,14 @@ from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.http.unreader import Unreader
 
 from .._connection import exchange
+from .._sockets.duties import EMPTY_LINES
 from ..errors import InvalidStateError, UnsupportedError
 from ._body import DRAINABLE, WholeBody, http_error, unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["SEAMS", "Exchange", "HTTP2Exchange"]
+__all__ = ["SEAMS", "Exchange", "HTTP2Exchange", "begins_request"]
 
 _NONE: Any = None
 _RESPONSE: Final = wsgi.Response(_NONE, _NONE, _NONE)
@@ -34,7 +35,7 @@ SEAMS: Final = (
     (_RESPONSE, "headers_sent"),
     (_RESPONSE, "response_length"),
     (_RESPONSE, "sent"),
-    (_RESPONSE, "start_response"),
+    (wsgi.Response, "start_response"),
     (_RESPONSE, "sock"),
     (_RESPONSE, "status"),
     (Unreader(), "buf"),
@@ -237,6 +238,19 @@ class _Hijacked:
 
 
 _HIJACKED: Final = _Hijacked()
+
+
+def begins_request(unreader: Any) -> bool:
+    """Tell whether the beginning of a request has been read ahead, and drop empty lines before it.
+
+    Args:
+        unreader: gunicorn's, of a connection between two requests.
+    """
+    if not unreader.buf.tell():
+        return False
+    data = _take(unreader).lstrip(EMPTY_LINES)
+    unreader.buf.write(data)
+    return bool(data)
 
 
 def _says_close(name: str, value: str) -> bool:

@@ -24,6 +24,7 @@ from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from ._common import ACCEPT_PAUSE, TrackingWorker
+from ._exchange import begins_request
 from ._tconn import MethodQueue, Outcome, Queue, TConn, close, drained
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         """Leave `conn` to the poller: `readable` is called when it is, or `queue` times it out."""
         timeout = timeout if self.alive else min(timeout, self._last_moment)
         conn.timeout = time.monotonic() + timeout
+        conn.wait = queue, readable
         queue.append(conn)
         callback = partial(self._on_readable, conn, queue, readable)
         try:
@@ -184,6 +186,8 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         outcome = Outcome.CLOSE if failed else fs.result()
         if outcome is Outcome.WAIT:
             self._await_first(conn)
+        elif outcome is Outcome.BACK:
+            self._wait_on(conn)
         elif outcome is Outcome.LINGER:
             self._linger(conn)
         elif outcome is Outcome.KEEP:
@@ -199,12 +203,23 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
     def _keep(self, conn: TConn) -> None:
         # The next request, or its beginning, may have been read already, and the poller would not
         # see it: in gunicorn's parser (gunicorn before 27.0 left it there), or in the TLS layer.
-        conn.pipelined = bool(conn.parser.unreader.buf.tell())
-        if conn.pipelined or (self.is_tls and conn.sock.pending()):
+        if begins_request(conn.parser.unreader) or (self.is_tls and conn.sock.pending()):
+            conn.wait = self.keepalived_conns, self.on_client_socket_readable
+            conn.timeout = time.monotonic() + self.cfg.keepalive
             self.enqueue_req(conn)
         else:
             timeout = self.cfg.keepalive
             self._park(conn, self.keepalived_conns, timeout, self.on_client_socket_readable)
+
+    def _wait_on(self, conn: TConn) -> None:
+        """Wait on for a request, of which nothing has come, and no longer than it had."""
+        left = conn.timeout - time.monotonic()
+        if left > 0:
+            queue, readable = conn.wait
+            self._park(conn, queue, left, readable)
+        else:
+            self.nr_conns -= 1
+            conn.close()
 
     def _linger(self, conn: TConn) -> None:
         # Most peers have closed by now; if not, the poller tells when they do.

@@ -26,6 +26,7 @@ class Outcome(enum.Enum):
 
     KEEP = "wait for its next request"
     WAIT = "wait for its first byte"
+    BACK = "wait on, as before: what has come is nothing of a request"
     LINGER = "let it finish its closing handshake"
     CLOSE = "close it, if that has not been done"
     FORGET = "nothing: it has been hijacked"
@@ -87,8 +88,8 @@ class TConn(gthread.TConn):
     responded = False
     """Whether a request has been answered since it last came out of the poller."""
 
-    pipelined = False
-    """Whether the parser holds the beginning of the next request already."""
+    wait: tuple[Queue, Callable[[TConn, socket.socket], object]]
+    """Where it waits for a request, and what is called when it is readable."""
 
     def close(self, graceful: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
         """Close it, called by gunicorn's main thread; hooks run elsewhere.

@@ -61,6 +61,7 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         connection = client.connection
         if connection is not None:
             self.tracker.run_hooks(connection)
+        client.duties.keeps_empty_lines = self.is_proxied
         client.expect_head()  # from here: what a hook takes is not the client's doing
         super().handle(listener, client, addr)
         if connection is not None:
