@@ -66,6 +66,7 @@ ELSEWHERE = {
     "workers/_exchange": "test_hijack.py",
     "workers/_http2": "test_http2.py",
     "workers/_parking": "workers/test_gthread.py",
+    "workers/_proxy": "workers/test_common.py",
     "workers/_tls_context": "workers/test_common.py",
     "workers/_tconn": "workers/test_gthread.py",
 }

@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import gunicorn
 from gunicorn import http, util
+from gunicorn.uwsgi.errors import UWSGIParseException
 from gunicorn.workers import base
 
 from .._asyncio.seams import check_seams as check_asyncio_seams
 from .._body_errors import PEER_LOST
 from .._connection import ending
-from .._connection.address import ProxyHeader
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
-from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError
+from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_again
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, PASSING_ERRORS, Listener
 from .._sockets.tls import track_tls
 from .._tracking.tracker import process_tracker
 from ..errors import UnsupportedError
-from . import _exchange
+from . import _exchange, _proxy
 from ._application import Application
 from ._exchange import Exchange
+from ._proxy import note_proxy, read_all_kinds
 from ._stop import Stop
 from ._tls_context import UntilFilesChange
 
@@ -85,6 +86,7 @@ class TrackingWorker(base.Worker):
         (http, "get_parser"),
         (util, "write_error"),
         *_exchange.SEAMS,
+        *_proxy.SEAMS,
     )
     """What we rely on beyond the documented settings: pairs of an owner and a name."""
 
@@ -115,6 +117,8 @@ class TrackingWorker(base.Worker):
         self.stop = Stop(self)
         self.is_tls = self.cfg.is_ssl
         self.is_proxied = self.cfg.proxy_protocol != "off"
+        if self.is_proxied:
+            read_all_kinds()
         if self.is_tls:
             self._track_tls()
         super().init_process()
@@ -146,9 +150,8 @@ class TrackingWorker(base.Worker):
         self.tracker.request_begun(connection, Exchange(req, sock, self.log))
         if life_of(connection).force_close:
             req.force_close()
-        info = getattr(req, "proxy_protocol_info", None)  # a uwsgi request has none
-        if info:
-            connection.proxy = _proxy_header(info)
+        if self.is_proxied:
+            note_proxy(connection, req)
         return connection
 
     @staticmethod
@@ -192,6 +195,7 @@ class TrackingWorker(base.Worker):
         if exchange.hijacked:
             return False  # its deadlines are its owner's
         sock.lift_deadlines()
+        wait_again(sock)
         return not (life.force_close or exchange.waits_for_body)
 
     def view_exited(self, connection: Connection | None, exc: BaseException) -> Exception:
@@ -219,7 +223,13 @@ class TrackingWorker(base.Worker):
                 _write_timeout(client)
             return
         if connection is not None:
-            ending.note(life_of(connection), CloseReason.ERROR)
+            life = life_of(connection)
+            if isinstance(exc, UWSGIParseException) and ending.guess(life) is CloseReason.CLIENT:
+                # The end of the stream is no broken packet: over HTTP gunicorn says nothing either.
+                self.log.debug("%r: %s", connection, exc)
+                ending.note(life, CloseReason.CLIENT)
+                return
+            ending.note(life, CloseReason.ERROR)
         if isinstance(addr, (str, bytes)):
             # gunicorn takes the address apart, and of a UNIX peer's text would log one letter.
             addr = (addr.decode(errors="replace") if isinstance(addr, bytes) else str(addr), -1)
@@ -274,14 +284,3 @@ def _write_timeout(client: Any) -> None:
     # It may be gone, or its TLS was never set up: there is nobody to tell then.
     with contextlib.suppress(OSError):
         util.write_error(client, 408, "Request Timeout", "")
-
-
-def _proxy_header(info: dict[str, Any]) -> ProxyHeader:
-    def pair(host: str | None, port: int | None) -> tuple[str, int] | None:
-        return (host, int(port)) if host is not None and port is not None else None
-
-    return ProxyHeader(
-        protocol=info["proxy_protocol"],
-        source=pair(info["client_addr"], info["client_port"]),
-        destination=pair(info["proxy_addr"], info["proxy_port"]),
-    )
