@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
+import time
+from pathlib import Path
 
 import pytest
-from servers import client_context, wait_for
+import wsproto
+from servers import PATIENCE, client_context, wait_for
 
 
 def recorded(server, key, before):
@@ -500,3 +504,84 @@ class TLSClient:
         while len(said) < found.end() + int(found[1]):
             said += self._call(self.tls.read, 65536)
         return said
+
+
+class TestTimeoutsOfAView:
+    """What a view does to its socket's timeout ends with its request."""
+
+    @pytest.mark.parametrize("seconds", [20, 0])
+    def test_next_request(self, gthread, seconds):
+        """The next request of the connection finds it as it was."""
+        with gthread.connect() as client:
+            for _ in range(2):
+                answer = client.request(f"/settimeout?seconds={seconds}")
+                assert answer.json == {"before": None}
+
+    @pytest.mark.parametrize("path", ["/settimeout?seconds=20", "/settimeout?seconds=20&linger"])
+    def test_nobody_waits_for_it(self, server, path):
+        """The lingering close, on the thread worker's main thread, does not wait for it.
+
+        It did, and the server served nobody for 20 seconds.
+        """
+        if server.name == "werkzeug":
+            pytest.skip("it has no lingering close")
+        with server.connect() as client:
+            client.get(path, "Connection: close")
+            assert client.response().status == 200  # and the client does not close
+            began = time.monotonic()
+            with server.connect() as other:
+                assert other.request("/", "Connection: close").status == 200
+            assert time.monotonic() - began < 10
+
+
+class TestUwsgi:
+    """gunicorn's uwsgi protocol: an end of the stream is no broken packet."""
+
+    @pytest.mark.parametrize("worker", ["gthread", "sync"])
+    def test_ends(self, run_server, worker):
+        """A connection that its client has closed is CLOSED as CLIENT, without a traceback."""
+        variables = {"REQUEST_METHOD": "GET", "PATH_INFO": "/keep", "HTTP_HOST": "a"}
+        packed = b"".join(
+            len(each).to_bytes(2, "little") + each.encode()
+            for pair in variables.items()
+            for each in pair
+        )
+        packet = b"\0" + len(packed).to_bytes(2, "little") + b"\0" + packed
+        with run_server(worker, "tcp", "--protocol", "uwsgi", app="framing:app") as server:
+            start = log_length(server)
+            for sent, expected in (b"", "NC"), (packet[:2], "NAC"), (packet[:9], "NAC"):
+                server.mark()
+                with server.raw() as sock:
+                    sock.sendall(sent)
+                server.wait_sequences(expected)
+                assert server.closed()[0]["reason"] == "CLIENT"
+            server.mark()
+            with server.raw() as sock:
+                sock.sendall(packet)
+                said = b""
+                while b"kept" not in said:
+                    said += sock.recv(65536)
+            server.wait_sequences("NAIC" if server.keeps_alive else "NAC")
+            assert server.closed()[0]["reason"] in {"CLIENT", "AFTER_RESPONSE"}
+            assert "Traceback" not in logged(server, start)
+
+
+def test_recipe_of_the_docs():
+    """The WebSocket of `docs/hijacking.md` ends after a violation (Autobahn 6.4.1 hung)."""
+    text = (Path(__file__).parent.parent / "docs/hijacking.md").read_text()
+    code = re.search(r"^def echo_messages.*?(?=^```)", text, re.DOTALL | re.MULTILINE)[0]
+    names = {
+        "websocket": wsproto.connection,
+        "events": wsproto.events,
+        "RemoteProtocolError": wsproto.utilities.RemoteProtocolError,
+        "ConnectionBrokenError": ConnectionError,
+    }
+    exec(code, names)
+    ours, theirs = socket.socketpair()
+    ours.settimeout(PATIENCE)
+    with theirs:
+        # The first frame of a text message that is no UTF-8; the message goes on.
+        theirs.sendall(b"\x01\x83" + bytes(4) + b"\xff\xfe\xfd")
+        names["echo_messages"](ours)
+        said = theirs.recv(100)
+        assert (said[0], said[2:4]) == (0x88, (1007).to_bytes(2))

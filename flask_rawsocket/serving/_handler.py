@@ -12,7 +12,7 @@ from .. import _wsgi
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import ConnState
-from .._sockets.deadlines import HeaderTimeoutError
+from .._sockets.deadlines import HeaderTimeoutError, wait_again
 from .._tracking.tracker import process_tracker
 from ._body import ChunkedBody, Leftovers, RequestBody, RequestFile
 from ._exchange import Exchange
@@ -92,6 +92,7 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
                 exchange.ended()
                 if not exchange.hijacked:
                     self.connection.lift_deadlines()
+                    wait_again(self.connection)
 
     def make_environ(self) -> WSGIEnvironment:
         """Return Werkzeug's environ with the connection in it."""

@@ -7,6 +7,7 @@ from typing import Any
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
+from .._sockets.deadlines import wait_again
 from ._exchange import HTTP2Exchange
 from ._parking import ParkingWorker
 
@@ -53,3 +54,4 @@ class HTTP2Worker(ParkingWorker):
             return super().handle_http2_request(req, conn, h2_conn)
         finally:
             conn.sock.lift_deadlines()
+            wait_again(conn.sock)

@@ -25,7 +25,7 @@ from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from ._common import ACCEPT_PAUSE, TrackingWorker
 from ._exchange import begins_request
-from ._tconn import MethodQueue, Outcome, Queue, TConn, close, drained
+from ._tconn import MethodQueue, Outcome, Queue, TConn, close, close_may_wait, drained
 
 if TYPE_CHECKING:
     import socket
@@ -250,12 +250,13 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         self.close_elsewhere(conn.sock)
 
     def close_elsewhere(self, sock: Any) -> None:
-        """Close `sock` from the main thread: here if nothing is hooked on it, else there.
+        """Close `sock` from the main thread: here if that takes no time, else there.
 
         It counts until it is closed, so that hooks which cannot keep up slow the accepting down.
         """
         connection = sock.connection
-        if connection is None or not self.tracker.has_hooks_of_end(connection):
+        hooked = connection is not None and self.tracker.has_hooks_of_end(connection)
+        if not hooked and not close_may_wait(sock):
             close(sock)
             return
         self.nr_conns += 1

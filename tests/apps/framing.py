@@ -1,5 +1,7 @@
 """`ending`'s application with views whose requests and responses are not what their heads say."""
 
+import socket
+import struct
 import tempfile
 
 from contract import record
@@ -104,3 +106,14 @@ def unread_stream():
     """Stream, and read so much of the body before."""
     got = len(request.stream.read(int(request.args["read"])))
     return Response(b"x" for _ in range(got or 3))
+
+
+@app.get("/settimeout")
+def settimeout():
+    """Do to the socket what one may do to a socket of one's own; tell what it was like."""
+    sock = current_conn.sock
+    before = sock.gettimeout()
+    sock.settimeout(float(request.args["seconds"]))
+    if "linger" in request.args:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 20))
+    return {"before": before}
