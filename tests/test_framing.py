@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import gunicorn
 import pytest
 import wsproto
 from servers import PATIENCE, client_context, wait_for
@@ -146,6 +147,8 @@ class TestLeftovers:
 
         A twin of pallets/werkzeug's drain, which reads until the client has left.
         """
+        if server.name == "sync" and gunicorn.version_info < (27, 0):
+            pytest.skip("gunicorn before 27.0 resets a connection with unread bytes")
         before = len(server.events())
         with server.connect() as client:
             client.get(

@@ -52,6 +52,8 @@ class Application:
                 exchange.sends_file(body)
             return body
         except StopIteration:
-            # How simple-websocket makes gunicorn forget a response; it is not an error.
+            # How Flask-Sock makes gunicorn forget a response; it is not an error. A thread of
+            # simple-websocket's has the socket too, and wakes the view before it answers a goodbye.
+            exchange.is_left = True
             ending.reset(life)
             raise

@@ -9,7 +9,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gunicorn.http.body import ChunkedReader, LengthReader
-from gunicorn.http.errors import ChunkMissingTerminator, NoMoreData, ParseException
+from gunicorn.http.errors import (
+    ChunkMissingTerminator,
+    InvalidChunkExtension,
+    InvalidChunkSize,
+    NoMoreData,
+    ParseException,
+)
 from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException
 
 from .. import _body_errors
@@ -18,6 +24,15 @@ __all__ = ["DRAINABLE", "WholeBody", "http_error", "unread"]
 
 DRAINABLE: Final = 65536
 """The bytes of an unread body that gunicorn reads to keep the connection; of more it closes it."""
+
+
+_MALFORMED: Final = (
+    ParseException,
+    # Which these are in gunicorn 27 only.
+    ChunkMissingTerminator,
+    InvalidChunkExtension,
+    InvalidChunkSize,
+)
 
 
 class WholeBody(LengthReader):
@@ -58,6 +73,6 @@ def http_error(exc: BaseException) -> HTTPException | None:
     """Return what is raised in the view in the place of `exc`, or None where `exc` is right."""
     if isinstance(exc, NoMoreData) or (isinstance(exc, ChunkMissingTerminator) and not exc.term):
         return ClientDisconnected()
-    if isinstance(exc, ParseException):
+    if isinstance(exc, _MALFORMED):
         return BadRequest(str(exc))
     return _body_errors.http_error(exc)

@@ -23,7 +23,9 @@ from ._body import DRAINABLE, WholeBody, http_error, unread
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["SEAMS", "Exchange", "HTTP2Exchange", "begins_request"]
+    from .._connection.life import Life
+
+__all__ = ["LEAVE_TIMEOUT", "SEAMS", "Exchange", "HTTP2Exchange", "begins_request", "is_left"]
 
 _NONE: Any = None
 _RESPONSE: Final = wsgi.Response(_NONE, _NONE, _NONE)
@@ -52,6 +54,10 @@ _CONNECTION_LENGTH: Final = len("Connection")
 _SHORT: Final = "%r: the response to %s is shorter than its Content-Length, %d"
 
 
+LEAVE_TIMEOUT: Final = 0.1
+"""The seconds in which a thread to which a view has left its connection can say goodbye."""
+
+
 class Exchange(exchange.Exchange):
     """The request in hand on one connection.
 
@@ -61,7 +67,10 @@ class Exchange(exchange.Exchange):
         log: gunicorn's logger.
     """
 
-    __slots__ = ("_is_file", "_log", "_req", "_sock", "response")
+    __slots__ = ("_is_file", "_log", "_req", "_sock", "is_left", "response")
+
+    is_left: bool
+    """Whether the application has made gunicorn forget the response; see `Application`."""
 
     response: Any
     """gunicorn's own; None until the application is called."""
@@ -75,7 +84,7 @@ class Exchange(exchange.Exchange):
         self._sock = sock
         self._log = log
         self.response = None
-        self._is_file = False
+        self._is_file = self.is_left = False
         if getattr(req, "_expected_100_continue", False):
             # gunicorn would answer before the view is called, and one that hijacks wants no answer
             # sent. Ours is sent when the body is first read (RFC 9110, section 10.1.1).
@@ -251,6 +260,11 @@ def begins_request(unreader: Any) -> bool:
     data = _take(unreader).lstrip(EMPTY_LINES)
     unreader.buf.write(data)
     return bool(data)
+
+
+def is_left(life: Life) -> bool:
+    """Tell whether the view of the request in hand has left the connection to another thread."""
+    return isinstance(life.exchange, Exchange) and life.exchange.is_left
 
 
 def _says_close(name: str, value: str) -> bool:

@@ -13,7 +13,9 @@ No hook runs on the main thread.
 
 from __future__ import annotations
 
+import contextlib
 import selectors
+import socket
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -24,11 +26,10 @@ from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from ._common import ACCEPT_PAUSE, TrackingWorker
-from ._exchange import begins_request
+from ._exchange import LEAVE_TIMEOUT, begins_request
 from ._tconn import MethodQueue, Outcome, Queue, TConn, close, close_may_wait, drained
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
     from concurrent import futures
 
@@ -51,6 +52,8 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         self.keepalived_conns: Any = Queue()
         self.lingering_conns = Queue()
         """Closed on our side, and read until the peer closes too; still counted."""
+        self.left_conns = Queue()
+        """Left by their view to a thread of its own, which may have a goodbye to say."""
         self._accept_again = 0.0
 
     def handle_quit(self, sig: Any, frame: Any) -> None:
@@ -155,7 +158,8 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         former = self.poller.get_key(fd)
         self.poller.unregister(former.fileobj)
         conn = former.data.args[0]
-        for queue in (self.pending_conns, self.keepalived_conns, self.lingering_conns):
+        waiting = self.pending_conns, self.keepalived_conns, self.lingering_conns, self.left_conns
+        for queue in waiting:
             if conn in queue:
                 queue.remove(conn)
                 self.nr_conns -= 1
@@ -164,7 +168,7 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         """Wait and dispatch as gunicorn does, then end the lingering that has lasted too long."""
         if self.quitting is not None:
             self.quit_now()
-        queues = [self.lingering_conns]
+        queues = [self.lingering_conns, self.left_conns]
         if not self.alive:
             # gunicorn before 27.0 waits for all of its grace here, even if one times out earlier.
             queues += [self.pending_conns, self.keepalived_conns]
@@ -174,6 +178,8 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
                 timeout = max(0.0, min(timeout, queue[0].timeout - now))
         super().wait_for_and_dispatch_events(timeout)
         now = time.monotonic()
+        while self.left_conns and self.left_conns[0].timeout <= now:
+            self._end_left(self.left_conns[0])
         while self.lingering_conns and self.lingering_conns[0].timeout <= now:
             self._end_linger(self.lingering_conns[0])
 
@@ -190,6 +196,8 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
             self._wait_on(conn)
         elif outcome is Outcome.LINGER:
             self._linger(conn)
+        elif outcome is Outcome.LEFT:
+            self._park(conn, self.left_conns, LEAVE_TIMEOUT, self._end_left)
         elif outcome is Outcome.KEEP:
             self._keep(conn)
         else:
@@ -228,6 +236,14 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
             self.close_elsewhere(conn.sock)
         else:
             self._park(conn, self.lingering_conns, LINGER_TIMEOUT, self._on_lingering_readable)
+
+    def _end_left(self, conn: TConn, _sock: object = None) -> None:
+        """Say FIN after all: the other thread has had its time, or the peer has an answer."""
+        self.left_conns.remove(conn)
+        self.poller.unregister(conn.sock)
+        with contextlib.suppress(OSError):
+            conn.sock.shutdown(socket.SHUT_WR)
+        self._linger(conn)
 
     def _on_lingering_readable(self, conn: TConn, _sock: socket.socket) -> None:
         if drained(conn):

@@ -33,6 +33,7 @@ class Outcome(enum.Enum):
     KEEP = "wait for its next request"
     WAIT = "wait for its first byte"
     BACK = "wait on, as before: what has come is nothing of a request"
+    LEFT = "give a thread of the application's, which has it too, a moment; then let it linger"
     LINGER = "let it finish its closing handshake"
     CLOSE = "close it, if that has not been done"
     FORGET = "nothing: it has been hijacked"
@@ -93,6 +94,9 @@ class TConn(gthread.TConn):
 
     responded = False
     """Whether a request has been answered since it last came out of the poller."""
+
+    left = False
+    """Whether its view has left it to a thread of its own, and had gunicorn forget the response."""
 
     wait: tuple[Queue, Callable[[TConn, socket.socket], object]]
     """Where it waits for a request, and what is called when it is readable."""

@@ -21,6 +21,7 @@ from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import READ, HeaderTimeoutError, ready
 from .._sockets.plain import DONT_WAIT
 from ._common import PEER_SAID_BYE, TrackingWorker
+from ._exchange import is_left
 from ._http2 import HTTP2Worker
 from ._tconn import Outcome
 
@@ -113,6 +114,8 @@ class ThreadWorker(HTTP2Worker):
             if life.sock is not None:
                 life.sock.hear_server_again()
             return Outcome.FORGET
+        if conn.left:
+            return Outcome.LEFT
         if conn.responded:
             # It was to be kept, but the rest of the request's body is too much to read.
             ending.assume(life, CloseReason.AFTER_RESPONSE)
@@ -152,6 +155,9 @@ class ThreadWorker(HTTP2Worker):
                 keepalive = False
         except OSError as exc:
             self.broken_off(connection, exc)
+            raise
+        except StopIteration:
+            conn.left = connection is not None and is_left(life_of(connection))
             raise
         except Exception:
             raise
