@@ -217,6 +217,8 @@ def test_100_goodbyes(server):
     simple-websocket wakes the view before it answers, so the view's end and the server's FIN could
     come first; the client saw 1006 in a half of all closes.
     """
+    if server.name == "werkzeug":
+        pytest.skip("Werkzeug answers what the view returns, in HTTP")
     for _ in range(100):
         with websocket(server, FLASK_SOCK) as ws:
             ws.send(NORMAL, CLOSE)
