@@ -24,7 +24,7 @@ class PlainExchange(Exchange):
     def force_close(self):
         pass
 
-    let_go = no_response = complain = _may_read_yet = _has_sent_head = _send = None
+    let_go = no_response = complain = read_failed = _may_read_yet = _has_sent_head = _send = None
 
 
 def begin_request(connection):

@@ -79,7 +79,7 @@ def shared_servers(run_server):
         def get(name, transport):
             if (name, transport) not in started:
                 started[name, transport] = stack.enter_context(
-                    run_server(name, transport, app="ending:app")
+                    run_server(name, transport, app="framing:app")
                 )
             return started[name, transport]
 

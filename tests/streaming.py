@@ -10,7 +10,8 @@ import pytest
 from servers import client_context, wait_for
 
 from flask_rawsocket import ConnState
-from flask_rawsocket._sockets.tls import TrackedSSLSocket, track_tls
+from flask_rawsocket._sockets.tls import TrackedSSLSocket
+from flask_rawsocket._sockets.tls_context import track_tls
 from flask_rawsocket._tracking.hooks import Hooks
 
 BIG = bytes(range(250)) * 80_000

@@ -332,7 +332,7 @@ def test_read_deadline(server):
     with server.connect() as client:
         client.get("/read-deadline", "Content-Length: 10", method="POST", body=b"half")
         answer = client.response()
-        assert answer.json["error"] == "TimeoutError"
+        assert answer.json["error"] == "ReadDeadlineError"  # caught as a TimeoutError
     server.wait_sequences("NAC")
 
 

@@ -56,7 +56,7 @@ class ProxyHeader:
     """
 
     protocol: str
-    """``TCP4``, ``TCP6``, ``UDP4``, ``UDP6``, ``LOCAL`` or ``UNSPEC``."""
+    """``TCP4`` or ``TCP6``; without an address ``LOCAL``, ``UNKNOWN``, ``UNSPEC`` or ``UNIX``."""
 
     source: tuple[str, int] | None
     """The client's address and port as the proxy saw them; None if the header has none."""

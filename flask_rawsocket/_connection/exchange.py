@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
 
-__all__ = ["STREAM_STATUSES", "Exchange", "Phase", "StreamHandler"]
+__all__ = ["STREAM_STATUSES", "WITHOUT_BODY", "Exchange", "Phase", "StreamHandler"]
 
 StreamHandler: TypeAlias = (
     "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]"
@@ -30,6 +30,9 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 STREAM_STATUSES: Final = frozenset(range(200, 300)) - {204, 205}
 """The statuses of a response whose application may read the request's body while it is sent."""
+
+WITHOUT_BODY: Final = frozenset({*range(100, 200), 204, 304})
+"""The statuses of a response that has no body, whatever its Content-Length says."""
 
 _lock = threading.Lock()
 """Guards `hijacked` and the number of readers of every exchange; held for no call."""
@@ -116,6 +119,8 @@ class Exchange(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self._leave()
+        if exc is not None:
+            self.read_failed(exc)
 
     def _leave(self) -> None:
         with _lock:
@@ -139,7 +144,15 @@ class Exchange(ABC):
         if not self._has_sent_head():
             self._send(_CONTINUE)
 
+    def version(self) -> str:
+        """Return the request's version of HTTP."""
+        return "HTTP/1.1"
+
     # What each server knows
+
+    @abstractmethod
+    def read_failed(self, exc: BaseException) -> None:
+        """Reading the body has raised `exc`: raise what the view is to get in its place, if any."""
 
     @abstractmethod
     def force_close(self) -> None:

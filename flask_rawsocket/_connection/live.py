@@ -34,7 +34,7 @@ class LiveSocket:
         """The live socket, a ``socket.socket`` or under TLS an ``ssl.SSLSocket``.
 
         The server goes on using it. Read facts and set options; to read or write bytes yourself,
-        hijack the connection.
+        hijack the connection. A timeout that you set ends with the request.
 
         Raises:
             ConnectionClosedError: it has been closed.

@@ -10,6 +10,7 @@ import time
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..errors import UnsupportedError
 from .liveness import Liveness, PeerWatch
 from .switching import switching_protocols
 
@@ -66,8 +67,9 @@ class Steering(Liveness):
     ) -> None:
         """Let reading the request, or writing the response, go on for so long and no longer.
 
-        Past its deadline a read raises ``TimeoutError`` in the view, and a write raises it in the
-        server, which closes the connection. They are gone at the end of the request.
+        Past its deadline a read raises ``TimeoutError`` in the view, which answers 408 where
+        nothing catches it, and a write raises it in the server, which closes the connection. They
+        are gone at the end of the request.
 
         Args:
             read: seconds from now; None lifts the deadline; left out, it stays.
@@ -156,9 +158,13 @@ class Steering(Liveness):
         Raises:
             ValueError: the protocol or a field is not one that HTTP allows, or not there.
             ConnectionBrokenError: the peer has left.
+            UnsupportedError: the request is of HTTP/1.0, which has no 101.
             RawSocketError: what `hijack` raises.
         """
         head = switching_protocols(protocol, headers)
+        exchange = self._life.exchange
+        if exchange is not None and exchange.version() < "HTTP/1.1":
+            raise UnsupportedError(f"{exchange.version()} has no 101 Switching Protocols")
         stream = self.hijack()
         try:
             stream.sendall(head)

@@ -6,6 +6,7 @@ All are of the monotonic clock; only who reads and writes can keep them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import select
@@ -23,6 +24,7 @@ __all__ = [
     "HeaderTimeoutError",
     "WriteDeadlineError",
     "ready",
+    "wait_again",
 ]
 
 ABORTED: Final = -math.inf
@@ -112,6 +114,16 @@ class Deadlines:
     def too_late(self) -> Exception:
         """Return the error for a read past its deadline."""
         return TimeoutError("the read deadline has passed")
+
+
+def wait_again(sock: socket.socket) -> None:
+    """Let `sock` block without a limit again: a timeout that a view has set ends with its request.
+
+    Its next reader may be the server's main thread, which would wait for that long.
+    """
+    if sock.gettimeout() is not None:
+        with contextlib.suppress(OSError):  # it is closed
+            sock.settimeout(None)
 
 
 def ready(sock: socket.socket, what: int, timeout: float) -> bool:

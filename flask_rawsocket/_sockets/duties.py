@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .._connection import ending
 from .._connection.connection import life_of
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from .._tracking.tracker import ConnectionTracker
     from .calls import CallsInProgress
 
-__all__ = ["Duties"]
+__all__ = ["EMPTY_LINES", "Duties"]
+
+
+EMPTY_LINES: Final = b"\r\n"
+"""What empty lines consist of."""
 
 
 class Duties(Deadlines):
@@ -42,6 +46,7 @@ class Duties(Deadlines):
         "goodbye_said",
         "head_due",
         "ignored_thread",
+        "keeps_empty_lines",
         "life",
         "reporting",
         "submit_close",
@@ -59,6 +64,9 @@ class Duties(Deadlines):
 
     head_due: bool
     """Whether the next byte begins a request."""
+
+    keeps_empty_lines: bool
+    """Whether an empty line may be more than that: the first bytes of a PROXY protocol header."""
 
     closes_at_once: bool
     """Whether a close waits for no peer: the connection was aborted, or said nothing."""
@@ -90,6 +98,7 @@ class Duties(Deadlines):
         self.life = life_of(connection)
         self.tracker = tracker
         self.head_due = True
+        self.keeps_empty_lines = False
         self.closes_at_once = False
         self.reporting = False
         self.ended = False
@@ -104,6 +113,20 @@ class Duties(Deadlines):
         if timeout is not None:
             self.in_head = True
             self.read = time.monotonic() + timeout
+
+    def first_bytes(self, data: bytes) -> bytes:
+        """A request is due and `data` is there: return what is of a request, which begins then.
+
+        Empty lines before it are not (RFC 9112, section 2.2): some clients send one behind a body.
+
+        Raises:
+            ConnectionResetError: the application has aborted the connection, and wants none.
+        """
+        if data[0] in EMPTY_LINES and not self.keeps_empty_lines:
+            data = data.lstrip(EMPTY_LINES)
+        if data:
+            self.request_begun()
+        return data
 
     def request_begun(self) -> None:
         """A byte of a request is there: the connection is ACTIVE, and its head is due in time.

@@ -87,13 +87,13 @@ class TrackedSocket(Tracked):
         duties = self.duties
         if duties is None:
             return _recv(self, bufsize, flags)
-        if duties.read is None:
-            data = _recv(self, bufsize, flags)
-        else:
-            data = self._in_time(duties, _recv, bufsize, flags)
-        if duties.head_due and data:
-            duties.request_begun()
-        return data
+        while True:
+            if duties.read is None:
+                data = _recv(self, bufsize, flags)
+            else:
+                data = self._in_time(duties, _recv, bufsize, flags)
+            if not duties.head_due or not data or (data := duties.first_bytes(data)):
+                return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read as ``socket.recv_into`` does, and report the first byte of a request."""

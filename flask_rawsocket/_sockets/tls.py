@@ -14,7 +14,6 @@ import ssl
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .. import sockinfo
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.life import moving
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from .._connection.life import Life
     from .duties import Duties
 
-__all__ = ["TrackedSSLSocket", "track_tls"]
+__all__ = ["TrackedSSLSocket"]
 
 _T = TypeVar("_T")
 
@@ -228,23 +227,29 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         duties = self.duties
         if duties is None:
             return _read(self, len, buffer)
+        while True:
+            got = self._read_if_let(duties, len, buffer)
+            if not got:
+                # A close_notify without a FIN: the kernel would still call the connection open.
+                ending.assume(duties.life, CloseReason.CLIENT)
+            elif duties.head_due:
+                if buffer is not None:
+                    duties.request_begun()
+                elif not (got := duties.first_bytes(got)):
+                    continue
+            return got
+
+    def _read_if_let(self, duties: Duties, size: int, buffer: Any) -> Any:
         if duties.calls is None:
-            got = self._read_in_time(duties, len, buffer)
-        else:
-            if self._is_ignored():
-                raise OSError(errno.EBADF, "the connection has been hijacked")
-            with duties.calls:
-                got = self._read_in_time(duties, len, buffer)
-        if got:
-            if duties.head_due:
-                duties.request_begun()
-        else:
-            # A close_notify without a FIN: the kernel would still call the connection open.
-            ending.assume(duties.life, CloseReason.CLIENT)
-        return got
+            return self._read_in_time(duties, size, buffer)
+        if self._is_ignored():
+            raise OSError(errno.EBADF, "the connection has been hijacked")
+        with duties.calls:
+            return self._read_in_time(duties, size, buffer)
 
     def _read_in_time(self, duties: Duties, size: int, buffer: Any) -> Any:
-        if duties.read is None:
+        # A non-blocking socket waits for nothing.
+        if duties.read is None or self.gettimeout() == 0:
             return _read(self, size, buffer)
         return self._in_time(duties, _read, self, size, buffer)
 
@@ -271,29 +276,3 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
 def _note_interrupt(life: Life, exc: BaseException) -> None:
     if isinstance(exc, KeyboardInterrupt):  # on the main thread, which is to stop
         ending.note(life, CloseReason.SHUTDOWN)
-
-
-def track_tls(context: ssl.SSLContext, *, suppress_ragged_eofs: bool = True) -> ssl.SSLContext:
-    """Let the sockets that `context` wraps be tracked like those they wrap; return `context`.
-
-    Args:
-        context: the server's.
-        suppress_ragged_eofs: whether its sockets take a FIN without close_notify for an end, as
-            Python's do by default. OpenSSL is told so, too: it would answer such a peer, or the
-            end of a stream of ours that another thread is reading, with an alert.
-
-    Raises:
-        TypeError: the context makes sockets of a class of its own, which could not be.
-    """
-    if suppress_ragged_eofs:
-        context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
-    made = context.sslsocket_class
-    if made is ssl.SSLSocket:
-        context.sslsocket_class = TrackedSSLSocket
-        # Here, and not on every call: gunicorn may be given the same context for each connection.
-        sockinfo.remember_server_name(context)
-    elif not issubclass(made, TrackedSSLSocket):
-        raise TypeError(
-            f"the SSLContext makes {made.__qualname__}; derive it from TrackedSSLSocket"
-        )
-    return context

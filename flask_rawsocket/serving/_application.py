@@ -44,18 +44,23 @@ class Application:
         if life is None or not isinstance(exchange, Exchange):
             return self._app(environ, start_response)
         body = _wsgi.call(exchange, self._app, environ, exchange.noting(start_response))
-        return _Response(body, life)
+        return _Response(body, life, exchange)
 
 
 class _Response:
-    """A response's body, which notes when all of it has been sent."""
+    """A response's body, which notes when all of it has been sent, and how much that was."""
 
-    def __init__(self, body: Iterable[bytes], life: Life) -> None:
+    def __init__(self, body: Iterable[bytes], life: Life, exchange: Exchange) -> None:
         self._body = body
         self._life = life
+        self._exchange = exchange
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._body
+        count = 0
+        for data in self._body:
+            yield data
+            count += len(data)
+        self._exchange.sent(count)
         ending.answered(self._life)
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .._body_errors import http_error
 from .._connection import exchange
 from ..errors import InvalidStateError
 from ._body import ChunkedBody
@@ -24,7 +25,7 @@ class Exchange(exchange.Exchange):
         waits_for_body: whether the client waits to be told that it may send its body.
     """
 
-    __slots__ = ("_handler", "_has_length", "_status", "body")
+    __slots__ = ("_handler", "_length", "_status", "body")
 
     body: Any
     """The request's body; None until the environ is made."""
@@ -35,7 +36,7 @@ class Exchange(exchange.Exchange):
         self.body = None
         self._handler = handler
         self._status: int | None = None
-        self._has_length = False
+        self._length: int | None = None
 
     def ended(self) -> None:
         """The request has ended: refer to its handler no more, which has the socket (a cycle)."""
@@ -47,7 +48,10 @@ class Exchange(exchange.Exchange):
 
         def starting(status: str, headers: Any, *exc_info: Any) -> Any:
             self._status = int(status.split(None, 1)[0])
-            self._has_length = any(name.lower() == "content-length" for name, _ in headers)
+            self._length = None
+            for name, value in headers:
+                if name.lower() == "content-length":
+                    self._length = int(value)
             write = start_response(status, headers, *exc_info)
 
             def writing(data: bytes) -> object:
@@ -59,8 +63,22 @@ class Exchange(exchange.Exchange):
 
         return starting
 
+    def sent(self, count: int) -> None:
+        """The response's body has been sent: `count` bytes; say so where its head has said more."""
+        length, handler = self._length, self._handler
+        if length is None or count >= length or handler.command == "HEAD":
+            return
+        if self._status not in exchange.WITHOUT_BODY:
+            text = "the response to %s is shorter than its Content-Length, %d: %d bytes"
+            handler.log_error(text, handler.path, length, count)
+
     def force_close(self) -> None:
         """Do nothing: this server closes after every response."""
+
+    def version(self) -> str:
+        """Return the request's version of HTTP."""
+        version: str = self._handler.request_version
+        return version
 
     def let_go(self) -> None:
         """Have the handler end, with a line in the log."""
@@ -76,6 +94,12 @@ class Exchange(exchange.Exchange):
         """
         raise ConnectionAbortedError("the connection has been hijacked")
 
+    def read_failed(self, exc: BaseException) -> None:
+        """Raise a 4xx where the client has failed to send its body whole and in time."""
+        error = http_error(exc)
+        if error is not None:
+            raise error from exc
+
     def complain(self, text: str, exc: BaseException) -> None:
         """Log that the view of a hijacked connection has failed."""
         self._handler.log_error("%s: %r", text, exc)
@@ -84,7 +108,7 @@ class Exchange(exchange.Exchange):
         return self._status is not None
 
     def _may_read_yet(self) -> bool:
-        return self._status in exchange.STREAM_STATUSES and not self._has_length
+        return self._status in exchange.STREAM_STATUSES and self._length is None
 
     def _has_sent_head(self) -> bool:
         return False  # Werkzeug sends it with the first item of the body
@@ -93,7 +117,7 @@ class Exchange(exchange.Exchange):
         return isinstance(self.body, ChunkedBody) and self.body.is_read_in_part
 
     def _take_read_ahead(self) -> bytes:
-        leading: bytes = self._handler.rfile.take()
+        leading: bytes = self._handler.request_file.take()
         return leading
 
     def _send(self, data: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import werkzeug.serving
 from werkzeug.sansio.utils import get_content_length
@@ -12,9 +12,9 @@ from .. import _wsgi
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import ConnState
-from .._sockets.deadlines import HeaderTimeoutError
+from .._sockets.deadlines import HeaderTimeoutError, wait_again
 from .._tracking.tracker import process_tracker
-from ._body import ChunkedBody, RequestBody, RequestFile
+from ._body import ChunkedBody, Leftovers, RequestBody, RequestFile
 from ._exchange import Exchange
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
     exchange: Exchange | None = None
     """The request in hand, on a tracked connection."""
 
+    request_file: RequestFile
+    """What a request of a tracked connection is read from."""
+
     _waits_for_body = False
     """Whether the client waits to be told that it may send its body."""
 
@@ -44,6 +47,7 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         super().setup()
         if self.tracked is not None:
             self.rfile: Any = RequestFile(self.connection, self.rfile)
+            self.request_file = self.rfile
 
     def handle(self) -> None:
         """Handle a request; answer 408 to a head that comes too slowly (RFC 9110, 15.5.9)."""
@@ -65,7 +69,10 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         return True
 
     def run_wsgi(self) -> None:
-        """Run the application, which reads the request's body through a file of ours."""
+        """Run the application, which reads the request's body through a file of ours.
+
+        What Werkzeug reads meanwhile are the leftovers.
+        """
         connection = self.tracked
         if connection is None:
             super().run_wsgi()
@@ -74,15 +81,18 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         expects = self.headers.get("Expect", "").strip().lower() == "100-continue"
         self._waits_for_body |= expects and self.request_version != "HTTP/1.0"
         del self.headers["Expect"]
+        self.rfile = Leftovers(self.connection, self.request_file)
         try:
             super().run_wsgi()
         finally:
+            self.rfile = self.request_file
             process_tracker.request_ended(connection)
             exchange, self.exchange = self.exchange, None
             if exchange is not None:
                 exchange.ended()
                 if not exchange.hijacked:
                     self.connection.lift_deadlines()
+                    wait_again(self.connection)
 
     def make_environ(self) -> WSGIEnvironment:
         """Return Werkzeug's environ with the connection in it."""
@@ -104,11 +114,11 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
 
     def _request_body(self, environ: WSGIEnvironment) -> Any:
         if "wsgi.input_terminated" in environ:
-            return ChunkedBody(self.rfile)
+            return ChunkedBody(self.request_file)
         length = get_content_length(
             environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")
         )
-        return RequestBody(self.rfile, length or 0)
+        return RequestBody(cast("Any", self.request_file), length or 0)
 
     def send_response(self, code: int, message: str | None = None) -> None:
         """Begin the response; a client that waits to send its body is not told to any more."""

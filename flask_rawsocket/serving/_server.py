@@ -27,7 +27,7 @@ from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from .._sockets.plain import TrackedSocket
-from .._sockets.tls import track_tls
+from .._sockets.tls_context import track_tls
 from .._tracking.tracker import process_tracker
 from ._application import Application
 from ._handler import WSGIRequestHandler

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gunicorn.http.wsgi import FileWrapper
+
 from .. import _wsgi
 from .._connection import ending
 from ._exchange import Exchange
@@ -45,8 +47,13 @@ class Application:
             return self._app(environ, start_response)
         exchange.response = start_response.__self__  # type: ignore[attr-defined]
         try:
-            return _wsgi.call(exchange, self._app, environ, start_response)
+            body = _wsgi.call(exchange, self._app, environ, exchange.start_response)
+            if isinstance(body, FileWrapper):
+                exchange.sends_file(body)
+            return body
         except StopIteration:
-            # How simple-websocket makes gunicorn forget a response; it is not an error.
+            # How Flask-Sock makes gunicorn forget a response; it is not an error. A thread of
+            # simple-websocket's has the socket too, and wakes the view before it answers a goodbye.
+            exchange.is_left = True
             ending.app_has_ended(life)
             raise

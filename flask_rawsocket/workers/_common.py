@@ -12,69 +12,43 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import gunicorn
 from gunicorn import http, util
+from gunicorn.uwsgi.errors import UWSGIParseException
 from gunicorn.workers import base
 
 from .._asyncio.seams import check_seams as check_asyncio_seams
+from .._body_errors import PEER_LOST
 from .._connection import ending
-from .._connection.address import ProxyHeader
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
-from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError
+from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_again
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, PASSING_ERRORS, Listener
-from .._sockets.tls import track_tls
+from .._sockets.tls_context import track_tls
 from .._tracking.tracker import process_tracker
 from ..errors import UnsupportedError
-from . import _exchange
+from . import _exchange, _proxy
 from ._application import Application
 from ._exchange import Exchange
 from ._listeners import Listeners
+from ._proxy import note_proxy, read_all_kinds
+from ._seams import check_seams
 from ._settings import keep_plain
 from ._stop import Stop
 from ._tls_context import UntilFilesChange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from .._connection.connection import Connection
     from .._tracking.tracker import ConnectionTracker
 
-__all__ = ["ACCEPT_PAUSE", "TrackingWorker", "check_seams"]
+__all__ = ["ACCEPT_PAUSE", "TrackingWorker"]
 
 PEER_SAID_BYE: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What reading or writing raises when the peer has left, in TLS's words."""
 
-PEER_LOST: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
-"""The system has given the peer up; the first looks like a deadline otherwise."""
-
 ACCEPT_PAUSE: Final = 0.25
 """Seconds for which a worker that is out of descriptors leaves connections in the backlog."""
-
-
-def check_seams(worker: type[base.Worker], seams: Iterable[tuple[object, str]]) -> None:
-    """Check that this gunicorn has what `worker` relies on.
-
-    Args:
-        worker: the worker class, for the text.
-        seams: pairs of a module, class or object of gunicorn's and an attribute that it must have.
-
-    Raises:
-        RuntimeError: something is missing; gunicorn prints the text and stops.
-    """
-    missing = [f"{_name(owner)}.{name}" for owner, name in seams if not hasattr(owner, name)]
-    if missing:
-        raise RuntimeError(
-            f"flask_rawsocket.workers.{worker.__name__} needs {', '.join(missing)}, "
-            f"which gunicorn {gunicorn.__version__} does not have; 25.3 to 27.0 do."
-        )
-
-
-def _name(owner: object) -> str:
-    for attribute in ("__qualname__", "__name__"):
-        if hasattr(owner, attribute):
-            return str(getattr(owner, attribute))
-    return type(owner).__qualname__
 
 
 class TrackingWorker(base.Worker):
@@ -89,11 +63,15 @@ class TrackingWorker(base.Worker):
         (http, "get_parser"),
         (util, "write_error"),
         *_exchange.SEAMS,
+        *_proxy.SEAMS,
     )
     """What we rely on beyond the documented settings: pairs of an owner and a name."""
 
     is_tls = False
     """Whether the listeners speak TLS; the setting itself takes a microsecond to ask for."""
+
+    is_proxied = False
+    """Whether a connection may begin with a PROXY protocol header."""
 
     quitting: tuple[Any, Any] | None = None
     """The signal and frame of a QUIT that is to be obeyed at the next safe moment."""
@@ -121,6 +99,9 @@ class TrackingWorker(base.Worker):
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
         self.stop = Stop(self)
         self.is_tls = self.cfg.is_ssl
+        self.is_proxied = self.cfg.proxy_protocol != "off"
+        if self.is_proxied:
+            read_all_kinds()
         if self.is_tls:
             self._track_tls()
         super().init_process()
@@ -156,10 +137,17 @@ class TrackingWorker(base.Worker):
         life.exchange = Exchange(req, sock, self.log)
         if life.force_close:
             req.force_close()
-        info = getattr(req, "proxy_protocol_info", None)  # a uwsgi request has none
-        if info:
-            connection.proxy = _proxy_header(info)
+        if self.is_proxied:
+            note_proxy(connection, req)
         return connection
+
+    @staticmethod
+    def was_short(connection: Connection | None) -> bool:
+        """Tell whether the response that has ended was shorter than its head said."""
+        if connection is None:
+            return False
+        exchange = cast("Exchange", life_of(connection).exchange)
+        return exchange.response is not None and exchange.is_short()
 
     def broken_off(self, connection: Connection | None, exc: OSError) -> None:
         """Note why a request broke off with `exc`.
@@ -198,6 +186,7 @@ class TrackingWorker(base.Worker):
         duties = sock.duties
         if duties is not None and not (duties.read is duties.write is None):
             duties.lift()
+        wait_again(sock)
         return not (life.force_close or exchange.waits_for_body)
 
     def view_exited(self, connection: Connection | None, exc: BaseException) -> Exception:
@@ -225,7 +214,13 @@ class TrackingWorker(base.Worker):
                 _write_timeout(client)
             return
         if connection is not None:
-            ending.note(life_of(connection), CloseReason.ERROR)
+            life = life_of(connection)
+            if isinstance(exc, UWSGIParseException) and ending.guess(life) is CloseReason.CLIENT:
+                # The end of the stream is no broken packet: over HTTP gunicorn says nothing either.
+                self.log.debug("%r: %s", connection, exc)
+                ending.note(life, CloseReason.CLIENT)
+                return
+            ending.note(life, CloseReason.ERROR)
         if isinstance(addr, (str, bytes)):
             # gunicorn takes the address apart, and of a UNIX peer's text would log one letter.
             addr = (addr.decode(errors="replace") if isinstance(addr, bytes) else str(addr), -1)
@@ -284,14 +279,3 @@ def _write_timeout(client: Any) -> None:
     # It may be gone, or its TLS was never set up: there is nobody to tell then.
     with contextlib.suppress(OSError):
         util.write_error(client, 408, "Request Timeout", "")
-
-
-def _proxy_header(info: dict[str, Any]) -> ProxyHeader:
-    def pair(host: str | None, port: int | None) -> tuple[str, int] | None:
-        return (host, int(port)) if host is not None and port is not None else None
-
-    return ProxyHeader(
-        protocol=info["proxy_protocol"],
-        source=pair(info["client_addr"], info["client_port"]),
-        destination=pair(info["proxy_addr"], info["proxy_port"]),
-    )

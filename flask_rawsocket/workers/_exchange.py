@@ -6,21 +6,27 @@ request's body.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import os
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from gunicorn.http import message, wsgi
-from gunicorn.http.body import Body, ChunkedReader
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.http.unreader import Unreader
 
 from .._connection import exchange
+from .._sockets.duties import EMPTY_LINES
 from ..errors import InvalidStateError, UnsupportedError
+from ._body import DRAINABLE, WholeBody, http_error, unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["SEAMS", "Exchange", "HTTP2Exchange"]
+    from .._connection.life import Life
+
+__all__ = ["LEAVE_TIMEOUT", "SEAMS", "Exchange", "HTTP2Exchange", "begins_request", "is_left"]
 
 _NONE: Any = None
 _RESPONSE: Final = wsgi.Response(_NONE, _NONE, _NONE)
@@ -31,17 +37,26 @@ SEAMS: Final = (
     (_RESPONSE, "chunked"),
     (_RESPONSE, "headers_sent"),
     (_RESPONSE, "response_length"),
+    (_RESPONSE, "sent"),
+    (wsgi.Response, "start_response"),
     (_RESPONSE, "sock"),
     (_RESPONSE, "status"),
     (Unreader(), "buf"),
     (Body(_NONE), "buf"),
     (Body(_NONE), "reader"),
+    (LengthReader(_NONE, 0), "length"),
     (_CHUNKED, "buf"),
     (_CHUNKED, "parser"),
 )
 """What we rely on here; for attributes that an object gets when it is made, such an object."""
 
 _HTTP_1_1: Final = (1, 1)
+_CONNECTION_LENGTH: Final = len("Connection")
+_SHORT: Final = "%r: the response to %s is shorter than its Content-Length, %d"
+
+
+LEAVE_TIMEOUT: Final = 0.1
+"""The seconds in which a thread to which a view has left its connection can say goodbye."""
 
 
 class Exchange(exchange.Exchange):
@@ -53,10 +68,16 @@ class Exchange(exchange.Exchange):
         log: gunicorn's logger.
     """
 
-    __slots__ = ("_log", "_req", "_sock", "response")
+    __slots__ = ("_is_file", "_log", "_req", "_sock", "is_left", "response")
+
+    is_left: bool
+    """Whether the application has made gunicorn forget the response; see `Application`."""
 
     response: Any
     """gunicorn's own; None until the application is called."""
+
+    _is_file: bool
+    """Whether its body is a file, which the kernel may send: nobody counts the bytes then."""
 
     def __init__(self, req: Any, sock: Any, log: Any) -> None:
         # Not by super(): one is made for each request.
@@ -68,15 +89,65 @@ class Exchange(exchange.Exchange):
         self._sock = sock
         self._log = log
         self.response = None
+        self._is_file = self.is_left = False
         if getattr(req, "_expected_100_continue", False):
             # gunicorn would answer before the view is called, and one that hijacks wants no answer
             # sent. Ours is sent when the body is first read (RFC 9110, section 10.1.1).
             req._expected_100_continue = False  # noqa: SLF001  gunicorn's mark of it
             self.waits_for_body = req.version >= _HTTP_1_1
+        body = req.body
+        if type(body.reader) is LengthReader and body.reader.length:
+            body.reader = WholeBody(req.unreader, body.reader.length)
+
+    def start_response(self, status: str, headers: Any, *exc_info: Any) -> Any:
+        """Begin the response as gunicorn does, which drops the application's own ``Connection``.
+
+        Its head says that the connection will be closed where that is known: the application wants
+        it, or what is unread of the request is too much to be read.
+        """
+        for name, value in headers:
+            if len(name) == _CONNECTION_LENGTH and _says_close(name, value):
+                self.force_close()
+        if unread(self._req.body) >= DRAINABLE:
+            self.force_close()
+        return self.response.start_response(status, headers, *exc_info)
+
+    def sends_file(self, wrapper: Any) -> None:
+        """The response's body is a file; one that is too short for the head does not keep."""
+        self._is_file = True
+        length = self.response.response_length
+        if length is None:
+            return
+        with contextlib.suppress(AttributeError, OSError):  # no file that the kernel could send
+            descriptor = wrapper.filelike.fileno()
+            here = os.lseek(descriptor, 0, os.SEEK_CUR)
+            if os.fstat(descriptor).st_size - here < length:
+                self._log.error(_SHORT, self._sock.connection, self._req.uri, length)
+                self.force_close()
+
+    def is_short(self) -> bool:
+        """Tell whether less was sent than the head said; what comes next would be read as the rest.
+
+        A line in the log says so: it is the application's failure.
+        """
+        response = self.response
+        length = response.response_length
+        if length is None or response.sent >= length or self.hijacked:
+            return False
+        if self._req.method == "HEAD" or response.status_code in exchange.WITHOUT_BODY:
+            return False
+        if self._is_file and not response.sent:
+            return False  # `sends_file` has seen to it
+        self._log.error(_SHORT, self._sock.connection, self._req.uri, length)
+        return True
 
     def force_close(self) -> None:
         """Have the response say ``Connection: close``, and the connection closed after it."""
         self._req.force_close()
+
+    def version(self) -> str:
+        """Return the request's version of HTTP."""
+        return f"HTTP/{self._req.version[0]}.{self._req.version[1]}"
 
     def let_go(self) -> None:
         """Leave gunicorn an empty response, of which it sends nothing.
@@ -91,6 +162,16 @@ class Exchange(exchange.Exchange):
     def no_response(self) -> Iterable[bytes]:
         """Return an empty body."""
         return ()
+
+    def read_failed(self, exc: BaseException) -> None:
+        """Raise a 4xx where the client has failed to send its body whole, in time and well formed.
+
+        Where its next request would begin is unknown then: the connection is not kept.
+        """
+        error = http_error(exc)
+        if error is not None:
+            self.force_close()
+            raise error from exc
 
     def complain(self, text: str, exc: BaseException) -> None:
         """Log that the view of a hijacked connection has failed."""
@@ -153,6 +234,7 @@ class HTTP2Exchange(exchange.Exchange):
 
     let_go = no_response = _may_read_yet = _has_sent_head = _unreachable
     complain: Any = _unreachable
+    read_failed: Any = _unreachable
     _is_in_chunked_body = _take_read_ahead = _unreachable
     _send: Any = _unreachable
 
@@ -170,6 +252,29 @@ class _Hijacked:
 
 
 _HIJACKED: Final = _Hijacked()
+
+
+def begins_request(unreader: Any) -> bool:
+    """Tell whether the beginning of a request has been read ahead, and drop empty lines before it.
+
+    Args:
+        unreader: gunicorn's, of a connection between two requests.
+    """
+    if not unreader.buf.tell():
+        return False
+    data = _take(unreader).lstrip(EMPTY_LINES)
+    unreader.buf.write(data)
+    return bool(data)
+
+
+def is_left(life: Life) -> bool:
+    """Tell whether the view of the request in hand has left the connection to another thread."""
+    return isinstance(life.exchange, Exchange) and life.exchange.is_left
+
+
+def _says_close(name: str, value: str) -> bool:
+    options = [each.strip(" \t") for each in value.lower().split(",")]
+    return name.lower() == "connection" and "close" in options
 
 
 def _take(holder: Any) -> bytes:

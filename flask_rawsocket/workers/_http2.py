@@ -9,13 +9,14 @@ from gunicorn.http2.errors import HTTP2ProtocolError
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
+from .._sockets.deadlines import wait_again
 from ._exchange import HTTP2Exchange
-from ._parking import ParkingWorker
+from ._polling import PollingWorker
 
 __all__ = ["HTTP2Worker"]
 
 
-class HTTP2Worker(ParkingWorker):
+class HTTP2Worker(PollingWorker):
     """The part of our thread worker that is for HTTP/2; all of it runs in a pool thread."""
 
     def handle_http2(self, conn: Any) -> Any:
@@ -62,3 +63,4 @@ class HTTP2Worker(ParkingWorker):
         finally:
             self.tracker.request_ended(connection)
             conn.sock.lift_deadlines()
+            wait_again(conn.sock)

@@ -5,20 +5,26 @@ from __future__ import annotations
 import contextlib
 import enum
 import socket
+import struct
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.workers import gthread
 
+from .._sockets.deadlines import READ, ready
 from .._sockets.plain import DONT_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["MethodQueue", "Outcome", "Queue", "TConn", "close", "drained"]
+__all__ = ["MethodQueue", "Outcome", "Queue", "TConn", "close", "close_may_wait", "drained"]
 
 LINGER_BYTES: Final = 65536
 """How much it may send; likewise."""
+
+
+_LINGER: Final = struct.Struct("ii")
+"""``struct linger`` (socket(7))."""
 
 
 class Outcome(enum.Enum):
@@ -26,6 +32,8 @@ class Outcome(enum.Enum):
 
     KEEP = "wait for its next request"
     WAIT = "wait for its first byte"
+    BACK = "wait on, as before: what has come is nothing of a request"
+    LEFT = "give a thread of the application's, which has it too, a moment; then let it linger"
     LINGER = "let it finish its closing handshake"
     CLOSE = "close it, if that has not been done"
     FORGET = "nothing: it has been hijacked"
@@ -87,8 +95,11 @@ class TConn(gthread.TConn):
     responded = False
     """Whether a request has been answered since it last came out of the poller."""
 
-    pipelined = False
-    """Whether the parser holds the beginning of the next request already."""
+    left = False
+    """Whether its view has left it to a thread of its own, and had gunicorn forget the response."""
+
+    wait: tuple[Queue, Callable[[TConn, socket.socket], object]]
+    """Where it waits for a request, and what is called when it is readable."""
 
     def init(self) -> None:
         """Set up TLS and the parser; the preface of HTTP/2 in the clear is not a request.
@@ -124,16 +135,29 @@ def drained(conn: TConn) -> bool:
     total = 0
     while total < LINGER_BYTES:
         try:
+            # Asked first: a recv() waits, whatever its flags say, where somebody has set a timeout.
+            if not ready(conn.sock, READ, 0):
+                return False
             # The base class's: under TLS these are no records any more, and no request either way.
             data = socket.socket.recv(conn.sock, 8192, DONT_WAIT)
         except BlockingIOError:
             return False
-        except OSError:
+        except (OSError, ValueError):
             return True
         if not data:
             return True
         total += len(data)
     return True
+
+
+def close_may_wait(sock: socket.socket) -> bool:
+    """Tell whether closing `sock` may wait for its peer: somebody has set ``SO_LINGER``."""
+    try:
+        linger = sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.size)
+    except OSError:  # it is closed
+        return False
+    on, seconds = _LINGER.unpack(linger)
+    return bool(on and seconds)
 
 
 def close(sock: socket.socket) -> None:

@@ -1,7 +1,7 @@
 """`ThreadWorker`: gunicorn's ``gthread`` worker, tracked, and sparing with its threads.
 
 A connection is in a pool thread only while there is something to read or a request in hand; what a
-pool thread does with it is here. Where it waits meanwhile is in `_parking`.
+pool thread does with it is here. The main thread's part is in `_polling`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import socket
 import ssl
 from typing import Any, Final
 
+from gunicorn.http.errors import ParseException
 from gunicorn.workers import gthread
 
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import READ, HeaderTimeoutError, ready
-from ._common import TrackingWorker
+from .._sockets.plain import DONT_WAIT
+from ._common import PEER_SAID_BYE, TrackingWorker
+from ._exchange import is_left
 from ._http2 import HTTP2Worker
 from ._pool import SEAMS as POOL_SEAMS
 from ._tconn import Outcome
@@ -27,6 +30,13 @@ __all__ = ["ThreadWorker"]
 
 _QUIET: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
 """The peer has left, or the application has closed; nothing to log."""
+
+
+_NOTHING_YET: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""What a read raises that does not wait, where there is nothing to read."""
+
+_CHUNK: Final = 8192
+"""How much is read at once; gunicorn's own number."""
 
 
 class ThreadWorker(HTTP2Worker):
@@ -59,66 +69,100 @@ class ThreadWorker(HTTP2Worker):
         # It was closed, by a stop for instance, or aborted before its request came.
         if duties is None or duties.closes_at_once or duties.life.state is ConnState.CLOSED:
             return self._finish(conn)
-        if self.is_tls:
-            if not conn.initialized and not self._shake_hands(conn):
-                return self._finish(conn)
-            if not conn.data_ready:
-                return Outcome.WAIT
+        if not conn.initialized and not self._set_up(conn):
+            return self._finish(conn)
+        if self.is_tls and not conn.data_ready:
+            return Outcome.WAIT
+        if not conn.is_http2 and (instead := self._begin(conn)) is not None:
+            return instead
         return self._serve(conn)
 
+    def _begin(self, conn: Any) -> Outcome | None:
+        """Read the first bytes of a request, without waiting for them.
+
+        What has made the connection readable may be none: an empty line, a part of a TLS record,
+        or one that carries no data.
+
+        Returns:
+            None; or what is to become of the connection, where there is no request.
+        """
+        sock, unreader = conn.sock, conn.parser.unreader
+        try:
+            if unreader.buf.tell():
+                sock.begin_request()
+                return None
+            if self.is_proxied:
+                sock.duties.keeps_empty_lines = not conn.parser.req_count
+            if self.is_tls:
+                sock.settimeout(0)
+            data = sock.recv(_CHUNK, 0 if self.is_tls else DONT_WAIT)
+        except _NOTHING_YET:
+            sock.head_complete()  # a handshake has a clock
+            return Outcome.BACK
+        except (OSError, HeaderTimeoutError) as exc:
+            self._failed(conn, exc)
+            return self._finish(conn)
+        if not data:
+            return self._finish(conn)
+        unreader.buf.write(data)
+        return None
+
     def _serve(self, conn: Any) -> Outcome:
-        sock = conn.sock
-        duties = sock.duties
-        if self.is_tls and duties.read is None:  # else it runs since the handshake began
-            sock.expect_head()
-        if conn.pipelined:
-            conn.pipelined = False
-            sock.begin_request()
+        duties = conn.sock.duties
+        life = duties.life
         if super().handle(conn):
             if duties.connection is not None:
                 duties.head_due = True
                 self.tracker.responded(duties.connection)
             return Outcome.KEEP
-        life = duties.life
         if life.is_hijacked():
             if life.sock is not None:
                 life.sock.hear_server_again()
             return Outcome.FORGET
+        if conn.left:
+            return Outcome.LEFT
         if conn.responded:
             # It was to be kept, but the rest of the request's body is too much to read.
             ending.assume(life, CloseReason.AFTER_RESPONSE)
         return self._finish(conn)
 
-    def _shake_hands(self, conn: Any) -> bool:
-        """Set up TLS; tell whether there may be a request on it. ``data_ready`` tells if now."""
+    def _set_up(self, conn: Any) -> bool:
+        """Set up the parser, and TLS; tell if there may be a request; ``data_ready``: if now."""
         try:
             conn.init()
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as exc:
-            self.log.debug("TLS handshake broken off: %s", exc)
+        except Exception as exc:  # noqa: BLE001  a setting `ssl_context` may raise anything
+            self._failed(conn, exc)
             return False
-        except (ssl.SSLError, HeaderTimeoutError) as exc:
-            self.handle_error(None, conn.sock, conn.client, exc)
-            return False
-        except OSError as exc:
-            # There is no TLS to answer in, and in the clear no client would understand it.
-            if exc.errno not in _QUIET:
-                self.log.error("TLS could not be set up: %s", exc)  # noqa: TRY400
-            return False
-        except Exception:  # of the setting `ssl_context`, or of a socket class of its own
-            self.log.exception("TLS could not be set up")
-            return False
-        conn.data_ready = bool(conn.sock.pending()) or ready(conn.sock, READ, 0)
-        if not conn.data_ready:
-            conn.sock.head_complete()
+        if self.is_tls:
+            conn.data_ready = bool(conn.sock.pending()) or ready(conn.sock, READ, 0)
+            if not conn.data_ready:
+                conn.sock.head_complete()
         return True
+
+    def _failed(self, conn: Any, exc: Exception) -> None:
+        """Log, and answer if that can be, that a connection failed before its request."""
+        if isinstance(exc, PEER_SAID_BYE):
+            self.log.debug("TLS broken off: %s", exc)
+        elif isinstance(exc, (ssl.SSLError, HeaderTimeoutError, ParseException)):
+            self.handle_error(None, conn.sock, conn.client, exc)
+        elif not isinstance(exc, OSError):  # of the setting `ssl_context`, or of its socket class
+            self.log.error("TLS could not be set up", exc_info=exc)
+        elif exc.errno not in _QUIET:
+            # There may be no TLS to answer in, and in the clear no client would understand it.
+            self.log.error("The connection could not be read: %s", exc)
 
     def handle_request(self, req: Any, conn: Any) -> bool:
         """Serve one request, and note how the connection will have ended if it ends now."""
         connection = self.begin_request(conn.sock, req)
         try:
             keepalive = bool(super().handle_request(req, conn))
+            if self.was_short(connection):
+                keepalive = False
         except OSError as exc:
             self.broken_off(connection, exc)
+            raise
+        except StopIteration:
+            conn.left = connection is not None and is_left(life_of(connection))
             raise
         except Exception:
             raise

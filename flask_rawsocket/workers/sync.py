@@ -21,7 +21,9 @@ from gunicorn.workers import sync
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason
+from .._sockets.deadlines import READ, ready
 from ._common import ACCEPT_PAUSE, TrackingWorker
+from ._exchange import LEAVE_TIMEOUT, is_left
 
 __all__ = ["SyncWorker"]
 
@@ -64,6 +66,7 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         connection = client.connection
         if connection is not None:
             self.tracker.run_hooks(connection)
+        client.duties.keeps_empty_lines = self.is_proxied
         client.expect_head()  # from here: what a hook takes is not the client's doing
         super().handle(listener, client, addr)
         if connection is not None:
@@ -76,6 +79,13 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         connection = self.begin_request(client, req)
         try:
             result = super().handle_request(listener, req, client, addr)
+            self.was_short(connection)
+        except StopIteration:
+            if connection is not None and is_left(life_of(connection)):
+                # gunicorn says FIN next.
+                with contextlib.suppress(OSError, ValueError):  # the other thread has closed it
+                    ready(client, READ, LEAVE_TIMEOUT)
+            raise
         except OSError as exc:
             self.broken_off(connection, exc)
             raise

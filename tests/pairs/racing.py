@@ -27,7 +27,7 @@ from accepting import begin_request, dial, tcp_listener, unix_listener
 from servers import client_context
 
 from flask_rawsocket import ConnState, RawSocketError
-from flask_rawsocket._sockets.tls import track_tls
+from flask_rawsocket._sockets.tls_context import track_tls
 from flask_rawsocket._tracking.tracker import ConnectionTracker
 
 PATIENCE = 20.0

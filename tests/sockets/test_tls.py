@@ -14,7 +14,8 @@ from servers import client_context, wait_for
 
 from flask_rawsocket import CloseReason, ConnectionClosedError, ConnState, RawSocketError
 from flask_rawsocket._sockets import tls as _tracked_tls
-from flask_rawsocket._sockets.tls import TrackedSSLSocket, track_tls
+from flask_rawsocket._sockets.tls import TrackedSSLSocket
+from flask_rawsocket._sockets.tls_context import track_tls
 from flask_rawsocket._tracking.hooks import Hooks
 
 

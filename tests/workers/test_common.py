@@ -357,6 +357,12 @@ PROXY_HEADERS = {
     "v1-6": (b"PROXY TCP6 2001:db8::7 2001:db8::9 4711 443\r\n", "TCP6"),
     "v2": (V2 + b"\x21\x11" + struct.pack(">H", len(ADDRESSES)) + ADDRESSES, "TCP4"),
     "v2-local": (V2 + b"\x20\x00\x00\x00", "LOCAL"),
+    "v2-local-more": (V2 + b"\x20\x11\x00\x04more", "LOCAL"),
+    "v2-unspec": (V2 + b"\x21\x00\x00\x00", "UNSPEC"),
+    "v2-unspec-more": (V2 + b"\x21\x00\x00\x04more", "UNSPEC"),
+    "v2-unix": (V2 + b"\x21\x31\x00\xd8" + bytes(216), "UNIX"),
+    "v1-unknown": (b"PROXY UNKNOWN\r\n", "UNKNOWN"),
+    "v1-unknown-more": (b"PROXY UNKNOWN 192.0.2.7 198.51.100.9 4711 443\r\n", "UNKNOWN"),
 }
 
 
@@ -388,13 +394,14 @@ class TestProxyProtocol:
             told = ["192.0.2.7", 4711], ["198.51.100.9", 443]
             if protocol == "TCP6":
                 told = ["2001:db8::7", 4711], ["2001:db8::9", 443]
-            source, destination = told if protocol != "LOCAL" else (None, None)
+            source, destination = told if protocol.startswith("TCP") else (None, None)
             assert conn["proxy"] == {
                 "protocol": protocol,
                 "source": source,
                 "destination": destination,
             }
-            assert conn["remote_addr"] == (source[0] if source else None)
+            own = "127.0.0.1" if over == "tcp" else conn["key"]
+            assert conn["remote_addr"] == (source[0] if source else own)
 
     def test_without(self, behind):
         """A client that sends no header is served, and `conn.proxy` is None."""
@@ -410,7 +417,23 @@ class TestProxyProtocol:
             client.send(PROXY_HEADERS["v1"][0])
             first, second = client.request().json, client.request().json
             assert first["proxy"] == second["proxy"] != None  # noqa: E711
+            assert first["remote_addr"] == second["remote_addr"] == "192.0.2.7"
             assert second["requests"] == 2
+
+    @pytest.mark.parametrize("kind", ["udp", "version", "command", "short"])
+    def test_refused(self, behind, kind):
+        """A header of version 2 that nobody has defined is a 400, without a traceback."""
+        start = behind.log.stat().st_size
+        header = {
+            "udp": b"\x21\x12\x00\x0c" + bytes(12),
+            "version": b"\x11\x11\x00\x0c" + bytes(12),
+            "command": b"\x22\x11\x00\x0c" + bytes(12),
+            "short": b"\x21\x11\x00\x04" + bytes(4),
+        }[kind]
+        with behind.connect() as client:
+            client.send(V2 + header + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b"400" in client.rest()
+        assert b"Traceback" not in behind.log.read_bytes()[start:]
 
     def test_broken_header(self, behind):
         """A header that says nothing sensible costs its own connection only."""
