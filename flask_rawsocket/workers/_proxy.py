@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["SEAMS", "note_proxy", "read_all_kinds"]
 
+_NONE: Any = None
+
 SEAMS: Final = (
     (message.Request, "_parse_proxy_protocol_v1"),
     (message.Request, "_parse_proxy_protocol_v2"),
     (message.Request, "read_into"),
     (parser.Parser, "mesg_class"),
+    (parser.Parser(_NONE, (), _NONE), "req_count"),
 )
 
 _LONGEST_LINE: Final = 107

@@ -105,7 +105,7 @@ def own_headers():
 def unread_stream():
     """Stream, and read so much of the body before."""
     got = len(request.stream.read(int(request.args["read"])))
-    return Response(b"x" for _ in range(got or 3))
+    return Response(b"%d" % each for each in (got, 2, 3))
 
 
 @app.get("/settimeout")
