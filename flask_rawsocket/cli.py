@@ -32,7 +32,7 @@ def rawsocket_command() -> None:
     "--timeout",
     type=click.FloatRange(min=0, max=86400),
     metavar="SECONDS",
-    help="Give up waiting after that time; without it, wait until all processes have ended.",
+    help="Wait no longer than that; without it, wait until all processes have ended.",
 )
 @click.pass_context
 def _drain_command(
@@ -45,7 +45,7 @@ def _drain_command(
     where some have not by the timeout.
     """
     if (pid is None) == (pidfile is None):
-        raise click.UsageError("Give either PID or --pidfile FILE.")
+        raise click.UsageError("Pass either PID or --pidfile FILE.")
     left = None
     for left in _drain.drain(_drain.read_pidfile(pidfile) if pidfile else pid or 0, timeout):
         click.echo(left)

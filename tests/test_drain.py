@@ -65,8 +65,8 @@ def test_given_up(run_server):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "Give either PID or --pidfile FILE."),
-        (("1", "--pidfile", "x"), "Give either PID or --pidfile FILE."),
+        ((), "Pass either PID or --pidfile FILE."),
+        (("1", "--pidfile", "x"), "Pass either PID or --pidfile FILE."),
         (("4194304",), "There is no process 4194304."),
         (("tea",), "'tea' is not a valid integer"),
         (("--pidfile", "/nowhere"), "/nowhere cannot be read: No such file or directory."),

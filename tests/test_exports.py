@@ -77,6 +77,7 @@ PUBLIC = {
         "peer_status",
         "queues",
         "remember_server_name",
+        "reset",
         "save_syn",
         "saved_syn",
         "set_congestion",

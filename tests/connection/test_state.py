@@ -33,7 +33,7 @@ def connection_in(sock, state):
 
 
 def apply(connection, new):
-    return ConnectionTracker()._change(connection, new)
+    return ConnectionTracker()._change(connection, life_of(connection), new)
 
 
 @pytest.mark.parametrize("old", ConnState)

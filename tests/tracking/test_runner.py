@@ -46,6 +46,7 @@ def test_an_idle_thread_is_used_again(gate, monkeypatch):
     assert runner.wait(PATIENCE)
     wait_for(lambda: runner._idle == 1, "the thread to wait")
     runner.submit(lambda: (gate.wait(PATIENCE), idents.append(threading.get_ident())))
+    wait_for(lambda: not (runner._jobs or runner._idle), "it to take the job")
     runner.submit(lambda: idents.append(threading.get_ident()))
     wait_for(lambda: len(idents) == 2, "the second")
     gate.set()
