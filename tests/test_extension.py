@@ -62,6 +62,7 @@ def test_set_up_twice():
     ("name", "value"),
     [
         *(("HEADER_TIMEOUT", each) for each in ["10", 0, -1, True, float("inf"), float("nan")]),
+        *(("STOP_TIMEOUT", each) for each in ["5", 0, -1, True, float("inf"), float("nan")]),
         *(("UNIX_REMOTE_ADDR", each) for each in ["False", 0, None]),
         *(("SAVE_SYN", each) for each in ["yes", 1, None]),
     ],
