@@ -12,7 +12,7 @@ DEMO_BIND ?= 127.0.0.1:8000
 DEMO_SOCKET ?= /tmp/flask-rawsocket-demo.sock
 
 .PHONY: demo test quick lint types arch cov test-min test-others bench bench-instructions \
-	bench-peers bench-slow bench-stops docs clean
+	bench-peers bench-slow bench-stops bench-bad bench-nginx docs clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -89,6 +89,14 @@ bench-slow: .venv/.bench
 # What is lost when a server stops under load: 1,200 stops, about 40 minutes (--stops 10: four).
 bench-stops: .venv/.dev
 	$(BIN)/python benchmarks/stops.py $(BENCH_ARGS)
+
+# POSTs behind nginx while connections end: two minutes; apt install nginx.
+bench-nginx: .venv/.dev
+	$(BIN)/python benchmarks/nginx_burst.py $(BENCH_ARGS)
+
+# What is left of 60,000 bad connections: about four minutes.
+bench-bad: .venv/.dev
+	$(BIN)/python benchmarks/bad_connections.py $(BENCH_ARGS)
 
 docs: .venv/.dev
 	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html

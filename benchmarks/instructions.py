@@ -27,8 +27,8 @@ import machine
 from app import FACTORIES
 from client import BadAnswerError
 from counting import FIRST, MORE, Missing, Run
-from report import table
 from servers import OURS, PLAIN, ServerFailedError, Setup
+from tables import table
 
 if TYPE_CHECKING:
     from collections import Counter

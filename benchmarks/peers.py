@@ -33,9 +33,9 @@ from typing import TYPE_CHECKING
 import machine
 import throughput
 from client import BadAnswerError, warm_up
-from report import table
 from scenarios import FULL, Bench
 from servers import OURS, THREADS, Launch, Server, ServerFailedError, launched
+from tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from scenarios import MEMORY_TARGET, THROUGHPUT_TARGET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from memory import MemorySample
     from silent import Latencies
@@ -40,18 +40,6 @@ MEMORY_HEAD = (
 _RESAMPLES = 2000
 _RUNS_FOR_A_VERDICT = 10
 SILENT_HEAD = ("silent connections", "plain", "ours", "GETs plain/ours")
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a Markdown table with columns that line up."""
-    cells = [list(head), *map(list, rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in cells
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
 
 
 def throughput_row(name: str, samples: Mapping[str, Sequence[Sample]]) -> list[str]:

@@ -26,6 +26,7 @@ import throughput
 from client import BadAnswerError
 from scenarios import FULL, QUICK, SCENARIOS, Bench, Effort, IdleMemory, Throughput
 from servers import OURS, PLAIN, THREADS, ServerFailedError
+from tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ class Results:
         )
         for title, head, rows in sections:
             if rows:
-                print(f"\n{title}\n\n{report.table(head, rows)}")
+                print(f"\n{title}\n\n{table(head, rows)}")
         print(f"\nErrors: {len(self.errors) or 'none'}")
         for error in self.errors:
             print(f"- {error}")

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING
 import machine
 from client import warm_up
 from probe import Probe
-from report import table
 from servers import OURS, PLAIN, THREADS, Launch, ServerFailedError, Setup, launched, running
 from slow_attacks import ATTACKERS, PLAIN_ATTACKS, TLS_ATTACKS, attacked, impossible
+from tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

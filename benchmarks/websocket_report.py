@@ -6,7 +6,7 @@ import math
 import statistics
 from dataclasses import dataclass, field
 
-from report import table
+from tables import table
 
 _HEAD = (
     "server",

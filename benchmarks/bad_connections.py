@@ -1,0 +1,185 @@
+"""Thousands of bad connections, and what is left of them: ``make bench-bad``.
+
+    python benchmarks/bad_connections.py [--count 20000] [--transports tcp unix tls]
+
+The bad peers are those of ``tests/test_bad_peers.py``, and some that reset at any moment: garbage,
+half heads, aborted uploads, TLS to a plain port and the other way round, clients that leave amid
+the response, views that fail. Every transport has a server of its own with one Worker, and every
+kind its share of the connections, four at once. Afterwards the worker must be the same process and
+answer, with the descriptors that it had before, and with nobody in the map but who asks. Everything
+is on 127.0.0.1 or a UNIX socket.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import functools
+import itertools
+import random
+import signal
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # whose `servers` are meant here
+
+import machine
+from conftest import make_certificate
+from servers import Client, running, wait_for
+from tables import table
+from test_bad_peers import HELLO, KINDS, facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from servers import RunningServer
+
+COUNT = 20000
+TRANSPORTS = ("tcp", "unix", "tls")
+AT_ONCE = 4
+PATIENCE = 60.0
+_WARM_UP = 8
+_POST = b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n" + b"x" * 100
+_LONGEST_DELAY = 0.004
+_chance = random.Random(20000)  # noqa: S311  # not a secret
+
+
+def reset_at_any_byte(server: RunningServer) -> None:
+    """Send a request as far as some byte, wait for some time, reset."""
+    client = server.connect()
+    client.send(_POST[: _chance.randrange(1, len(_POST) + 1)])
+    time.sleep(_chance.uniform(0, _LONGEST_DELAY))
+    client.reset()
+
+
+def reset_amid_a_handshake(server: RunningServer) -> None:
+    """Send a TLS hello as far as some byte, wait for some time, reset."""
+    client = Client(server.raw())
+    client.send(HELLO[: _chance.randrange(1, len(HELLO) + 1)])
+    time.sleep(_chance.uniform(0, _LONGEST_DELAY))
+    client.reset()
+
+
+BAD: list[Callable[[RunningServer], None]] = [*KINDS, reset_at_any_byte, reset_amid_a_handshake]
+
+
+class Attack:
+    """Bad connections to one server, and how many of them there were."""
+
+    def __init__(self, server: RunningServer) -> None:
+        self.server = server
+        self.made: collections.Counter[str] = collections.Counter()
+        self.odd: collections.Counter[str] = collections.Counter()
+
+    def misbehave(self, kind: Callable[[RunningServer], None]) -> None:
+        """Make a connection of this kind; the server may end it as it likes, but must end it."""
+        try:
+            kind(self.server)
+        except TimeoutError:
+            self.odd[f"{kind.__name__}: no end"] += 1
+        except ConnectionRefusedError:
+            self.odd[f"{kind.__name__}: refused"] += 1
+        except (OSError, EOFError):  # the server treats us as we deserve
+            pass
+        self.made[kind.__name__] += 1
+
+    def make(self, count: int) -> float:
+        """Make ``count`` of them; return the seconds that it took."""
+        begun = time.monotonic()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for _ in pool.map(self.misbehave, itertools.islice(itertools.cycle(BAD), count)):
+                pass
+        return time.monotonic() - begun
+
+
+def quiet(server: RunningServer) -> list[int] | None:
+    """Give pid, map, descriptors and the worker's count, once nobody else is connected."""
+    found = facts(server)
+    return found if found and [found[1], found[3]] == [1, 1] else None
+
+
+def same(server: RunningServer, before: list[int]) -> list[int] | None:
+    """Give the same once they are as they were."""
+    return before if facts(server) == before else None
+
+
+def measure(transport: str, count: int, folder: Path) -> tuple[list[str], list[str]]:
+    """Attack a server of its own; give the row of the table, and what went wrong."""
+    certificate = make_certificate(folder)
+    with running("gthread", transport, folder / transport, certificate) as server:
+        for _ in range(_WARM_UP):  # what is made once has been made, such as the pool's threads
+            facts(server)
+        before = wait_for(functools.partial(quiet, server), "quiet")
+        attack = Attack(server)
+        seconds = attack.make(count)
+        with contextlib.suppress(AssertionError):  # then the comparison says what is left
+            wait_for(functools.partial(same, server, before), "what was before", PATIENCE)
+        after = facts(server) or ["no answer"] * 4
+        states = [each for each in server.events() if "new" in each]
+    opened = sum(each["new"] == "NEW" for each in states)
+    closed = [each["id"] for each in states if each["new"] == "CLOSED"]
+    wrong = [f"{transport}: {what} ({times})" for what, times in attack.odd.items()]
+    names = ("pid", "map", "descriptors", "the worker's count")
+    for name, old, new in zip(names, before, after, strict=True):
+        if old != new:
+            wrong.append(f"{transport}: {name} was {old}, is {new}")
+    if len(closed) != len(set(closed)):
+        wrong.append(f"{transport}: a connection was closed twice")
+    if opened - len(closed) > 1:  # the last that has asked is perhaps still on its way
+        wrong.append(f"{transport}: {opened - len(closed)} connections were not closed")
+    if opened < count * 0.9:
+        wrong.append(f"{transport}: the worker has seen only {opened} connections")
+    row = [transport, f"{attack.made.total():,}", f"{opened:,}", f"{len(closed):,}"]
+    row += [f"{before[1] - 1} / {after[1] - 1 if after[1] != 'no answer' else after[1]}"]
+    row += [f"{before[2]} / {after[2]}", "same" if before[0] == after[0] else "another"]
+    return [*row, f"{seconds:.0f} s"], wrong
+
+
+def _bounded(text: str) -> int:
+    number = int(text)
+    if not len(BAD) <= number <= 200_000:  # noqa: PLR2004
+        raise ValueError(text)
+    return number
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=_bounded, default=COUNT, help=f"for each ({COUNT})")
+    parser.add_argument("--transports", nargs="+", choices=TRANSPORTS, default=TRANSPORTS)
+    return parser.parse_args(arguments)
+
+
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def main(arguments: list[str]) -> int:
+    """Attack each transport's server in turn; the exit status is 1 where something was left."""
+    options = _parse(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)  # so that the server is ended then, too
+    for what, value in machine.versions().items():
+        print(f"{what}: {value}")
+    rows, wrong = [], []
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        for transport in options.transports:
+            row, faults = measure(transport, options.count, Path(directory))
+            rows.append(row)
+            wrong += faults
+            print(f"[{time.strftime('%H:%M:%S')}] {transport}", file=sys.stderr, flush=True)
+    head = ("Worker", "bad connections", "NEW", "CLOSED", "in the map before / after")
+    head += ("descriptors before / after", "pid", "took")
+    print(f"\n{len(BAD)} kinds, {AT_ONCE} at once\n\n" + table(head, rows))
+    print("\n" + "\n".join(wrong or ["Nothing was left."]))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
