@@ -26,7 +26,7 @@ from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, PASSING_ERRORS
 from .._sockets.tls_context import track_tls
 from .._tracking.tracker import process_tracker
 from ..errors import UnsupportedError
-from . import _exchange, _proxy
+from . import _exchange, _patched, _proxy
 from ._application import Application
 from ._exchange import Exchange
 from ._listeners import Listeners
@@ -63,6 +63,7 @@ class TrackingWorker(base.Worker):
         (http, "get_parser"),
         (util, "write_error"),
         *_exchange.SEAMS,
+        *_patched.SEAMS,
         *_proxy.SEAMS,
     )
     """What we rely on beyond the documented settings: pairs of an owner and a name."""
@@ -78,7 +79,8 @@ class TrackingWorker(base.Worker):
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
-        """Check the seams; the arbiter calls this before it starts any worker."""
+        """Check sockets and seams; the arbiter calls this before it starts any worker."""
+        _patched.check_sockets(cls)
         check_seams(cls, cls.SEAMS)
         try:
             check_asyncio_seams()
@@ -94,6 +96,7 @@ class TrackingWorker(base.Worker):
 
     def init_process(self) -> None:
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
+        _patched.stop_if_patched(self)
         keep_plain(self.cfg)
         self.listeners.enter_worker()
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
@@ -119,7 +122,10 @@ class TrackingWorker(base.Worker):
 
     def load_wsgi(self) -> None:
         """Load the application, and put the connection into the environ that it gets."""
-        super().load_wsgi()
+        try:
+            super().load_wsgi()
+        finally:  # an import that has patched may fail by that
+            _patched.stop_if_patched(self)
         self.wsgi: Any = Application(self.wsgi)
         if self.tracker.settings.save_syn:
             for listener in self.sockets:
