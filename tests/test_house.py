@@ -22,6 +22,7 @@ ELSEWHERE = {
     "_connection/life": "tracking/test_walk.py",
     "_connection/liveness": "tracking/test_watcher.py",
     "_connection/steering": "test_disconnect.py",
+    "_sockets/patched": "workers/test_patched.py",
     "_sockets/calls": "connection/test_hijacked.py",
     "_sockets/deadlines": "sockets/test_tracked.py",
     "_sockets/tls_context": "sockets/test_tls.py",
