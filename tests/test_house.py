@@ -77,7 +77,6 @@ ELSEWHERE = {
     "workers/_seams": "workers/test_common.py",
     "workers/_parking": "workers/test_gthread.py",
     "workers/_proxy": "workers/test_common.py",
-    "workers/_tls_context": "workers/test_common.py",
     "workers/_tconn": "workers/test_gthread.py",
 }
 """The modules without a test file of their name, and the file that tests each of them."""

@@ -25,6 +25,7 @@ from ._exchange import is_left
 from ._http2 import HTTP2Worker
 from ._pool import SEAMS as POOL_SEAMS
 from ._tconn import Outcome
+from ._tls_context import TLSSetupError
 
 __all__ = ["ThreadWorker"]
 
@@ -130,7 +131,7 @@ class ThreadWorker(HTTP2Worker):
         """Set up the parser, and TLS; tell if there may be a request; ``data_ready``: if now."""
         try:
             conn.init()
-        except Exception as exc:  # noqa: BLE001  a setting `ssl_context` may raise anything
+        except Exception as exc:  # noqa: BLE001  a socket class may raise anything
             self._failed(conn, exc)
             return False
         if self.is_tls:
@@ -143,9 +144,9 @@ class ThreadWorker(HTTP2Worker):
         """Log, and answer if that can be, that a connection failed before its request."""
         if isinstance(exc, PEER_SAID_BYE):
             self.log.debug("TLS broken off: %s", exc)
-        elif isinstance(exc, (ssl.SSLError, HeaderTimeoutError, ParseException)):
+        elif isinstance(exc, (ssl.SSLError, HeaderTimeoutError, ParseException, TLSSetupError)):
             self.handle_error(None, conn.sock, conn.client, exc)
-        elif not isinstance(exc, OSError):  # of the setting `ssl_context`, or of its socket class
+        elif not isinstance(exc, OSError):  # of a socket class of the application's, say
             self.log.error("TLS could not be set up", exc_info=exc)
         elif exc.errno not in _QUIET:
             # There may be no TLS to answer in, and in the clear no client would understand it.
