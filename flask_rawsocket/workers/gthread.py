@@ -13,6 +13,7 @@ import ssl
 from typing import Any, Final
 
 from gunicorn.http.errors import ParseException
+from gunicorn.http2.errors import HTTP2ConnectionError
 from gunicorn.workers import gthread
 
 from .._connection import ending
@@ -144,6 +145,11 @@ class ThreadWorker(HTTP2Worker):
         """Log, and answer if that can be, that a connection failed before its request."""
         if isinstance(exc, PEER_SAID_BYE):
             self.log.debug("TLS broken off: %s", exc)
+        elif isinstance(exc, HTTP2ConnectionError):  # the peer has not waited for our preface
+            self.log.debug("HTTP/2 broken off: %s", exc)
+            duties = conn.sock.duties
+            if duties is not None:
+                ending.note(duties.life, CloseReason.CLIENT)
         elif isinstance(exc, (ssl.SSLError, HeaderTimeoutError, ParseException, TLSSetupError)):
             self.handle_error(None, conn.sock, conn.client, exc)
         elif not isinstance(exc, OSError):  # of a socket class of the application's, say
