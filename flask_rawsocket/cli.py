@@ -12,6 +12,7 @@ from flask.cli import run_command as flask_run_command
 
 from . import _drain, _ss
 from ._connection.state import ConnState
+from ._sockets.patched import PatchedError
 from .serving import _server as serving
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ def _drain_command(
 @click.pass_context
 def _run(context: click.Context, /, **options: Any) -> None:
     with serving.replacing_werkzeug():
-        context.forward(flask_run_command, **options)
+        try:
+            context.forward(flask_run_command, **options)
+        except PatchedError as exc:
+            raise click.ClickException(str(exc)) from exc
 
 
 rawsocket_command.add_command(

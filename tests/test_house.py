@@ -22,6 +22,7 @@ ELSEWHERE = {
     "_connection/life": "tracking/test_walk.py",
     "_connection/liveness": "tracking/test_watcher.py",
     "_connection/steering": "test_disconnect.py",
+    "_sockets/patched": "workers/test_patched.py",
     "_sockets/calls": "connection/test_hijacked.py",
     "_sockets/deadlines": "sockets/test_tracked.py",
     "_sockets/tls_context": "sockets/test_tls.py",
@@ -76,7 +77,6 @@ ELSEWHERE = {
     "workers/_seams": "workers/test_common.py",
     "workers/_parking": "workers/test_gthread.py",
     "workers/_proxy": "workers/test_common.py",
-    "workers/_tls_context": "workers/test_common.py",
     "workers/_tconn": "workers/test_gthread.py",
 }
 """The modules without a test file of their name, and the file that tests each of them."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
+import struct
 
 import pytest
 from servers import client_context, wait_for
@@ -164,3 +166,25 @@ def test_deadlines_end_with_their_stream(server):
             client.sock.recv(1)
         client.sock.settimeout(10)
         assert json.loads(client.request("/"))["requests"] == 2
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_clients_that_leave_after_the_handshake(run_server, reset):
+    """The log says nothing of them unless it is asked to, and CLIENT is why they ended."""
+    options = ["--http-protocols", "h2,h1", "--log-level", "info"]
+    with run_server("gthread", "tls", *options, app="streams:app") as server:
+        server.mark()
+        context = client_context()
+        context.set_alpn_protocols(["h2"])
+        for _ in range(20):
+            sock = context.wrap_socket(server.raw())
+            assert sock.selected_alpn_protocol() == "h2"
+            if reset:
+                linger = struct.pack("ii", 1, 0)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            sock.close()
+        wait_for(lambda: len(server.closed()) == 20, "their ends")
+        assert {each["reason"] for each in server.closed()} == {"CLIENT"}
+        log = server.log.read_text()
+        assert "ERROR" not in log, server.tail()
+        assert "Traceback" not in log

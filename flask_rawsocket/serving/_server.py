@@ -26,6 +26,7 @@ from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
+from .._sockets.patched import check_unpatched
 from .._sockets.plain import TrackedSocket
 from .._sockets.tls_context import track_tls
 from .._tracking.tracker import process_tracker
@@ -110,6 +111,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         ssl_context: Any = None,
         fd: int | None = None,
     ) -> None:
+        check_unpatched(f"flask_rawsocket.serving.{type(self).__name__}")
         rest = (_tracking(handler), passthrough_errors, ssl_context, fd)
         super().__init__(host, port, Application(app), *rest)
         if self.ssl_context is not None:

@@ -23,10 +23,9 @@ from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_again
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, PASSING_ERRORS, Listener
-from .._sockets.tls_context import track_tls
 from .._tracking.tracker import process_tracker
 from ..errors import UnsupportedError
-from . import _exchange, _proxy
+from . import _exchange, _patched, _proxy, _tls_context
 from ._application import Application
 from ._exchange import Exchange
 from ._listeners import Listeners
@@ -34,11 +33,9 @@ from ._proxy import note_proxy, read_all_kinds
 from ._seams import check_seams
 from ._settings import keep_plain
 from ._stop import Stop
-from ._tls_context import UntilFilesChange
+from ._tls_context import TLSSetupError, track_contexts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .._connection.connection import Connection
     from .._tracking.tracker import ConnectionTracker
 
@@ -63,7 +60,9 @@ class TrackingWorker(base.Worker):
         (http, "get_parser"),
         (util, "write_error"),
         *_exchange.SEAMS,
+        *_patched.SEAMS,
         *_proxy.SEAMS,
+        *_tls_context.SEAMS,
     )
     """What we rely on beyond the documented settings: pairs of an owner and a name."""
 
@@ -78,7 +77,8 @@ class TrackingWorker(base.Worker):
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
-        """Check the seams; the arbiter calls this before it starts any worker."""
+        """Check sockets and seams; the arbiter calls this before it starts any worker."""
+        _patched.check_sockets(cls)
         check_seams(cls, cls.SEAMS)
         try:
             check_asyncio_seams()
@@ -94,6 +94,7 @@ class TrackingWorker(base.Worker):
 
     def init_process(self) -> None:
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
+        _patched.stop_if_patched(self)
         keep_plain(self.cfg)
         self.listeners.enter_worker()
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
@@ -103,23 +104,15 @@ class TrackingWorker(base.Worker):
         if self.is_proxied:
             read_all_kinds()
         if self.is_tls:
-            self._track_tls()
+            track_contexts(self.cfg, self.log)
         super().init_process()
-
-    def _track_tls(self) -> None:
-        make = self.cfg.ssl_context
-        if make is self.cfg.settings["ssl_context"].default:
-            make = UntilFilesChange(make)
-
-        def ssl_context(conf: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-            ragged = self.cfg.suppress_ragged_eofs
-            return track_tls(make(conf, default), suppress_ragged_eofs=ragged)
-
-        self.cfg.set("ssl_context", ssl_context)
 
     def load_wsgi(self) -> None:
         """Load the application, and put the connection into the environ that it gets."""
-        super().load_wsgi()
+        try:
+            super().load_wsgi()
+        finally:  # an import that has patched may fail by that
+            _patched.stop_if_patched(self)
         self.wsgi: Any = Application(self.wsgi)
         if self.tracker.settings.save_syn:
             for listener in self.sockets:
@@ -205,7 +198,8 @@ class TrackingWorker(base.Worker):
         """Answer and log a request that failed, as gunicorn does, whatever the address is.
 
         A head that came too slowly is answered with 408 (RFC 9110, section 15.5.9); a client that
-        sent nothing is not answered.
+        sent nothing is not answered. Nor is one with whom no TLS could be begun: it is not its
+        fault, and in the clear it would understand nothing.
         """
         connection = getattr(client, "connection", None)
         if isinstance(exc, HeaderTimeoutError):
@@ -221,6 +215,8 @@ class TrackingWorker(base.Worker):
                 ending.note(life, CloseReason.CLIENT)
                 return
             ending.note(life, CloseReason.ERROR)
+        if isinstance(exc, TLSSetupError):
+            return  # it is in the log
         if isinstance(addr, (str, bytes)):
             # gunicorn takes the address apart, and of a UNIX peer's text would log one letter.
             addr = (addr.decode(errors="replace") if isinstance(addr, bytes) else str(addr), -1)

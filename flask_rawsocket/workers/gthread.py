@@ -13,6 +13,7 @@ import ssl
 from typing import Any, Final
 
 from gunicorn.http.errors import ParseException
+from gunicorn.http2.errors import HTTP2ConnectionError
 from gunicorn.workers import gthread
 
 from .._connection import ending
@@ -25,6 +26,7 @@ from ._exchange import is_left
 from ._http2 import HTTP2Worker
 from ._pool import SEAMS as POOL_SEAMS
 from ._tconn import Outcome
+from ._tls_context import TLSSetupError
 
 __all__ = ["ThreadWorker"]
 
@@ -130,7 +132,7 @@ class ThreadWorker(HTTP2Worker):
         """Set up the parser, and TLS; tell if there may be a request; ``data_ready``: if now."""
         try:
             conn.init()
-        except Exception as exc:  # noqa: BLE001  a setting `ssl_context` may raise anything
+        except Exception as exc:  # noqa: BLE001  a socket class may raise anything
             self._failed(conn, exc)
             return False
         if self.is_tls:
@@ -143,9 +145,14 @@ class ThreadWorker(HTTP2Worker):
         """Log, and answer if that can be, that a connection failed before its request."""
         if isinstance(exc, PEER_SAID_BYE):
             self.log.debug("TLS broken off: %s", exc)
-        elif isinstance(exc, (ssl.SSLError, HeaderTimeoutError, ParseException)):
+        elif isinstance(exc, HTTP2ConnectionError):  # the peer has not waited for our preface
+            self.log.debug("HTTP/2 broken off: %s", exc)
+            duties = conn.sock.duties
+            if duties is not None:
+                ending.note(duties.life, CloseReason.CLIENT)
+        elif isinstance(exc, (ssl.SSLError, HeaderTimeoutError, ParseException, TLSSetupError)):
             self.handle_error(None, conn.sock, conn.client, exc)
-        elif not isinstance(exc, OSError):  # of the setting `ssl_context`, or of its socket class
+        elif not isinstance(exc, OSError):  # of a socket class of the application's, say
             self.log.error("TLS could not be set up", exc_info=exc)
         elif exc.errno not in _QUIET:
             # There may be no TLS to answer in, and in the clear no client would understand it.
