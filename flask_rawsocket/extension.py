@@ -51,7 +51,7 @@ class RawSocket:
     - ``RAWSOCKET_HEADER_TIMEOUT``: the seconds from the first byte of a request, or of a TLS
       handshake, to the end of the request's head; 10 by default, None for no limit.
     - ``RAWSOCKET_UNIX_REMOTE_ADDR``: whether the ``REMOTE_ADDR`` of a UNIX peer is its unique
-      override instead of the server's value, which is the same for all of them; True by default.
+      override; True by default. Where it is not, ``REMOTE_ADDR`` is the same for all of them.
     - ``RAWSOCKET_SAVE_SYN``: whether the kernel keeps the SYN of each TCP connection for
       `Connection.saved_syn`; False by default.
     - ``RAWSOCKET_STOP_TIMEOUT``: the seconds that hijacked connections have to end when the server
@@ -84,6 +84,8 @@ class RawSocket:
         settings = _settings(app.config)  # raises before anything is changed
         app.extensions[_NAME] = self
         app.wsgi_app = _globals.ConnectionMiddleware(app.wsgi_app)  # type: ignore[method-assign]
+        if process_tracker.settings.unix_remote_addr is None:
+            process_tracker.settings.unix_remote_addr = True
         for name, value in settings.items():
             setattr(process_tracker.settings, name, value)
         process_tracker.add_hooks(self._hooks)

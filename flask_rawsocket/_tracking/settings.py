@@ -14,8 +14,8 @@ class Settings:
     header_timeout: float | None = 10.0
     """Seconds from a request's first byte to the end of its head; None for no limit."""
 
-    unix_remote_addr: bool = True
-    """Whether the override of a UNIX peer is its REMOTE_ADDR too."""
+    unix_remote_addr: bool | None = None
+    """Whether the override of a UNIX peer is its REMOTE_ADDR too; None before any set-up."""
 
     save_syn: bool = False
     """Whether the listeners keep the SYN of each connection."""
