@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import globals as _globals
 from ._connection.state import ConnState
 from ._ss import describe, snapshot
 from ._tracking.hooks import Hooks
+from ._tracking.settings import read_settings
 from ._tracking.tracker import process_tracker
 from .disconnect import StopWhenDisconnected, UntilDisconnected, checkpoint
-from .peer import RequirePeer
+from .peer import RequirePeer, peer_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from flask import Flask
 
@@ -51,7 +51,7 @@ class RawSocket:
     - ``RAWSOCKET_HEADER_TIMEOUT``: the seconds from the first byte of a request, or of a TLS
       handshake, to the end of the request's head; 10 by default, None for no limit.
     - ``RAWSOCKET_UNIX_REMOTE_ADDR``: whether the ``REMOTE_ADDR`` of a UNIX peer is its unique
-      override instead of the server's value, which is the same for all of them; True by default.
+      override; True by default. Where it is not, ``REMOTE_ADDR`` is the same for all of them.
     - ``RAWSOCKET_SAVE_SYN``: whether the kernel keeps the SYN of each TCP connection for
       `Connection.saved_syn`; False by default.
     - ``RAWSOCKET_STOP_TIMEOUT``: the seconds that hijacked connections have to end when the server
@@ -81,9 +81,11 @@ class RawSocket:
                 f"RawSocket has already been set up on {app.name!r}: "
                 "call init_app once, or pass the app to the constructor, not both."
             )
-        settings = _settings(app.config)  # raises before anything is changed
+        settings = read_settings(app.config)  # raises before anything is changed
         app.extensions[_NAME] = self
         app.wsgi_app = _globals.ConnectionMiddleware(app.wsgi_app)  # type: ignore[method-assign]
+        if process_tracker.settings.unix_remote_addr is None:
+            process_tracker.settings.unix_remote_addr = True
         for name, value in settings.items():
             setattr(process_tracker.settings, name, value)
         process_tracker.add_hooks(self._hooks)
@@ -208,6 +210,24 @@ class RawSocket:
         """
         return RequirePeer(uid=uid, user=user, gid=gid, group=group)
 
+    def peer_identity(self) -> str:
+        """Return who the current request's peer is: what to key a rate limit or a ban on.
+
+        A peer has the same identity on all of its connections, on any server that shows its socket.
+        It is what the kernel says, not an address that a client or a proxy has sent: behind a proxy
+        it is the proxy.
+
+        Returns:
+            ``uid:1000`` for a UNIX peer, by its user; for a TCP peer its host, ``192.0.2.1``, which
+            is empty if it had gone before a server that is not ours showed its socket.
+
+        Raises:
+            NoConnectionError: as `current_conn` says.
+            ConnectionClosedError: a UNIX connection has been closed.
+            UnsupportedError: the system does not know the users of UNIX peers.
+        """
+        return peer_identity()
+
     def stop_when_disconnected(self) -> StopWhenDisconnected:
         """Stop a long view once its client is gone: a context manager, or a decorator for views.
 
@@ -249,43 +269,6 @@ class RawSocket:
             iterable: the parts of the response, all ``bytes`` or all ``str``.
         """
         return UntilDisconnected(iterable)
-
-
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return our settings in `config`.
-
-    Raises:
-        ValueError: one of them has an invalid value.
-    """
-    settings = {}
-    for name, (accepts, expected) in _ACCEPTED.items():
-        key = f"RAWSOCKET_{name.upper()}"
-        if key in config:
-            if not accepts(config[key]):
-                raise ValueError(f"{key} takes {expected}, not {config[key]!r}")
-            settings[name] = config[key]
-    return settings
-
-
-def _is_timeout(value: object) -> bool:
-    if value is None:
-        return True
-    # A bool is an int, but not a number of seconds.
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 < value < math.inf  # type: ignore[operator]
-
-
-def _is_bool(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-_ACCEPTED: Final = {
-    "header_timeout": (_is_timeout, "seconds above 0, or None"),
-    "unix_remote_addr": (_is_bool, "True or False"),
-    "save_syn": (_is_bool, "True or False"),
-    "stop_timeout": (_is_timeout, "seconds above 0, or None"),
-}
-"""A test for each setting, and the text of what it accepts."""
 
 
 def _callable(function: _Called, name: str) -> _Called:

@@ -9,6 +9,7 @@ from werkzeug.local import LocalProxy
 
 from . import _wsgi, foreign
 from ._connection.asking import ask_by
+from ._tracking.unheard import unheard
 from .errors import NoConnectionError
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def _enter(environ: WSGIEnvironment) -> Connection | None:
     connection = foreign.find(environ)
     if connection is not None:
         _wsgi.put(environ, connection)
+    # Flask's test client is not a server, and says nothing of one.
+    if unheard.may_lack_server and (connection is not None or "SERVER_SOFTWARE" in environ):
+        unheard.check_server()
     return connection
 
 

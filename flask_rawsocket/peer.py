@@ -1,4 +1,4 @@
-"""`RequirePeer`: which UNIX peers a view admits."""
+"""Who the peer is: `RequirePeer`, which UNIX peers a view admits, and `peer_identity`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     _View = TypeVar("_View", bound=Callable[..., Any])
     _T = TypeVar("_T", int, str)
 
-__all__ = ["RequirePeer"]
+__all__ = ["RequirePeer", "peer_identity"]
+
+
+def peer_identity() -> str:
+    """See `RawSocket.peer_identity`."""
+    connection = get_current_conn()
+    if connection.is_unix:
+        return f"uid:{connection.peer_credentials().uid}"
+    address = connection.remote_address
+    return address[0] if isinstance(address, tuple) else ""
 
 
 class RequirePeer:

@@ -44,6 +44,7 @@ UNSTABLE = (
     (re.compile(r"(\d+\.\d+\.\d+\.\d+):\d+"), r"\1:PORT"),
     (re.compile(r'\["(\d+\.\d+\.\d+\.\d+)",\d+\]'), r'["\1",PORT]'),
     (re.compile(r"@\d+\."), "@PID."),
+    (re.compile(r"\buid:\d+"), "uid:UID"),
     (re.compile(r" {2,}"), "  "),
 )
 

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from flask_rawsocket import Connection, ConnState, NoConnectionError, RawSocket, current_conn
+from flask_rawsocket._tracking.settings import Settings
 from flask_rawsocket._tracking.tracker import ConnectionTracker, process_tracker
 
 
@@ -94,6 +95,20 @@ def test_hooks_on_what_is_no_state(wrong):
         rawsocket.on_shutdown(wrong)
     assert not any(rawsocket._hooks.into(each) for each in ConnState)
     assert not rawsocket._hooks.shutdown
+
+
+def test_remote_addr_is_as_the_last_application_wants_it(monkeypatch):
+    """The first set-up turns the override on; an application without the key changes no choice."""
+    settings = Settings()
+    monkeypatch.setattr(process_tracker, "settings", settings)
+    assert not settings.unix_remote_addr
+    found = []
+    for config in {}, {"RAWSOCKET_UNIX_REMOTE_ADDR": False}, {}:
+        app = Flask("one of several")
+        app.config.update(config)
+        RawSocket(app)
+        found.append(settings.unix_remote_addr)
+    assert found == [True, False, False]
 
 
 def test_factory_pattern_and_several_apps():

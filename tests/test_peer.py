@@ -17,8 +17,9 @@ import pytest
 from flask import Blueprint, Flask
 from flask.views import MethodView, View
 from servers import Client
+from werkzeug.serving import make_server as plain_make_server
 
-from flask_rawsocket import RawSocket, peer
+from flask_rawsocket import NoConnectionError, RawSocket, peer
 from flask_rawsocket.serving._server import make_server
 from flask_rawsocket.sockinfo import PeerCredentials
 
@@ -28,8 +29,8 @@ OTHER = next(each.pw_uid for each in pwd.getpwall() if each.pw_uid != os.geteuid
 
 
 @contextlib.contextmanager
-def serving(app, host="127.0.0.1"):
-    server = make_server(host, 0, app, threaded=True)
+def serving(app, host="127.0.0.1", make=make_server):
+    server = make(host, 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
@@ -39,11 +40,20 @@ def serving(app, host="127.0.0.1"):
         thread.join()
 
 
-def status(address, path="/", method="GET"):
-    sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+def connected(address, name=None):
+    """Connect a client, which binds its end to `name` first."""
+    if not isinstance(address, str):
+        return Client(socket.create_connection(address, 10))
+    sock = socket.socket(socket.AF_UNIX)
+    if name is not None:
+        sock.bind(name)
     sock.settimeout(10)
     sock.connect(address)
-    with Client(sock) as client:
+    return Client(sock)
+
+
+def status(address, path="/", method="GET"):
+    with connected(address) as client:
         return client.request(path, method=method).status
 
 
@@ -88,6 +98,45 @@ def test_a_tcp_peer_never():
     """A TCP peer is nobody, whatever its process is."""
     with serving(guarded(uid=os.geteuid())) as address:
         assert status(address) == 403
+
+
+def identified():
+    """An application that says who its peer is."""
+    app = Flask(__name__)
+    rawsocket = RawSocket(app)
+    app.add_url_rule("/", view_func=rawsocket.peer_identity)
+    return app
+
+
+@pytest.mark.parametrize("make", [make_server, plain_make_server], ids=["ours", "foreign"])
+@pytest.mark.parametrize("over", ["unix", "tcp"])
+def test_identity(tmp_path, monkeypatch, make, over):
+    """Every connection of a peer has the same, whatever it has bound or says of itself."""
+    monkeypatch.chdir(tmp_path)
+    host, expected = "127.0.0.1", "127.0.0.1"
+    if over == "unix":
+        host, expected = f"unix://{tmp_path}/s", f"uid:{os.geteuid()}"
+    with serving(identified(), host, make) as address:
+        for name in None, "uid:0", "192.0.2.1":
+            with connected(address, name if over == "unix" else None) as client:
+                found = client.request("/", "X-Forwarded-For: 192.0.2.1").body
+            assert found == expected.encode()
+
+
+def test_identity_of_an_ipv6_peer():
+    """It is the host, without brackets."""
+    with serving(identified(), "::1") as address, connected(address[:2]) as client:
+        assert client.request().body == b"::1"
+
+
+def test_identity_without_a_socket():
+    """Nothing is guessed where nobody can be asked."""
+    app = identified()
+    app.testing = True
+    with pytest.raises(NoConnectionError, match="does not expose its socket"):
+        app.test_client().get("/")
+    with pytest.raises(NoConnectionError, match="outside of a request"):
+        RawSocket().peer_identity()
 
 
 def test_before_request(tmp_path):

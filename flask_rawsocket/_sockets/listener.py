@@ -172,8 +172,9 @@ class Listener:
         """Accept a connection.
 
         Returns:
-            The tracked socket, in blocking mode, and the peer's address; for a UNIX peer the
-            override, unless the application turned that off.
+            The tracked socket, in blocking mode, and the peer's address. For a UNIX peer that is
+            the override, or empty where no application wants it: never the path that the client
+            has bound, which it chooses.
 
         Raises:
             OSError: as ``socket.accept`` does.
@@ -207,6 +208,7 @@ class Listener:
         # First: as soon as there is an entry, other threads may end the connection.
         sock.take_up(Duties(connection, tracker))
         tracker.opened(connection)
-        if self._family == AF_UNIX and tracker.settings.unix_remote_addr:
-            return sock, str(connection.key)  # PEP 3333: a native string, and no subclass
-        return sock, address
+        if self._family != AF_UNIX:
+            return sock, address
+        # PEP 3333: a native string, and no subclass
+        return sock, str(connection.key) if tracker.settings.unix_remote_addr else ""

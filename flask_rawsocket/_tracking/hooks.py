@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from .._connection.connection import life_of
 from .._connection.state import ConnState
+from .unheard import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,9 +31,16 @@ log = logging.getLogger("flask_rawsocket")
 
 
 class Hooks:
-    """The hooks of one `flask_rawsocket.RawSocket`."""
+    """The hooks of one `flask_rawsocket.RawSocket`.
+
+    Attributes:
+        is_set_up: whether a `HookRegistry` calls them.
+        first_name: the name of the function that was given first.
+    """
 
     def __init__(self) -> None:
+        self.is_set_up = False
+        self.first_name = ""
         self._by_state: dict[ConnState, tuple[StateHook, ...]] = dict.fromkeys(ConnState, ())
         """Tuples, replaced whole: reading one needs no lock."""
         self._shutdown: tuple[Callable[[], object], ...] = ()
@@ -41,6 +49,7 @@ class Hooks:
         """Call `hook` on every change into one of `states`; into any, where there are none."""
         for state in tuple(states) or ConnState:
             self._by_state[state] += (hook,)
+        self._added(hook)
 
     def into(self, state: ConnState) -> tuple[StateHook, ...]:
         """Return the hooks of a change into `state`."""
@@ -49,6 +58,11 @@ class Hooks:
     def add_shutdown(self, function: Callable[[], object]) -> None:
         """Call `function` when the server begins to stop."""
         self._shutdown += (function,)
+        self._added(function)
+
+    def _added(self, function: Callable[..., object]) -> None:
+        self.first_name = self.first_name or _name(function)
+        unheard.add(self)
 
     @property
     def shutdown(self) -> tuple[Callable[[], object], ...]:
@@ -72,6 +86,7 @@ class HookRegistry:
 
     def add(self, hooks: Hooks) -> None:
         """Let `hooks` hear of every connection for as long as they exist."""
+        hooks.is_set_up = True
         alive = [each for each in self._hooks if each() is not None]
         if all(each() is not hooks for each in alive):
             alive.append(weakref.ref(hooks))

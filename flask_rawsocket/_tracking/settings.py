@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["Settings"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Settings", "read_settings"]
 
 
 @dataclass(slots=True)
@@ -14,11 +19,48 @@ class Settings:
     header_timeout: float | None = 10.0
     """Seconds from a request's first byte to the end of its head; None for no limit."""
 
-    unix_remote_addr: bool = True
-    """Whether the override of a UNIX peer is its REMOTE_ADDR too."""
+    unix_remote_addr: bool | None = None
+    """Whether the override of a UNIX peer is its REMOTE_ADDR too; None before any set-up."""
 
     save_syn: bool = False
     """Whether the listeners keep the SYN of each connection."""
 
     stop_timeout: float | None = 5.0
     """Seconds that hijacked connections have at a stop; None for the server's whole grace."""
+
+
+def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return our settings in an application's `config`, by the names in `Settings`.
+
+    Raises:
+        ValueError: one of them has an invalid value.
+    """
+    settings = {}
+    for name, (accepts, expected) in _ACCEPTED.items():
+        key = f"RAWSOCKET_{name.upper()}"
+        if key in config:
+            if not accepts(config[key]):
+                raise ValueError(f"{key} takes {expected}, not {config[key]!r}")
+            settings[name] = config[key]
+    return settings
+
+
+def _is_timeout(value: object) -> bool:
+    if value is None:
+        return True
+    # A bool is an int, but not a number of seconds.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < value < math.inf  # type: ignore[operator]
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+_ACCEPTED: Final = {
+    "header_timeout": (_is_timeout, "seconds above 0, or None"),
+    "unix_remote_addr": (_is_bool, "True or False"),
+    "save_syn": (_is_bool, "True or False"),
+    "stop_timeout": (_is_timeout, "seconds above 0, or None"),
+}
+"""A test for each setting, and the text of what it accepts."""

@@ -24,6 +24,7 @@ from .hooks import HookRegistry
 from .map import ConnectionMap
 from .runner import Runner
 from .settings import Settings
+from .unheard import unheard
 from .watcher import Watcher
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class States:
 
     def received(self, connection: Connection) -> None:
         """The first byte of a request has been read."""
+        if unheard.may_lack_set_up:
+            unheard.check_set_up()
         life = life_of(connection)
         with self._lock:
             if life.state not in _BEFORE_REQUEST:

@@ -22,9 +22,11 @@ import werkzeug.serving
 from werkzeug.serving import is_running_from_reloader
 
 from .._connection import ending
+from .._connection.address import AF_UNIX
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError
+from .._sockets.last_accepts import peer_of
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from .._sockets.patched import check_unpatched
 from .._sockets.plain import TrackedSocket
@@ -216,11 +218,15 @@ class ForkingWSGIServer(werkzeug.serving.ForkingWSGIServer, BaseWSGIServer):
 
     def _accept(self) -> tuple[socket.socket, Any]:
         descriptor, address = self._listener.accept_untracked()
-        return socket.socket(fileno=descriptor), address
+        # socketserver prints it where serving fails; a UNIX peer's is a path that it chose.
+        return socket.socket(fileno=descriptor), address if isinstance(address, tuple) else ""
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """In the child: track the connection, then serve it."""
-        sock = TrackedSocket(request.family, request.type, request.proto, request.detach())
+        family = request.family
+        sock = TrackedSocket(family, request.type, request.proto, request.detach())
+        if family == AF_UNIX:
+            client_address = peer_of(sock.fileno(), family)
         sock, address = self._listener.adopt(sock, client_address)
         try:
             super().finish_request(sock, address)

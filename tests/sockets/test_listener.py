@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+import pytest
 from accepting import dial, unix_listener
 
 from flask_rawsocket._sockets.listener import Listener
@@ -36,14 +37,20 @@ def test_ipv6(tracker, stack):
     assert accepted.connection.key == f"[::1]:{client.getsockname()[1]}"
 
 
-def test_the_unix_override_can_be_turned_off(tracker, stack, tmp_path):
-    """The address then is the peer's own; the key is the override either way."""
-    tracker.settings.unix_remote_addr = False
+@pytest.mark.parametrize("wanted", [True, False, None])
+def test_the_address_of_a_unix_peer(tracker, stack, tmp_path, wanted):
+    """It is the override or empty, never the path that the peer chose; the key is the override.
+
+    Nobody wants the override where no application has set RawSocket up.
+    """
+    if wanted is not None:
+        tracker.settings.unix_remote_addr = wanted
     listener = unix_listener(tracker, stack, tmp_path / "s")
     client = stack.enter_context(socket.socket(socket.AF_UNIX))
     client.bind(str(tmp_path / ";uid=0;"))
     client.connect(str(tmp_path / "s"))
     sock, address = listener.accept()
     stack.enter_context(sock)
-    assert address == str(tmp_path / ";uid=0;")
+    assert address == (sock.connection.key if wanted else "")
     assert sock.connection.key.startswith("@")
+    assert sock.connection.remote_address == str(tmp_path / ";uid=0;")
