@@ -161,7 +161,8 @@ class ServedConnection:
         cancelled = self._aborted or (self.task is not None and self.task.cancelling())
         cut = loop.call_later(0 if cancelled else _FLUSH_LIMIT, _abort, transport)
         # Of asyncio's TLS, nothing may be left but a shell that is good for no call.
-        with contextlib.suppress(AttributeError):
+        # Nor of a socket that another thread has closed (ValueError, its number is -1).
+        with contextlib.suppress(AttributeError, ValueError):
             protocol.close()
             will_hear = writer.transport.get_protocol() is protocol
         if not (will_hear or protocol.is_lost):
@@ -176,8 +177,8 @@ class ServedConnection:
 
 
 def _abort(transport: Any) -> None:
-    """Abort `transport`; one of asyncio's own that has ended already has no loop any more."""
-    with contextlib.suppress(AttributeError):
+    """Abort `transport`; one of asyncio's own may have ended, or its socket been closed."""
+    with contextlib.suppress(AttributeError, ValueError):
         transport.abort()
 
 

@@ -207,6 +207,8 @@ class Tracked(socket.socket):
             submit(moved.end)
             return
         with moving():
+            if self.duties is not duties:
+                return  # another thread has moved the descriptor: there is nothing here to close
             if duties.reporting:
                 return  # the thread that reports the end closes the descriptor after the hooks
             duties.reporting = True
