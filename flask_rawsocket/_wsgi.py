@@ -9,6 +9,7 @@ the connection cleanly any more.
 
 from __future__ import annotations
 
+import logging
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ._connection.exchange import Exchange
 
 __all__ = ["KEY", "begin", "call", "close", "exchange_of", "get", "put"]
+
+log = logging.getLogger("flask_rawsocket")
 
 KEY: Final = "rawsocket.connection"
 _EXCHANGE: Final = "rawsocket.exchange"
@@ -71,6 +74,11 @@ def call(
     except BaseException as exc:  # noqa: BLE001  raised again, but for what nobody can hear of
         exchange.view_failed(exc)
     if exchange.hijacked:
+        length = exchange.announced_length()
+        if length:
+            log.debug(
+                "%r was hijacked: the view's response, %d bytes, is dropped", get(environ), length
+            )
         return _dropped(exchange, body)
     if exchange.waits_for_body:
         exchange.before_response()

@@ -1,4 +1,9 @@
-"""What a view does once its client is gone: stop at its next checkpoint, or end its stream."""
+"""What a view does once its client is gone: stop at its next checkpoint, or end its stream.
+
+Where the server cannot watch the connection, each checkpoint asks the kernel. Where there is no
+socket to ask about, as in Flask's test client, the client is taken for present: nothing here gives
+a right, and a view must not fail in its application's own tests.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +18,8 @@ from werkzeug.exceptions import ClientDisconnected
 
 from ._connection.liveness import watch
 from ._wsgi import close
-from .errors import ConnectionClosedError
-from .globals import get_current_conn
+from .errors import ConnectionClosedError, RawSocketError
+from .globals import find_current_conn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,15 +35,15 @@ __all__ = ["StopWhenDisconnected", "UntilDisconnected", "checkpoint"]
 class _Block:
     """A block that is running inside of a `StopWhenDisconnected`."""
 
-    def __init__(self, connection: Connection, outer: _Block | None) -> None:
+    def __init__(self, connection: Connection | None, outer: _Block | None) -> None:
         self.connection = connection
         self.outer = outer if outer is not None and outer.connection is connection else None
         """The block around this one in the same request."""
         self._told = threading.Event()
         """Set when the client may be gone, or when this is not watched any more."""
-        self._cancel = watch(connection, self._told.set)
-        if _is_gone(connection):
-            self._told.set()  # the watcher's thread may get its turn much later
+        self._cancel = _watch(connection, self._told.set)
+        if self._cancel is None or _is_gone(connection):
+            self._told.set()  # the watcher's thread, if there is one, may get its turn much later
 
     def checkpoint(self) -> None:
         """Raise ``ClientDisconnected`` if the block's client is gone; callable in any thread."""
@@ -47,7 +52,8 @@ class _Block:
 
     def end(self) -> None:
         """Stop watching; from here on `checkpoint` asks the kernel."""
-        self._cancel()
+        if self._cancel is not None:
+            self._cancel()
         self._told.set()
 
 
@@ -55,7 +61,23 @@ _innermost: Final[ContextVar[_Block | None]] = ContextVar("rawsocket_block", def
 """The innermost block of this context, which may be one that a former request did not leave."""
 
 
-def _is_gone(connection: Connection) -> bool:
+def _watch(connection: Connection | None, tell: Callable[[], object]) -> Callable[[], None] | None:
+    """Call `tell` when the client may be gone; return what takes that back.
+
+    Returns:
+        None if nobody can watch: a server that is not ours, or a system out of its means.
+    """
+    if connection is None:
+        return None
+    try:
+        return watch(connection, tell)
+    except RawSocketError:
+        return None
+
+
+def _is_gone(connection: Connection | None) -> bool:
+    if connection is None:
+        return False
     try:
         return connection.is_disconnected()
     except ConnectionClosedError:
@@ -64,7 +86,7 @@ def _is_gone(connection: Connection) -> bool:
 
 def checkpoint() -> None:
     """Raise ``ClientDisconnected`` if the current request's client is gone."""
-    connection = get_current_conn()
+    connection = find_current_conn()
     block = _innermost.get()
     if block is not None and block.connection is connection:
         block.checkpoint()
@@ -91,7 +113,7 @@ class StopWhenDisconnected:
         return stopping  # type: ignore[return-value]
 
     def __enter__(self) -> Callable[[], None]:
-        block = _Block(get_current_conn(), _innermost.get())
+        block = _Block(find_current_conn(), _innermost.get())
         self._blocks.append(block)
         _innermost.set(block)
         return block.checkpoint
@@ -118,7 +140,7 @@ class UntilDisconnected(Generic[AnyStr]):
 
     def __init__(self, iterable: Iterable[AnyStr]) -> None:
         self._iterable: Iterable[Any] = iterable
-        self._connection = get_current_conn()
+        self._connection = find_current_conn()
 
     def __iter__(self) -> Iterator[AnyStr]:
         """Yield the items until the client is gone."""
@@ -130,7 +152,7 @@ class UntilDisconnected(Generic[AnyStr]):
                 return
             yield item
         self.close()
-        if self._connection.managed:
+        if self._connection is not None and self._connection.managed:
             # A client that has only half-closed must not take what it has got for the whole
             # response, as it would after a proper end.
             with contextlib.suppress(ConnectionClosedError):

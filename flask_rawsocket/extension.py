@@ -242,13 +242,20 @@ class RawSocket:
         ``werkzeug.exceptions.ClientDisconnected``. The call is necessary: Python has no safe way to
         raise an exception in another thread in the middle of arbitrary code, which may hold a lock
         or be in a system call.
+
+        On a server that is not one of this package's each `checkpoint` asks the kernel; where the
+        server shows no socket, as Flask's test client, the client is taken for present.
         """
         return StopWhenDisconnected()
 
     def checkpoint(self) -> None:
         """Raise ``werkzeug.exceptions.ClientDisconnected`` if the current request's client is gone.
 
-        Inside of `stop_when_disconnected` this makes no system call.
+        Inside of `stop_when_disconnected` this makes no system call on this package's servers.
+        Where the server shows no socket, the client is taken for present.
+
+        Raises:
+            NoConnectionError: outside of a request.
         """
         checkpoint()
 
@@ -263,7 +270,7 @@ class RawSocket:
 
         Before each item the client is looked for, which takes a microsecond or two. Without this, a
         server notices only when a write fails, which over TCP is the second one after the client
-        has gone.
+        has gone. Where the server shows no socket, the client is taken for present.
 
         Args:
             iterable: the parts of the response, all ``bytes`` or all ``str``.

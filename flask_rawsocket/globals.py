@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._connection.connection import Connection
     from ._connection.exchange import Exchange
 
-__all__ = ["ConnectionMiddleware", "current_conn", "get_current_conn"]
+__all__ = ["ConnectionMiddleware", "current_conn", "find_current_conn", "get_current_conn"]
 
 
 def get_current_conn() -> Connection:
@@ -28,18 +28,27 @@ def get_current_conn() -> Connection:
     Raises:
         NoConnectionError: outside of a request, or on a server that does not expose its socket.
     """
-    if not has_request_context():
-        raise NoConnectionError(
-            "There is no connection outside of a request: use current_conn in a view, and pass "
-            "the Connection itself to code that outlives the request."
-        )
-    connection = _wsgi.get(request.environ) or _enter(request.environ)
+    connection = find_current_conn()
     if connection is None:
         raise NoConnectionError(
             "This request's server does not expose its socket (Flask's test client has none): run "
             "the app with `gunicorn -k flask_rawsocket.Worker` or `flask rawsocket run`."
         )
     return connection
+
+
+def find_current_conn() -> Connection | None:
+    """Return the Connection of the current request; None if its server does not expose its socket.
+
+    Raises:
+        NoConnectionError: outside of a request.
+    """
+    if not has_request_context():
+        raise NoConnectionError(
+            "There is no connection outside of a request: use current_conn in a view, and pass "
+            "the Connection itself to code that outlives the request."
+        )
+    return _wsgi.get(request.environ) or _enter(request.environ)
 
 
 def _enter(environ: WSGIEnvironment) -> Connection | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ from flask import Flask, Response
 from servers import EACH_SERVER_ONCE, PATIENCE, wait_for
 from werkzeug.exceptions import ClientDisconnected
 
-from flask_rawsocket import RawSocket, _wsgi
+from flask_rawsocket import NoConnectionError, RawSocket, RawSocketError, _wsgi, disconnect
 
 
 def one(server, key, before):
@@ -325,6 +326,95 @@ def test_the_block_of_a_former_request(tracker, block, stack):
         with rawsocket.stop_when_disconnected() as checkpoint:
             checkpoint()
             rawsocket.checkpoint()
+
+
+@pytest.fixture
+def without_socket():
+    """An application whose views look for their client, and its test client, which has none."""
+    app = Flask(__name__)
+    app.testing = True
+    rawsocket = RawSocket(app)
+
+    @app.get("/decorated")
+    @rawsocket.stop_when_disconnected()
+    def decorated():
+        rawsocket.checkpoint()
+        return "whole"
+
+    @app.get("/block")
+    def block():
+        with rawsocket.stop_when_disconnected() as outer:
+            with rawsocket.stop_when_disconnected() as inner:
+                inner()
+                outer()
+            rawsocket.checkpoint()
+        return "whole"
+
+    @app.get("/async")
+    @rawsocket.stop_when_disconnected()
+    async def coroutine():
+        rawsocket.checkpoint()
+        return "whole"
+
+    @app.get("/checkpoint")
+    def checkpoint():
+        rawsocket.checkpoint()
+        return "whole"
+
+    @app.get("/stream")
+    def stream():
+        return Response(rawsocket.until_disconnected(iter(["wh", "ole"])))
+
+    @app.get("/right")
+    @rawsocket.require_peer(uid=os.geteuid())
+    def right():
+        return "never"
+
+    @app.get("/socket")
+    def hijack():
+        return rawsocket.current_conn.hijack()
+
+    return app.test_client()
+
+
+@pytest.mark.parametrize("path", ["decorated", "block", "async", "checkpoint", "stream"])
+def test_what_asks_for_the_client_where_there_is_no_socket(without_socket, path):
+    """The client is taken for present: the application's own tests see its views as they are."""
+    for _ in range(2):
+        assert without_socket.get(f"/{path}").text == "whole"
+
+
+@pytest.mark.parametrize("path", ["right", "socket"])
+def test_what_gives_something_where_there_is_no_socket(without_socket, path):
+    """It fails closed."""
+    with pytest.raises(NoConnectionError, match="does not expose its socket"):
+        without_socket.get(f"/{path}")
+
+
+def test_asking_for_the_client_outside_of_a_request():
+    """There is no client, and the sentence says so."""
+    rawsocket = RawSocket()
+    with pytest.raises(NoConnectionError, match="outside of a request"):
+        rawsocket.checkpoint()
+    with pytest.raises(NoConnectionError, match="outside of a request"):
+        rawsocket.stop_when_disconnected().__enter__()
+    with pytest.raises(NoConnectionError, match="outside of a request"):
+        rawsocket.until_disconnected([b""])
+
+
+def test_a_block_that_nobody_can_watch(block, monkeypatch):
+    """Each checkpoint asks the kernel then."""
+    rawsocket, client = block
+
+    def refuse(*_, **__):
+        raise RawSocketError("the system can watch no more connections")
+
+    monkeypatch.setattr(disconnect, "watch", refuse)
+    with rawsocket.stop_when_disconnected() as checkpoint:
+        checkpoint()
+        client.close()
+        wait_stopped(checkpoint)
+        wait_stopped(rawsocket.checkpoint)
 
 
 def test_read_deadline(server):

@@ -158,6 +158,34 @@ def test_is_disconnected(plain):
     assert found[0]["found_gone"] in {"FIN_RECEIVED", "CLOSED", "RESET"}
 
 
+@pytest.mark.parametrize(
+    "path", ["/checkpoints", "/decorated", "/undecorated", "/async-decorated", "/helper"]
+)
+def test_a_view_is_stopped_at_its_checkpoint(plain, path):
+    """A long view stops when its client has gone, as on servers of ours."""
+    before = len(plain.events())
+
+    def found(key):
+        return [each for each in plain.events()[before:] if key in each]
+
+    with plain.connect() as client:
+        client.get(path)
+        wait_for(lambda: found("working"), "the view to work")
+    (event,) = wait_for(lambda: found("stopped"), "the view to stop")
+    assert event["stopped"] == "ClientDisconnected"
+
+
+def test_a_stream_is_ended(plain):
+    """A stream that nobody reads any more is closed, and its `finally` runs."""
+    before = len(plain.events())
+    with plain.connect() as client:
+        client.get("/until-gone")
+        client._until(b"tick\n")
+    wait_for(
+        lambda: [each for each in plain.events()[before:] if "stream_ended" in each], "its end"
+    )
+
+
 def test_connections_are_freed(plain):
     """A Connection is garbage when its socket has been closed."""
     for _ in range(20):

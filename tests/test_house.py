@@ -32,7 +32,6 @@ ELSEWHERE = {
     "_tracking/forgotten": "sockets/test_plain.py",
     "_tracking/settings": "test_extension.py",
     "_tracking/states": "connection/test_state.py",
-    "_wsgi": "test_disconnect.py",
     "errors": "test_exports.py",
     "globals": "test_extension.py",
     "serving/_application": "serving/test_server.py",

@@ -170,6 +170,10 @@ class Exchange(ABC):
     def complain(self, text: str, exc: BaseException) -> None:
         """Log that the view of a hijacked connection has failed."""
 
+    def announced_length(self) -> int | None:
+        """Return the Content-Length of the application's response; None if it has not said one."""
+        return None
+
     def view_failed(self, exc: BaseException) -> None:
         """Raise what a view has raised, unless it had hijacked: then nobody but the log hears it.
 

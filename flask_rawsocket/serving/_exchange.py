@@ -63,6 +63,10 @@ class Exchange(exchange.Exchange):
 
         return starting
 
+    def announced_length(self) -> int | None:
+        """Return the Content-Length of the application's response; None if it has not said one."""
+        return self._length
+
     def sent(self, count: int) -> None:
         """The response's body has been sent: `count` bytes; say so where its head has said more."""
         length, handler = self._length, self._handler

@@ -112,6 +112,11 @@ class Exchange(exchange.Exchange):
             self.force_close()
         return self.response.start_response(status, headers, *exc_info)
 
+    def announced_length(self) -> int | None:
+        """Return the Content-Length of the application's response; None if it has not said one."""
+        length: int | None = self.response.response_length
+        return length
+
     def sends_file(self, wrapper: Any) -> None:
         """The response's body is a file; one that is too short for the head does not keep."""
         self._is_file = True
