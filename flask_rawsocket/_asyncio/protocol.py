@@ -87,7 +87,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         own.hand_over = self._hand_over
 
     def _hand_over(self) -> None:
-        """Give asyncio's TLS, which is on top of the connection now, what the reader has."""
+        """Pass asyncio's TLS, which is on top of the connection now, what the reader has."""
         layer = self._protocol_below()
         if not isinstance(layer, SSLProtocol):
             return  # it could not begin, which the handler is told
