@@ -3,6 +3,7 @@
 ``make demo`` runs it, on a TCP port and on a UNIX socket.
 """
 
+import os
 from collections import deque
 
 from flask import Flask, render_template
@@ -13,6 +14,10 @@ from example_app.slow import counts, slow
 from flask_rawsocket import ConnState
 
 app = Flask(__name__)
+# Anybody's domain can be made to resolve to this address, and its page would be of the same origin
+# as this one (DNS rebinding).  Flask 3.1 and newer refuse other hosts with 400.
+app.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1", "[::1]"]
+app.config["TRUSTED_HOSTS"] += os.environ.get("DEMO_HOSTS", "").split()
 rawsocket.init_app(app)
 app.register_blueprint(chat)
 app.register_blueprint(slow)

@@ -105,6 +105,8 @@ class Member:
             self.protocol.receive_data(data)
             for event in self.protocol.events():
                 self.received(event)
+                # Many messages may come at once: let what they are told be written in between.
+                await asyncio.sleep(0)
 
     def received(self, event):
         """Handle one event of the protocol."""

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 
-from flask import Blueprint
+from flask import Blueprint, request
 from werkzeug.exceptions import ClientDisconnected
 
 from example_app.extension import rawsocket
@@ -13,7 +13,11 @@ PARTS = 200
 PART = 0.1
 """How long a part of the work takes, in seconds."""
 
+AT_ONCE = 2
+"""How many may work at the same time: each holds one of the server's threads."""
+
 slow = Blueprint("slow", __name__)
+_places = threading.BoundedSemaphore(AT_ONCE)
 counts = Counter(working=0, finished=0, stopped=0)
 _lock = threading.Lock()
 """Guards `counts`: several threads handle requests."""
@@ -26,6 +30,18 @@ def count(**changes):
 
 @slow.get("/slow")
 def work():
+    # Any page can have a browser ask for this; browsers say which one it was.
+    if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+        return "This view is for its own page.\n", 403
+    if not _places.acquire(blocking=False):
+        return "Enough are working already.\n", 503, {"Retry-After": "20"}
+    try:
+        return work_in_parts()
+    finally:
+        _places.release()
+
+
+def work_in_parts():
     count(working=1)
     try:
         with rawsocket.stop_when_disconnected() as checkpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import jinja2
@@ -20,13 +22,13 @@ from wsproto import ConnectionType, WSConnection, events
 
 ROOT = Path(__file__).parent.parent
 
+ENV = {"PYTHONPATH": str(ROOT), "DEMO_HOSTS": "test"}
+
 
 @pytest.fixture(scope="module", params=["tcp", "unix", "tls"])
 def example(request, run_server):
     """The example on the thread worker, over each transport."""
-    with run_server(
-        "gthread", request.param, app="example_app.app:app", env={"PYTHONPATH": str(ROOT)}
-    ) as server:
+    with run_server("gthread", request.param, app="example_app.app:app", env=ENV) as server:
         yield server
 
 
@@ -227,6 +229,17 @@ class TestChat:
                 assert "HIJACKED" in {each["state"] for each in live.values()}
                 assert current["state"] == "ACTIVE"
 
+    def test_many_messages_in_one_segment(self, example):
+        """The others hear them all, and nobody is let go for want of a turn to write."""
+        with ChatMember(example) as listener, ChatMember(example) as talker:
+            listener.hears("joined")
+            talker.hears("joined")
+            texts = [str(number) for number in range(150)]
+            frames = [talker.protocol.send(events.TextMessage(each)) for each in texts]
+            talker.client.send(b"".join(frames))
+            for member in listener, talker:
+                assert [member.hears("said")["text"] for _ in texts] == texts
+
     def test_goodbye(self, example):
         """A goodbye is answered with the same, and the connection ends."""
         with ChatMember(example) as member:
@@ -289,7 +302,7 @@ class TestChat:
     @pytest.mark.slow
     def test_stop(self, run_server):
         """Members are told of a graceful stop, and the worker does not wait out its grace."""
-        options = {"app": "example_app.app:app", "env": {"PYTHONPATH": str(ROOT)}}
+        options = {"app": "example_app.app:app", "env": ENV}
         with run_server("gthread", "tcp", "--graceful-timeout", "20", **options) as server:
             with ChatMember(server) as member:
                 member.hears("joined")
@@ -321,6 +334,36 @@ class TestSlowView:
             page = client.request("/").body.decode()
             assert f'data-value="stopped">{after["stopped"]}<' in page
 
+    def test_another_page(self, example):
+        """A page of another site cannot have the work done; the own page and no page can."""
+        with example.connect() as client:
+            for site in "cross-site", "same-site":
+                assert client.request("/slow", f"Sec-Fetch-Site: {site}").status == 403
+
+    def test_too_many(self, example):
+        """Who comes while enough are working is refused at once, and threads are left."""
+        with contextlib.ExitStack() as stack, example.connect() as client:
+
+            def working():
+                return client.request("/api/connections").json["work"]["working"]
+
+            wait_for(lambda: working() == 0, "those before", timeout=10)
+            for _ in range(2):
+                stack.enter_context(example.connect()).get("/slow", "Sec-Fetch-Site: same-origin")
+            wait_for(lambda: working() == 2, "the work")
+            refused = client.request("/slow")
+            assert (refused.status, refused.headers["retry-after"]) == (503, "20")
+
+
+@pytest.mark.skipif(version("flask") < "3.1", reason="needs Flask 3.1, which knows TRUSTED_HOSTS")
+def test_another_host(example):
+    """A name that somebody else has made to resolve to this address is refused."""
+    with example.connect() as client:
+        client.send(b"GET /api/connections HTTP/1.1\r\nHost: rebound.example\r\n\r\n")
+        assert client.response().status == 400
+        client.send(b"GET /api/connection HTTP/1.1\r\nHost: localhost:8000\r\n\r\n")
+        assert client.response().status == 200
+
 
 @pytest.mark.slow
 def test_demo(tmp_path, stack):
@@ -332,7 +375,7 @@ def test_demo(tmp_path, stack):
         process = subprocess.Popen(
             [*command, "example_app.app:app"],
             cwd=ROOT,
-            env=os.environ | {"DEMO_BIND": f"127.0.0.1:{port}", "DEMO_SOCKET": str(path)},
+            env=os.environ | ENV | {"DEMO_BIND": f"127.0.0.1:{port}", "DEMO_SOCKET": str(path)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -145,3 +145,20 @@ def test_errors(name):
     assert issubclass(error, errors.RawSocketError)
     assert getattr(flask_rawsocket, name) is error
     assert error.__doc__
+
+
+def test_a_system_without_gunicorn():
+    """Where there is no `fcntl`, as on Windows, gunicorn does not run, and its version is fine."""
+    program = (
+        "import sys, flask_rawsocket\n"  # which needs it on Linux alone
+        "sys.modules['fcntl'] = None\n"
+        "try:\n"
+        "    flask_rawsocket.Worker\n"
+        "except RuntimeError as exc:\n"
+        "    print(exc)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], timeout=30, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.count("\n") == 1
+    assert "gunicorn, which does not run on this system" in done.stdout

@@ -16,9 +16,44 @@ from .._connection.connection import life_of
 from .._connection.state import CloseReason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._connection.connection import Connection
 
-__all__ = ["StreamProtocol"]
+__all__ = ["StreamProtocol", "StreamReader"]
+
+
+class StreamReader(asyncio.StreamReader):
+    """A reader that can let go of what has come and was not read."""
+
+    def take(self) -> bytes:
+        """Return that, and forget it."""
+        buffer: bytearray = self._buffer  # type: ignore[attr-defined]
+        taken = bytes(buffer)
+        buffer.clear()
+        self._maybe_resume_transport()  # type: ignore[attr-defined]
+        return taken
+
+
+class _StreamWriter(asyncio.StreamWriter):
+    """A writer whose `start_tls` does not lose what the peer has sent ahead."""
+
+    hand_over: Callable[[], object]
+    """Has what was read ahead given to the TLS layer that has just been told to begin."""
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> None:
+        """Put TLS on the connection, as `asyncio.StreamWriter.start_tls` does.
+
+        A peer that does not wait for our word has sent its ClientHello already (cpython#142352).
+        Nothing of that is read in the clear any more: what somebody may have put between the two
+        is not taken for the peer's own.
+        """
+        await self.drain()  # what follows does not wait then until the layer is there
+        loop = asyncio.get_running_loop()
+        # The layer is told of its transport, and reading is resumed, at the loop's next turn; and
+        # before anything can be read, at the one after that, it gets what was read before.
+        loop.call_soon(loop.call_soon, self.hand_over)
+        await super().start_tls(*args, **kwargs)
 
 
 class StreamProtocol(asyncio.StreamReaderProtocol):
@@ -38,14 +73,31 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
     _lost = False
     _reason: Exception | None = None
 
-    def __init__(self, reader: asyncio.StreamReader, connection: Connection) -> None:
+    def __init__(self, reader: StreamReader, connection: Connection) -> None:
         # With a callback, as `asyncio.start_server` has one: by that, and by nothing else, a
         # writer's start_tls() knows that it is the server's end.
         super().__init__(reader, self._connected)
         self._connection = connection
+        self._reader = reader
 
-    def _connected(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writer = writer
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._first_writer = writer  # forgotten, it would close the transport
+        loop = asyncio.get_running_loop()
+        own = self.writer = _StreamWriter(writer.transport, self, reader, loop)
+        own.hand_over = self._hand_over
+
+    def _hand_over(self) -> None:
+        """Pass asyncio's TLS, which is on top of the connection now, what the reader has."""
+        layer = self._protocol_below()
+        if not isinstance(layer, SSLProtocol):
+            return  # it could not begin, which the handler is told
+        data: Any = memoryview(self._reader.take())
+        while data:
+            room: Any = layer.get_buffer(len(data))
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
+            layer.buffer_updated(count)
+            data = data[count:]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Make the writer."""

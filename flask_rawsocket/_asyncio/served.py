@@ -9,7 +9,7 @@ import logging
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from .protocol import StreamProtocol
+from .protocol import StreamProtocol, StreamReader
 from .tls_transport import TLSTransport
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class ServedConnection:
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader()
+        reader = StreamReader()
         protocol = self._protocol = StreamProtocol(reader, self.connection)
         if self._stream.leading_bytes:
             reader.feed_data(self._stream.leading_bytes)

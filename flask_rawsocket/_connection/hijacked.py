@@ -70,9 +70,18 @@ class HijackedSocket:
     def fileno(self) -> int:
         """Return the descriptor; -1 once it is closed.
 
-        A selector does not see what is left of `leading_bytes`: read that first.
+        A selector does not see what is `pending`: read that first.
         """
         return self.sock.fileno()
+
+    def pending(self) -> int:
+        """Return how many bytes can be read without waiting, beyond what the kernel has.
+
+        Those are the rest of `leading_bytes`, and what TLS has decrypted. No selector sees them:
+        wait in one only where this is 0.
+        """
+        sock = self.sock
+        return len(self._rest) + (sock.pending() if isinstance(sock, ssl.SSLSocket) else 0)
 
     def recv(self, bufsize: int) -> bytes:
         """Read at most `bufsize` bytes; b"" when the peer has sent its last."""

@@ -6,9 +6,18 @@ gunicorn's ``gthread``, ``SyncWorker`` its ``sync``.
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from typing import NoReturn
 
 from .. import _names
+
+# gunicorn itself can be installed there, and says no more than that there is no `fcntl`.
+if importlib.util.find_spec("fcntl") is None:
+    raise RuntimeError(
+        "flask_rawsocket.workers needs gunicorn, which does not run on this system "
+        f"({sys.platform}, where Python has no fcntl); `flask rawsocket run` does"
+    )
 
 try:
     import gunicorn as _gunicorn  # asked for here, so that its absence has one sentence

@@ -10,7 +10,7 @@ import ssl
 import threading
 
 import pytest
-from servers import wait_for
+from servers import client_context, wait_for
 from streaming import (
     BIG,
     closed_hook,
@@ -234,6 +234,52 @@ def test_a_peer_that_ends_tls(starting, end):
 
 
 @plain
+@pytest.mark.parametrize("early", [5, None], ids=["part of it", "all of it"])
+def test_a_hello_that_has_come_already(pair, certificate, early):
+    """A ClientHello in the segment of the last word in the clear is the TLS layer's to read."""
+    client, connection = pair
+    word_read, more = threading.Event(), threading.Event()
+
+    async def handler(reader, writer):
+        assert await reader.readline() == b"STARTTLS\n"
+        word_read.set()
+        await asyncio.to_thread(more.wait, 10)
+        await writer.start_tls(server_context(certificate))
+        writer.write(b"you said: " + await reader.readexactly(5))
+        await writer.drain()
+        await reader.read()
+
+    connection.hijack_async(handler)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = client_context().wrap_bio(incoming, outgoing)
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    hello = outgoing.read()
+    client.sendall(b"STARTTLS\n" + hello[:early])
+    assert word_read.wait(10)
+    more.set()
+    if early is not None:
+        client.sendall(hello[early:])
+
+    def until_done(call, *args):
+        while True:
+            try:
+                return call(*args)
+            except ssl.SSLWantReadError:
+                client.sendall(outgoing.read())
+                data = client.recv(65536)
+                assert data, "the server has closed"
+                incoming.write(data)
+            finally:
+                client.sendall(outgoing.read())
+
+    until_done(tls.do_handshake)
+    tls.write(b"hello")
+    assert until_done(tls.read, 100) == b"you said: hello"
+    client.close()
+
+
+@plain
 @pytest.mark.parametrize("how", ["garbage", "fin", "reset"])
 def test_a_handshake_that_fails(pair, certificate, caplog, how):
     """It is raised in the handler; let out, it is one line for information."""
@@ -305,3 +351,26 @@ def test_an_end_after_start_tls(pair, tracker, certificate, stack, how, amid):
         assert is_reset(client)
     wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
     assert connection.close_reason is CloseReason.APP
+
+
+@plain
+def test_a_tls_layer_of_ones_own(pair, certificate):
+    """It takes the descriptor with it: for the map that is the end, and the layer lives."""
+    client, connection = pair
+    stream = connection.hijack()
+    layers = []
+
+    def wrap():
+        layers.append(server_context(certificate).wrap_socket(stream.sock, server_side=True))
+
+    thread = threading.Thread(target=wrap)
+    thread.start()
+    with client_context().wrap_socket(client) as tls:
+        thread.join()
+        assert connection.state is ConnState.CLOSED
+        assert connection.close_reason is CloseReason.APP
+        with layers[0] as layer:
+            tls.sendall(b"hello")
+            assert layer.recv(5) == b"hello"
+            layer.sendall(b"there")
+            assert tls.recv(5) == b"there"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import selectors
 import socket
 import ssl
 import threading
@@ -383,3 +384,35 @@ def test_no_half_close_under_tls(tls_pair):
     for how in (socket.SHUT_WR, socket.SHUT_RDWR):
         with pytest.raises(ConnectionClosedError):
             stream.shutdown(how)
+
+
+def test_pending_leading_bytes(pair):
+    """What was read ahead is pending until it has been read; what the kernel has is not."""
+    ours, theirs = pair
+    stream = HijackedSocket(ours, b"abc")
+    theirs.sendall(b"def")
+    assert stream.pending() == 3
+    assert stream.recv(2) == b"ab"
+    assert stream.pending() == 1
+    assert stream.recv(100) == b"c"
+    assert stream.pending() == 0
+    assert stream.recv(100) == b"def"
+    stream.close()
+    assert stream.pending() == 0
+
+
+def test_pending_decrypted_bytes(tls_pair):
+    """A loop that waits in a selector where nothing is pending gets all of a TLS record."""
+    ours, client = tls_pair
+    stream = HijackedSocket(ours, b"ab")
+    client.send(b"0123456789")
+    got = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while len(got) < 12:
+            assert stream.pending() or selector.select(5), got
+            got += stream.recv(4)
+    assert got == b"ab0123456789"
+    assert stream.pending() == 0
+    stream.close()
+    assert stream.pending() == 0
