@@ -94,7 +94,7 @@ bench-stops: .venv/.dev
 bench-nginx: .venv/.dev
 	$(BIN)/python benchmarks/nginx_burst.py $(BENCH_ARGS)
 
-# What is left of 60,000 bad connections: about four minutes.
+# What is left of 60,000 bad connections: about five minutes.
 bench-bad: .venv/.dev
 	$(BIN)/python benchmarks/bad_connections.py $(BENCH_ARGS)
 

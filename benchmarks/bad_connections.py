@@ -103,9 +103,21 @@ def quiet(server: RunningServer) -> list[int] | None:
     return found if found and [found[1], found[3]] == [1, 1] else None
 
 
-def same(server: RunningServer, before: list[int]) -> list[int] | None:
-    """Give the same once they are as they were."""
-    return before if facts(server) == before else None
+def settled(server: RunningServer, before: list[int]) -> list[int] | list[str]:
+    """Give the server's facts as soon as they are ``before``, or as they are in the end.
+
+    Whoever asked a moment before may still be in the map, so one answer alone says nothing.
+    """
+
+    def again() -> list[int] | None:
+        nonlocal after
+        after = facts(server) or ["no answer"] * 4
+        return after if after == before else None
+
+    after: list[int] | list[str] = []
+    with contextlib.suppress(AssertionError):  # given up: the last answer says what is left
+        wait_for(again, "what was before", PATIENCE)
+    return after
 
 
 def measure(transport: str, count: int, folder: Path) -> tuple[list[str], list[str]]:
@@ -117,9 +129,7 @@ def measure(transport: str, count: int, folder: Path) -> tuple[list[str], list[s
         before = wait_for(functools.partial(quiet, server), "quiet")
         attack = Attack(server)
         seconds = attack.make(count)
-        with contextlib.suppress(AssertionError):  # then the comparison says what is left
-            wait_for(functools.partial(same, server, before), "what was before", PATIENCE)
-        after = facts(server) or ["no answer"] * 4
+        after = settled(server, before)
         states = [each for each in server.events() if "new" in each]
     opened = sum(each["new"] == "NEW" for each in states)
     closed = [each["id"] for each in states if each["new"] == "CLOSED"]
