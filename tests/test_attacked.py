@@ -109,7 +109,9 @@ def test_empty_lines_without_end_hold_no_thread(serve, transport):
 
 def test_no_read_begins_while_the_end_is_sent(tls_pair, monkeypatch):
     """OpenSSL takes one call at a time, and close_notify is sent with a timeout of 0."""
-    _client, sock = tls_pair
+    client, sock = tls_pair
+    client.sendall(b"x")
+    assert sock.recv(1) == b"x"
     begin_request(sock.connection)
     stream = sock.connection.hijack()
     send_end = stream.sock.end_halves
@@ -125,8 +127,10 @@ def test_no_read_begins_while_the_end_is_sent(tls_pair, monkeypatch):
         reader = threading.Thread(target=read)
         reader.start()
         reader.join(5)
+        found.append(reader.is_alive())
         send_end(how)
 
     monkeypatch.setattr(stream.sock, "end_halves", end_halves)
     stream.close()
     assert isinstance(found[0], ConnectionClosedError), found
+    assert found[1] is False
