@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["CallsInProgress"]
 
@@ -26,6 +27,8 @@ class CallsInProgress:
         """Told when there is none any more."""
         self._calls = 0
         self._close: Callable[[], object] | None = None
+        self._refused = False
+        """Whether no call may begin any more: the peer is being sent the end."""
 
     @property
     def busy(self) -> bool:
@@ -39,10 +42,32 @@ class CallsInProgress:
             OSError: EBADF, the socket has been closed.
         """
         with self._lock:
+            ended = self._refused or self._close is not None
+            self._calls += not ended
+        if ended:
+            raise OSError(errno.EBADF, "the connection has been closed")
+
+    def refuse(self) -> None:
+        """Let no other call begin: the caller is to send the end, and then close."""
+        with self._lock:
+            self._refused = True
+
+    @contextlib.contextmanager
+    def last(self) -> Iterator[None]:
+        """Make a call all the same, unless the socket has been closed.
+
+        Raises:
+            OSError: EBADF, it has.
+        """
+        with self._lock:
             ended = self._close is not None
             self._calls += not ended
         if ended:
             raise OSError(errno.EBADF, "the connection has been closed")
+        try:
+            yield
+        finally:
+            self.done()
 
     def done(self) -> None:
         """A call has ended."""

@@ -49,7 +49,7 @@ def say_goodbye(sock: Tracked, duties: Duties) -> None:
     ending.settle_end(duties.life)
     duties.life.ended_here = True
     # As a call in progress: a thread that closes now leaves the descriptor to us.
-    call = duties.calls or contextlib.nullcontext()
+    call = duties.calls.last() if duties.calls is not None else contextlib.nullcontext()
     # Where the peer, another thread or the system is in the way, the close comes all the same.
     with contextlib.suppress(OSError, ValueError, RawSocketError), call:
         _send_end(sock, duties, in_use=in_use)
@@ -66,7 +66,11 @@ def _send_end(sock: Tracked, duties: Duties, *, in_use: bool) -> None:
 
 def _is_in_use(sock: Tracked, duties: Duties) -> bool:
     """Wake the owner's other threads; tell whether one of them is still in a call."""
-    if duties.goodbye_said or duties.calls is None or not duties.calls.busy:
+    if duties.goodbye_said or duties.calls is None:
+        return False
+    # First: under TLS a call that began now would meet ours in OpenSSL, and our timeout of 0.
+    duties.calls.refuse()
+    if not duties.calls.busy:
         return False
     ending.settle_end(duties.life)
     duties.life.ended_here = True

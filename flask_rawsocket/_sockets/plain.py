@@ -6,6 +6,7 @@ It is a real ``socket.socket``, so that whatever a server does with a socket goe
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -94,6 +95,9 @@ class TrackedSocket(Tracked):
                 data = self._in_time(duties, _recv, bufsize, flags)
             if not duties.head_due or not data or (data := duties.first_bytes(data)):
                 return data
+            if flags & DONT_WAIT:
+                # A caller that sends empty lines for ever would keep a thread that is not to wait.
+                raise BlockingIOError(errno.EAGAIN, "only empty lines have come")
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read as ``socket.recv_into`` does, and report the first byte of a request."""

@@ -236,11 +236,19 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
                 if buffer is not None:
                     duties.request_begun()
                 elif not (got := duties.first_bytes(got)):
+                    if self.gettimeout() == 0 and not self.pending():
+                        # As a plain socket's; what is pending no poller would see.
+                        raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "only empty lines")
                     continue
             return got
 
     def _read_if_let(self, duties: Duties, size: int, buffer: Any) -> Any:
         if duties.calls is None:
+            if duties.goodbye_said:
+                # A server that lets its client finish. To OpenSSL what comes after close_notify is
+                # an error; the server would close, and the reset takes the response along.
+                raw = socket.socket
+                return raw.recv(self, size) if buffer is None else raw.recv_into(self, buffer, size)
             return self._read_in_time(duties, size, buffer)
         if self._is_ignored():
             raise OSError(errno.EBADF, "the connection has been hijacked")

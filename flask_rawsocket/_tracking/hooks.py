@@ -77,6 +77,8 @@ class HookRegistry:
     """
 
     def __init__(self) -> None:
+        self.exit_is_signal: Callable[[], bool] = lambda: True
+        """Whether a SystemExit on the main thread is of a signal; the server may know better."""
         self._hooks: tuple[weakref.ref[Hooks], ...] = ()
         """Weak, so that an application that is gone takes its hooks with it."""
         self.is_empty = True
@@ -146,7 +148,7 @@ class HookRegistry:
             function(*args)
         except BaseException as exc:
             is_main = threading.current_thread() is threading.main_thread()
-            if not isinstance(exc, Exception) and is_main:
+            if not isinstance(exc, Exception) and is_main and self.exit_is_signal():
                 raise  # a signal's handler may have raised it, for the server to stop
             log.exception("The hook %s failed on %s", _name(function), _text(args))
         finally:

@@ -28,6 +28,8 @@ from .unheard import unheard
 from .watcher import Watcher
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._connection.connection import Connection
     from .._connection.life import Life
     from .hooks import Hooks
@@ -171,6 +173,13 @@ class States:
     def unfinished_hooks(self) -> list[str]:
         """Name the hooks that have been called and have not returned, and on what."""
         return self._hooks.unfinished()
+
+    def ask_of_exits(self, exit_is_signal: Callable[[], bool]) -> None:
+        """Have `exit_is_signal` tell if a SystemExit in a hook on the main thread is a signal's.
+
+        Where it is not, the hook has raised it: that is logged, and ends no server.
+        """
+        self._hooks.exit_is_signal = exit_is_signal
 
     def shutdown(self) -> None:
         """The server begins to stop: call what `RawSocket.on_shutdown` was given."""

@@ -48,6 +48,8 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         """Run, with a pipe in which the interpreter writes the signals that come."""
         self._signals = os.pipe()
         util.set_non_blocking(self._signals[1])
+        # gunicorn's handlers say that the worker stops before they raise it.
+        self.tracker.ask_of_exits(lambda: not self.alive)
         super().init_process()
 
     def accept(self, listener: Any) -> None:

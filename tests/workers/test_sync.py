@@ -163,3 +163,16 @@ def test_more_connections_than_descriptors(run_server, transport):
         log = server.log.read_text()
         assert log.count("Cannot accept") == 1
         assert "Traceback" not in log
+
+
+def test_a_hook_that_exits(run_server):
+    """It is logged; with code 3 gunicorn took it for a worker that cannot boot, and stopped."""
+    env = {"CONTRACT_FAILING_HOOK": "SystemExit"}
+    with run_server("sync", "tcp", env=env) as server:
+        pids = set()
+        for _ in range(3):
+            with server.connect() as client:
+                pids.add(client.request("/").json["pid"])
+        assert len(pids) == 1
+        wait_for(lambda: "The hook fail failed on" in server.log.read_text(), "the log")
+    assert server.process.returncode == 0
