@@ -96,7 +96,7 @@ class TrackedSocket(Tracked):
             if not duties.head_due or not data or (data := duties.first_bytes(data)):
                 return data
             if flags & DONT_WAIT:
-                # A caller that sends empty lines for ever would keep a thread that is not to wait.
+                # A client that sends empty lines for ever would hold a thread that is not to wait.
                 raise BlockingIOError(errno.EAGAIN, "only empty lines have come")
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
