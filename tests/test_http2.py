@@ -138,6 +138,7 @@ def test_the_preface_is_not_a_request(run_server):
     """HTTP/2 in the clear by prior knowledge: ACTIVE comes with the first stream, if any."""
     options = ("--http-protocols", "h2,h1", "--http2-cleartext", "prior-knowledge")
     with run_server("gthread", "tcp", *options, app="streams:app") as server:
+        wait_for(server.closed, "the end of the connection that asked whether it runs")
         server.mark()
         h2 = h2_connection.H2Connection()
         h2.initiate_connection()
@@ -173,6 +174,7 @@ def test_clients_that_leave_after_the_handshake(run_server, reset):
     """The log says nothing of them unless it is asked to, and CLIENT is why they ended."""
     options = ["--http-protocols", "h2,h1", "--log-level", "info"]
     with run_server("gthread", "tls", *options, app="streams:app") as server:
+        wait_for(server.closed, "the end of the connection that asked whether it runs")
         server.mark()
         context = client_context()
         context.set_alpn_protocols(["h2"])
