@@ -155,8 +155,10 @@ class TestProcess:
     def test_preload(self, run_server, worker):
         """An application loaded before the fork has its hooks and its connections all the same."""
         with run_server(worker, "tcp", "--preload") as server:
+            wait_for(lambda: ask(server).json["alive"] == 1, "the former ones to be gone")
+            wait_for(lambda: all(each[-1] == "C" for each in server.sequences()), "quiet")
             server.mark()
-            assert ask(server).json["alive"] == 1
+            assert ask(server).status == 200
             server.wait_sequences("NAC")
 
     def test_reload(self, run_server, worker, tmp_path):
