@@ -190,13 +190,13 @@ class TestKinds:
 
     def test_request(self, kind):
         """A request has its connection, which ends after the response."""
-        # A client sees the end of its connection before the map does.
-        wait_for(lambda: ask(kind).json["alive"] == 1, "the former ones to be gone")
         with kind.connect() as client:
             answer = client.request().json
             if kind.transport == "tcp":
                 assert answer["key"] == client.key
         assert (answer["requests"], answer["managed"], answer["same"]) == (1, True, True)
+        # At least itself: a client sees the end of a former connection before the map does.
+        assert answer["alive"] >= 1
         assert answer["is_tls"] == (kind.transport == "tls")
         wait_states(kind, "NAC")
         assert reasons(kind) == ["AFTER_RESPONSE"]
@@ -293,14 +293,14 @@ class TestThreaded:
     def test_left_to_a_thread(self, kinds, transport):
         """A connection that was taken over outlives its view's thread."""
         server = kinds("threaded", transport)
-        for path in "/echo-thread", "/async":
+        for number, path in enumerate(("/echo-thread", "/async"), 1):
             with server.connect() as client:
                 client.get(path)
                 assert client._exactly(6) == b"HELLO\n"
-                wait_for(lambda: ask(server).json["alive"] == 2, "it, and who asks")
+                assert ask(server).json["alive"] == 2
                 client.send(b"ping")
                 assert client._exactly(4) == b"ping"
-        wait_states(server, *["NAHC", "NAC"] * 2)
+            wait_states(server, *["NAHC", "NAC"] * number)
 
 
 class TestSingle:
