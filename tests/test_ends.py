@@ -10,6 +10,8 @@ import ssl
 import pytest
 from servers import Client, client_context, wait_for
 
+pytestmark = pytest.mark.slow
+
 OVER_TLS = ["werkzeug", "sync", "gthread"]
 
 

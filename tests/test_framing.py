@@ -17,6 +17,8 @@ import pytest
 import wsproto
 from servers import PATIENCE, client_context, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def recorded(server, key, before):
     """Wait for what the application has recorded under `key` behind the first `before` events."""

@@ -10,6 +10,8 @@ import pytest
 from conftest import SERVERS
 from servers import PATIENCE, Client
 
+pytestmark = pytest.mark.slow
+
 NAMES = {
     "address": b"127.0.0.1",
     "log-lines": b"x\n127.0.0.1 - - forged \x1b[31m",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from servers import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def rights(run_server):

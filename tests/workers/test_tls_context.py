@@ -12,6 +12,8 @@ import pytest
 from conftest import make_certificate
 from servers import client_context, running, wait_for
 
+pytestmark = pytest.mark.slow
+
 COMPLAINT = "No TLS context can be made"
 
 
