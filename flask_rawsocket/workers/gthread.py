@@ -110,12 +110,9 @@ class ThreadWorker(HTTP2Worker):
         return None
 
     def _serve(self, conn: Any) -> Outcome:
-        duties = conn.sock.duties
-        life = duties.life
+        life = conn.sock.duties.life
         if super().handle(conn):
-            if duties.connection is not None:
-                duties.head_due = True
-                self.tracker.responded(duties.connection)
+            conn.sock.await_request()
             return Outcome.KEEP
         if life.is_hijacked():
             if life.sock is not None:
