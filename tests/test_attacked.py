@@ -20,8 +20,6 @@ from flask import Flask
 
 from flask_rawsocket import RawSocket
 
-pytestmark = pytest.mark.slow
-
 app = Flask(__name__)
 RawSocket(app)
 

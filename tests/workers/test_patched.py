@@ -15,8 +15,6 @@ APP = "from flask import Flask\n\napp = Flask(__name__)\n"
 STAND_IN = """
 import {module}
 
-pytestmark = pytest.mark.slow
-
 class Other({module}.{name}):
     pass
 
