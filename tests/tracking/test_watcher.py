@@ -117,10 +117,17 @@ def test_it_is_forgotten_with_its_request(tracker, stack):
     client, sock = dial(stack, tcp_listener(tracker, stack))
     client.sendall(b"x")
     sock.recv(1)
-    sock.connection.on_disconnect(lambda: pytest.fail("called after its request"))
+    told = []
+    sock.connection.on_disconnect(lambda: told.append(1))
     assert len(tracker._watcher) == 1
     tracker.request_ended(sock.connection)
     assert len(tracker._watcher) == 0
+    client.close()
+    sock.close()
+    other_client, other = dial(stack, tcp_listener(tracker, stack))
+    other_client.close()
+    assert other.connection.wait_disconnected(PATIENCE)
+    assert not told
 
 
 def test_it_is_forgotten_before_the_descriptor_closes(tracker, stack):
@@ -197,7 +204,8 @@ def test_a_descriptor_that_is_used_again(tracker, stack, monkeypatch):
     monkeypatch.setattr(_watcher._EpollHangups, "wait", wait_late)
     listener = tcp_listener(tracker, stack)
     client, sock = dial(stack, listener)
-    sock.connection.on_disconnect(lambda: pytest.fail("called after its close"))
+    told = []
+    sock.connection.on_disconnect(lambda: told.append("by the close, which sees it too"))
     client.shutdown(socket.SHUT_WR)
     assert seen.wait(PATIENCE)
     next_client, next_sock = replaced(stack, listener, sock, sock.close)
@@ -212,6 +220,7 @@ def test_a_descriptor_that_is_used_again(tracker, stack, monkeypatch):
     next_client.close()
     wait_for(lambda: statuses, "the callback")
     assert statuses == [PeerStatus.FIN_RECEIVED]
+    assert len(told) == 1
 
 
 def test_a_descriptor_is_read_under_the_lock(tracker, stack):
@@ -247,7 +256,8 @@ def test_a_descriptor_closed_behind_our_back(tracker, stack):
     """Who takes a descriptor away without a word is forgotten when the number is used again."""
     listener = tcp_listener(tracker, stack)
     _, sock = dial(stack, listener)
-    sock.connection.on_disconnect(lambda: pytest.fail("called after its close"))
+    told_of_former = []
+    sock.connection.on_disconnect(lambda: told_of_former.append(1))
     client, next_sock = replaced(
         stack, listener, sock, lambda: os.close(socket.socket.detach(sock))
     )
@@ -256,6 +266,7 @@ def test_a_descriptor_closed_behind_our_back(tracker, stack):
     assert len(tracker._watcher) == 1
     client.close()
     assert told.wait(PATIENCE)
+    assert not told_of_former
 
 
 def test_a_descriptor_taken_behind_our_back(tracker, stack):
