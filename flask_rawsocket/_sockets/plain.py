@@ -83,13 +83,21 @@ class TrackedSocket(Tracked):
             duties.life.sock = moved
         return moved
 
+    def setblocking(self, flag: bool) -> None:  # noqa: FBT001  socket.socket's own
+        """Make it block or not, as ``socket.setblocking`` does; a call to the system only to change.
+
+        A server says so before each request.
+        """
+        if not flag or self.gettimeout() is not None:
+            super().setblocking(flag)
+
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Read as ``socket.recv`` does, and report the first byte of a request."""
         duties = self.duties
         if duties is None:
             return _recv(self, bufsize, flags)
         while True:
-            if duties.read is None:
+            if duties.read is None or flags & DONT_WAIT:
                 data = _recv(self, bufsize, flags)
             else:
                 data = self._in_time(duties, _recv, bufsize, flags)

@@ -28,6 +28,9 @@ class Settings:
     stop_timeout: float | None = 5.0
     """Seconds that hijacked connections have at a stop; None for the server's whole grace."""
 
+    body_buffer: int = 262144
+    """The bytes of a request's body that the thread worker reads before it takes a thread."""
+
 
 def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return our settings in an application's `config`, by the names in `Settings`.
@@ -53,6 +56,10 @@ def _is_timeout(value: object) -> bool:
     return is_number and 0 < value < math.inf  # type: ignore[operator]
 
 
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def _is_bool(value: object) -> bool:
     return isinstance(value, bool)
 
@@ -62,5 +69,6 @@ _ACCEPTED: Final = {
     "unix_remote_addr": (_is_bool, "True or False"),
     "save_syn": (_is_bool, "True or False"),
     "stop_timeout": (_is_timeout, "seconds above 0, or None"),
+    "body_buffer": (_is_size, "a number of bytes, or 0"),
 }
 """A test for each setting, and the text of what it accepts."""

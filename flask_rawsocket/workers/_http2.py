@@ -11,12 +11,12 @@ from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import wait_again
 from ._exchange import HTTP2Exchange
-from ._polling import PollingWorker
+from ._receiving import ReceivingWorker
 
 __all__ = ["HTTP2Worker"]
 
 
-class HTTP2Worker(PollingWorker):
+class HTTP2Worker(ReceivingWorker):
     """The part of our thread worker that is for HTTP/2; all of it runs in a pool thread."""
 
     def handle_http2(self, conn: Any) -> Any:
