@@ -84,9 +84,9 @@ class TrackedSocket(Tracked):
         return moved
 
     def setblocking(self, flag: bool) -> None:  # noqa: FBT001  socket.socket's own
-        """Make it block or not, as ``socket.setblocking`` does; a call to the system only to change.
+        """Make it block or not, as ``socket.setblocking`` does.
 
-        A server says so before each request.
+        Without a call to the system where nothing changes: a server says so before each request.
         """
         if not flag or self.gettimeout() is not None:
             super().setblocking(flag)

@@ -16,7 +16,15 @@ from gunicorn.http.message import MAX_HEADERS, MAX_REQUEST_LINE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CHUNK", "ChunkedBody", "Incoming", "Limits", "is_whole", "skip_proxy_header", "uwsgi_size"]
+__all__ = [
+    "CHUNK",
+    "ChunkedBody",
+    "Incoming",
+    "Limits",
+    "is_whole",
+    "skip_proxy_header",
+    "uwsgi_size",
+]
 
 CHUNK: Final = 8192
 """How much of a head is read at once; gunicorn's own number."""
@@ -212,6 +220,9 @@ class ChunkedBody:
 
 
 _SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
+_PROXY_HEADER: Final = 16
+"""The bytes of a header of version 2, without what they announce."""
+
 _PROXY_LINE: Final = 107
 """The longest header of version 1, its end included."""
 
@@ -224,9 +235,9 @@ def skip_proxy_header(head: bytearray) -> int:
     if len(head) < len(_SIGNATURE):
         return -1
     if head.startswith(_SIGNATURE):
-        if len(head) < 16:
+        if len(head) < _PROXY_HEADER:
             return -1
-        end = 16 + int.from_bytes(head[14:16])
+        end = _PROXY_HEADER + int.from_bytes(head[14:16])
         return end if len(head) >= end else -1
     if not head.startswith(b"PROXY "):
         return 0

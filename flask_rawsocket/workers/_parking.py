@@ -44,7 +44,7 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         self._wakes_at = 0.0
         """When the main thread looks after timeouts next."""
 
-    def get_thread_pool(self) -> Pool:
+    def get_thread_pool(self) -> Any:
         """Make the pool, with a thread in it."""
         self.readiness = make_readiness()
         return Pool(self.cfg.threads, self.readiness, self.claim, self.serve, self.log)

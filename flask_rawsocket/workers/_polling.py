@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 
 from ._closing import ClosingWorker
 from ._common import ACCEPT_PAUSE
-from ._tconn import Queue, TConn
+from ._tconn import TConn
 
 __all__ = ["SILENT_TIMEOUT", "PollingWorker"]
 
@@ -35,6 +35,9 @@ _JOIN_TIMEOUT: Final = 0.5
 
 class PollingWorker(ClosingWorker):
     """Accepts connections, keeps the timeouts, and stops."""
+
+    pending_conns: Any
+    keepalived_conns: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -68,7 +71,7 @@ class PollingWorker(ClosingWorker):
             super().handle_quit(*self.quitting)
 
     def notify(self) -> None:
-        """Give the arbiter a sign of life, by the clock and not for each accepted connection."""
+        """Tell the arbiter that this worker lives; by the clock, not for each connection."""
         now = time.monotonic()
         if now >= self._next_sign:
             self._next_sign = now + _HEARTBEAT
@@ -133,9 +136,6 @@ class PollingWorker(ClosingWorker):
         if due:
             self.tracker.hook_runner.submit(partial(self.tracker.run_hooks, connection))
 
-    pending_conns: Queue
-    keepalived_conns: Queue
-
     def wait_for_and_dispatch_events(self, timeout: Any) -> None:
         """Wait and dispatch as gunicorn does, until the first connection has waited too long."""
         if self.quitting is not None:
@@ -143,7 +143,7 @@ class PollingWorker(ClosingWorker):
         if not self._has_let_go:
             timeout = min(timeout, ACCEPT_PAUSE)
         self._wakes_at = time.monotonic() + timeout
-        # Whoever is parked from here on wakes this thread if it times out before.
+        # A connection that is parked from here on wakes this thread if it times out before.
         timeout = min(timeout, self.next_timeout() - time.monotonic())
         super().wait_for_and_dispatch_events(max(0.0, timeout))
         if not self._has_let_go:

@@ -132,11 +132,12 @@ class Pool:
                 continue
             me.began = monotonic()
             if self._leader is not me and not self._takes_over(me, conn):
-                me.began = 0.0
+                conn, me.began = None, 0.0
                 continue
             if self._standby is None:
                 self._recruit()
             serve(conn)
+            conn = None  # which may be garbage now, and is closed by that
             me.served += 1
             me.began = 0.0
         self._readiness.kick()  # for the next one

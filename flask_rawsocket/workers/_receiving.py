@@ -112,28 +112,29 @@ class ReceivingWorker(PollingWorker):
 
     def _read(self, conn: TConn) -> bool:
         """Read what is there; tell whether a request is whole. If not, `conn` is seen to."""
-        sock, buffer = conn.sock, conn.parser.unreader.buf
         try:
-            if buffer.tell() and conn.incoming is None:  # read behind the request before
-                sock.begin_request()
-                if self._is_enough(conn, buffer.getvalue()):
-                    return True
-            while data := self._read_once(conn):
-                buffer.write(data)
-                if self._is_enough(conn, data):
-                    return True
+            return self._take_in(conn)
         except _NOTHING_YET:
             self._wait_on(conn)
-            return False
         except (OSError, HeaderTimeoutError, ParseException) as exc:
             if conn.incoming is not None and conn.incoming.in_body and isinstance(exc, OSError):
                 return True  # its view is told, if it reads the body
             self._failed(conn, exc)
             self.finish(conn)
-            return False
-        # The end of the stream. gunicorn knows what to do with a part of a request.
+        return False
+
+    def _take_in(self, conn: TConn) -> bool:
+        buffer = conn.parser.unreader.buf
+        if buffer.tell() and conn.incoming is None:  # read behind the request before
+            conn.sock.begin_request()
+            if self._is_enough(conn, buffer.getvalue()):
+                return True
+        while data := self._read_once(conn):
+            buffer.write(data)
+            if self._is_enough(conn, data):
+                return True
         if buffer.tell():
-            return True
+            return True  # gunicorn knows what to do with a part of a request
         self.finish(conn)
         return False
 

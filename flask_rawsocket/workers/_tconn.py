@@ -62,7 +62,7 @@ class Queue:
         self.is_for_requests = is_for_requests
         self._conns: OrderedDict[TConn, None] = OrderedDict()
         # What follows is one step for all threads; OrderedDict's own methods are.
-        self.append: Callable[[TConn], None] = self._conns.setdefault  # type: ignore[assignment]
+        self.append: Callable[[TConn], None] = self._conns.setdefault
 
     def claim(self, conn: TConn) -> bool:
         """Take `conn` out, and tell whether it was there."""
@@ -153,7 +153,7 @@ class TConn(gthread.TConn):
             OSError: the socket is closed, or not connected.
             TLSSetupError: there is no TLS context.
         """
-        self.sock.setblocking(True)
+        self.sock.settimeout(None)
         self.sock = gunicorn_sock.ssl_wrap_socket(self.sock, self.cfg)
         self.is_wrapped = True
         self.sock.settimeout(0)
@@ -180,9 +180,8 @@ class TConn(gthread.TConn):
 
     def _init_over_tls(self) -> None:
         self.is_http2 = gunicorn_sock.is_http2_negotiated(self.sock)
-        self.parser = http.get_parser(
-            self.cfg, self.sock, self.client, http2_connection=self.is_http2
-        )
+        get_parser: Any = http.get_parser
+        self.parser = get_parser(self.cfg, self.sock, self.client, http2_connection=self.is_http2)
         super().init()
         if self.is_http2:
             self.parser.initiate_connection()
