@@ -25,7 +25,7 @@ from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_ag
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, PASSING_ERRORS, Listener
 from .._tracking.tracker import process_tracker
 from ..errors import UnsupportedError
-from . import _exchange, _patched, _proxy, _tls_context
+from . import _exchange, _patched, _places, _proxy, _tls_context
 from ._application import Application
 from ._exchange import Exchange
 from ._listeners import Listeners
@@ -61,6 +61,7 @@ class TrackingWorker(base.Worker):
         (util, "write_error"),
         *_exchange.SEAMS,
         *_patched.SEAMS,
+        *_places.SEAMS,
         *_proxy.SEAMS,
         *_tls_context.SEAMS,
     )
@@ -96,6 +97,7 @@ class TrackingWorker(base.Worker):
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
         _patched.stop_if_patched(self)
         keep_plain(self.cfg)
+        _places.take_places()
         self.listeners.enter_worker()
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
         self.stop = Stop(self)
