@@ -11,6 +11,8 @@ from typing import Any
 from gunicorn.http import parser
 from gunicorn.http.body import LengthReader
 
+from ._request import Request
+
 __all__ = ["Parser"]
 
 
@@ -18,6 +20,7 @@ class Parser(parser.RequestParser):
     """Stands where gunicorn makes its parsers of HTTP/1, in the worker's process."""
 
     mesg: Any
+    mesg_class = Request
 
     def finish_body(self, *args: Any, **kwargs: Any) -> Any:
         """Read what is left of the request's body, as gunicorn does; tell whether that was all."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 from gunicorn import http, util
 from gunicorn.http import message, wsgi
 
+from . import _request
 from ._date import http_date
 from ._errors import errors_stream
 from ._parser import Parser
@@ -35,6 +36,7 @@ SEAMS: Final = (
     (wsgi.Response, "close"),
     (wsgi.Response, "write"),
     (wsgi.Response, "write_file"),
+    *_request.SEAMS,
 )
 
 

@@ -29,17 +29,15 @@ class Wire:
         sock: the connection's socket.
     """
 
-    __slots__ = ("_head", "_sock", "head_is_due")
+    __slots__ = ("_is_due", "_sock", "head")
+
+    head: bytes | None
+    """The head, while it waits."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
-        self._head: bytes | None = None
-        self.head_is_due = True
-
-    @property
-    def holds_head(self) -> bool:
-        """Whether the head has come, and waits."""
-        return self._head is not None
+        self._is_due = True
+        self.head = None
 
     def sendall(self, data: bytes) -> None:
         """Send `data`, behind the head if that waits; hold it if it is the head.
@@ -47,15 +45,15 @@ class Wire:
         Raises:
             OSError: as ``socket.sendall`` does.
         """
-        if self.head_is_due:
-            self.head_is_due = False
-            self._head = data
+        if self._is_due:
+            self._is_due = False
+            self.head = data
             return
-        head = self._head
+        head = self.head
         if head is None:
             self._sock.sendall(data)
             return
-        self._head = None
+        self.head = None
         room = RECORD - len(head)
         if len(data) <= room:
             self._sock.sendall(head + data)
@@ -71,7 +69,7 @@ class Wire:
         Raises:
             OSError: as ``socket.sendfile`` does.
         """
-        head, self._head = self._head, None
+        head, self.head = self.head, None
         if head is not None:
             self._sock.sendall(head, _MORE)
         return self._sock.sendfile(file, offset=offset, count=count)
@@ -82,14 +80,14 @@ class Wire:
         Raises:
             OSError: as ``socket.sendall`` does.
         """
-        head, self._head = self._head, None
+        head, self.head = self.head, None
         if head is not None:
             self._sock.sendall(head)
 
     def drop_head(self) -> None:
         """Forget a head that waits: another one will come."""
-        self._head = None
-        self.head_is_due = True
+        self.head = None
+        self._is_due = True
 
 
 class Response(wsgi.Response):
@@ -137,10 +135,10 @@ class Response(wsgi.Response):
         try:
             write(*args)
         except BaseException:
-            if wire.holds_head:
+            if wire.head is not None:
                 # It is not too late for another response, one that says what has failed.
                 wire.drop_head()
                 self.headers_sent = False
             raise
-        if wire.holds_head:
+        if wire.head is not None:
             wire.flush()
