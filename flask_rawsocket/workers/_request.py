@@ -85,11 +85,12 @@ class Request(message.Request):
         key = (data, self.method, self.version, _known)
         parsed = getattr(self.unreader, "parsed", None)
         if parsed is not None and parsed[0] == key:
-            vars(self).update(parsed[2])
+            if parsed[2] is not None:
+                vars(self).update(parsed[2])
             return list(parsed[1])
         before = vars(self).copy()
         headers: list[tuple[str, str]] = super().parse_headers(data)
-        changed = {}
+        changed = None
         if vars(self) != before:
             changed = {k: v for k, v in vars(self).items() if k not in before or before[k] != v}
         if len(data) <= _LONGEST_HEAD:

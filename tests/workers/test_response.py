@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import weakref
 from dataclasses import dataclass, field
 
 import pytest
@@ -179,7 +180,7 @@ def test_a_send_that_fails():
     """The head may have gone out: nothing else is answered."""
 
     class Broken(RecordingSocket):
-        def sendall(self, data, flags=0):
+        def sendall(self, *_):
             raise BrokenPipeError
 
     response = Response(Request(), Broken(), Config())
@@ -208,8 +209,6 @@ def test_a_socket_that_is_replaced():
 
 def test_no_cycle():
     """A response is gone with its last reference: there are thousands a second."""
-    import weakref  # noqa: PLC0415
-
     sock, response = respond()
     response.write(b"hello")
     gone = weakref.ref(response)
@@ -229,7 +228,7 @@ def test_wire_holds_the_first_bytes():
     assert sock.sent == [b"head", b"body"]
 
 
-PAGES = '''
+PAGES = """
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
     if environ["PATH_INFO"] == "/flushed":
@@ -237,7 +236,7 @@ def app(environ, start_response):
     if environ["PATH_INFO"] == "/text":
         return ["hello"]
     return [b"hello"]
-'''
+"""
 
 
 @pytest.mark.slow
