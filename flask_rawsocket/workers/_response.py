@@ -100,8 +100,9 @@ class Response(wsgi.Response):
     """A `Wire`; after a hijack what refuses to be one."""
 
     def __init__(self, req: Any, sock: Any, cfg: Any) -> None:
-        self._wire = wire = Wire(sock)
+        wire: Any = Wire(sock)
         super().__init__(req, wire, cfg)
+        self._wire: Wire = wire
 
     def write(self, data: bytes) -> None:
         """Write a part of the body; before the first one, the head.
