@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gunicorn import http, util
-from gunicorn.http import message, wsgi
+from gunicorn.http import message, parser, wsgi
 
 from . import _request
 from ._date import http_date
@@ -32,7 +32,7 @@ _PLACES: Final = (
 
 SEAMS: Final = (
     *((owner, name) for owner, name, _ in _PLACES),
-    (http.RequestParser, "finish_body"),
+    (parser.Parser, "finish_body"),
     (wsgi.Response, "close"),
     (wsgi.Response, "write"),
     (wsgi.Response, "write_file"),

@@ -27,9 +27,9 @@ _LONGEST_HEAD: Final = 2048
 _FRAMING: Final = frozenset({"CONTENT-LENGTH", "TRANSFER-ENCODING"})
 
 SEAMS: Final = (
-    (message.Request, "parse_headers"),
+    (message.Message, "parse_headers"),
     (message.Request, "parse_request_line"),
-    (message.Request, "set_body_reader"),
+    (message.Message, "set_body_reader"),
 )
 
 
