@@ -68,13 +68,16 @@ class Exchange(exchange.Exchange):
         log: gunicorn's logger.
     """
 
-    __slots__ = ("_is_file", "_log", "_req", "_sock", "is_left", "response")
+    __slots__ = ("_has_body", "_is_file", "_log", "_req", "_sock", "is_left", "response")
 
     is_left: bool
     """Whether the application has made gunicorn forget the response; see `Application`."""
 
     response: Any
     """gunicorn's own; None until the application is called."""
+
+    _has_body: bool
+    """Whether the request may have one."""
 
     _is_file: bool
     """Whether its body is a file, which the kernel may send: nobody counts the bytes then."""
@@ -96,8 +99,10 @@ class Exchange(exchange.Exchange):
             req._expected_100_continue = False  # noqa: SLF001  gunicorn's mark of it
             self.waits_for_body = req.version >= _HTTP_1_1
         body = req.body
-        if type(body.reader) is LengthReader and body.reader.length:
-            body.reader = WholeBody(req.unreader, body.reader.length)
+        reader = body.reader
+        self._has_body = type(reader) is not LengthReader or reader.length > 0
+        if self._has_body and type(reader) is LengthReader:
+            body.reader = WholeBody(req.unreader, reader.length)
 
     def start_response(self, status: str, headers: Any, *exc_info: Any) -> Any:
         """Begin the response as gunicorn does, which drops the application's own ``Connection``.
@@ -108,7 +113,7 @@ class Exchange(exchange.Exchange):
         for name, value in headers:
             if len(name) == _CONNECTION_LENGTH and _says_close(name, value):
                 self.force_close()
-        if unread(self._req.body) >= DRAINABLE:
+        if self._has_body and unread(self._req.body) >= DRAINABLE:
             self.force_close()
         return self.response.start_response(status, headers, *exc_info)
 
