@@ -112,7 +112,11 @@ class BodyWait:
             if is_ready:
                 return
             if left <= 0:
-                raise self._duties.too_slow()
+                raise self.too_slow()
+
+    def too_slow(self) -> Exception:
+        """Return the error for a body that comes too slowly."""
+        return self._duties.too_slow()
 
 
 class ResponseWait:
