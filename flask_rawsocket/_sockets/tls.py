@@ -39,7 +39,7 @@ _SLICE: Final = 65536
 """How much is encrypted in one call: of a longer one nobody could tell how far it has come."""
 
 _WAIT: Final = 0.001
-"""The seconds from which on a read has waited; less than that decrypting takes as well."""
+"""The seconds from which on a read has waited; decrypting takes less."""
 
 # Not by super(), which costs a microsecond in every request.
 _read: Final = ssl.SSLSocket.read
@@ -228,13 +228,11 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
     def _send_in_time(self, duties: Duties, data: Any, flags: int) -> int:
         if self.ticks and len(data) > _SLICE:
             data = memoryview(data).cast("B")[:_SLICE]
-        has_waited = 0.0
-        if duties.write is None:
-            if (at_once := self.until_tick(_send, self, data, flags)) is not None:
-                return at_once
-            has_waited = TICK
+        no_limit = duties.write is None
+        if no_limit and (done := self.until_tick(_send, self, data, flags)) is not None:
+            return done
         wait = ResponseWait(self, duties, len(data))
-        wait.waited(has_waited)
+        wait.waited(TICK if no_limit else 0)
         count = self.while_allowed(wait, _send, self, data, flags)
         wait.sent(count)
         return count

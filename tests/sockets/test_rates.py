@@ -172,7 +172,7 @@ def test_what_a_view_writes_by_itself(pair):
 def test_what_is_no_rate(pair, wrong):
     """It is refused, and nothing changes."""
     _, sock = pair
-    with pytest.raises(ValueError, match="is not a number of (bytes a )?second"):
+    with pytest.raises(ValueError, match=r"is not a number of (bytes a )?second"):
         sock.connection.set_min_rates(**wrong)
     assert sock.duties.rates is None
 
