@@ -30,6 +30,7 @@ class HTTP2Worker(ReceivingWorker):
             return super().handle_http2(conn)
         sock.head_complete()
         sock.duties.head_due = False  # a frame is not a request
+        sock.duties.lift_rates()  # a peer may pause each of its streams
         life = life_of(connection)
         receive = h2.receive_data
 
