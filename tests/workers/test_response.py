@@ -244,12 +244,14 @@ def app(environ, start_response):
 def test_on_the_wire(run_server, tmp_path, name, transport):
     """A client that reads once has all of a small response; one that fails is answered with 500."""
     (tmp_path / "pages.py").write_text(PAGES)
+    (tmp_path / "five").write_text("hello")
     options = ("--pythonpath", str(tmp_path))
     with run_server(name, transport, *options, app="pages:app") as server:
         with server.connect() as client:
             client.get("/")
             assert client.sock.recv(65536).endswith(b"\r\n\r\nhello")
-        with server.connect() as client:
-            assert client.request("/flushed").body == b"hello"
+        for path in ("/flushed", "/file"):
+            with server.connect() as client:
+                assert client.request(path).body == b"hello"
         with server.connect() as client:
             assert client.request("/text").status == 500
