@@ -154,6 +154,15 @@ class TrackedSocket(Tracked):
                 wait.sent(count)
                 return count
 
+    def send_at_once(self, data: Any) -> int:
+        """Write what there is room for, and return how much that is.
+
+        Raises:
+            BlockingIOError: there is none.
+            OSError: as ``socket.send`` does.
+        """
+        return _send(self, data, DONT_WAIT)
+
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Write as ``socket.sendall`` does, before the write deadline and at the minimum rate."""
         duties = self.duties

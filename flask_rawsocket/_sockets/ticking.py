@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
     from .rates import BodyWait, ResponseWait
 
-__all__ = ["TICK", "TickingSSLSocket"]
+__all__ = ["RECORD", "TICK", "TickingSSLSocket"]
 
 _T = TypeVar("_T")
+
+RECORD: Final = 16384
+"""The bytes that one record holds (RFC 8446, section 5.1)."""
 
 TICK: Final = 0.25
 """The seconds that a call may wait before it is looked at."""
@@ -90,6 +93,15 @@ class TickingSSLSocket(ssl.SSLSocket):
         finally:
             if self.fileno() >= 0:
                 self.settimeout(before)
+
+    def send_at_once(self, data: bytes | memoryview) -> int:
+        """Write one record of `data` if there is room; return how much that is.
+
+        Raises:
+            SSLWantWriteError: there is none; what is written next must begin with the same bytes.
+            OSError: as ``SSLSocket.send`` does.
+        """
+        return self.within(0, ssl.SSLSocket.send, self, data[:RECORD])
 
     def while_allowed(
         self, wait: BodyWait | ResponseWait, call: Callable[..., _T], /, *args: object

@@ -31,6 +31,7 @@ from ._exchange import Exchange
 from ._listeners import Listeners
 from ._proxy import note_proxy, read_all_kinds
 from ._request import forget
+from ._response import Response
 from ._seams import check_seams
 from ._settings import keep_plain
 from ._stop import Stop
@@ -68,6 +69,9 @@ class TrackingWorker(base.Worker):
     )
     """What we rely on beyond the documented settings: pairs of an owner and a name."""
 
+    response_class: type[Response] = Response
+    """What gunicorn makes its responses of."""
+
     is_tls = False
     """Whether the listeners speak TLS; the setting itself takes a microsecond to ask for."""
 
@@ -98,7 +102,7 @@ class TrackingWorker(base.Worker):
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
         _patched.stop_if_patched(self)
         keep_plain(self.cfg, forget)
-        _places.take_places()
+        _places.take_places(self.response_class)
         self.listeners.enter_worker()
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
         self.stop = Stop(self)

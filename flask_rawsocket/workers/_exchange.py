@@ -18,7 +18,7 @@ from gunicorn.http.unreader import Unreader
 
 from .._connection import exchange
 from .._sockets.duties import EMPTY_LINES
-from ..errors import InvalidStateError, UnsupportedError
+from ..errors import InvalidStateError
 from ._body import DRAINABLE, WholeBody, http_error, unread
 
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
     from .._connection.life import Life
 
-__all__ = ["LEAVE_TIMEOUT", "SEAMS", "Exchange", "HTTP2Exchange", "begins_request", "is_left"]
+__all__ = [
+    "LEAVE_TIMEOUT",
+    "SEAMS",
+    "Exchange",
+    "begins_request",
+    "is_left",
+]
 
 _NONE: Any = None
 _RESPONSE: Final = wsgi.Response(_NONE, _NONE, _NONE)
@@ -221,32 +227,6 @@ class Exchange(exchange.Exchange):
 
     def _send(self, data: bytes) -> None:
         self._sock.sendall(data)
-
-
-class HTTP2Exchange(exchange.Exchange):
-    """The streams of an HTTP/2 connection: none of them can take the connection of all."""
-
-    __slots__ = ("response",)
-
-    def force_close(self) -> None:
-        """Refuse: HTTP/2 has no ``Connection`` header (RFC 9113, section 8.2.2)."""
-        raise UnsupportedError("close_after_response is not supported on HTTP/2")
-
-    def refusal(self) -> Exception:
-        """Return the reason why the server cannot let go of the connection."""
-        return UnsupportedError("an HTTP/2 connection is shared by its streams: no hijack")
-
-    def has_begun(self) -> bool:
-        return True
-
-    def _unreachable(self, *_: Any) -> Any:
-        raise self.refusal()
-
-    let_go = no_response = _may_read_yet = _has_sent_head = _unreachable
-    complain: Any = _unreachable
-    read_failed: Any = _unreachable
-    _is_in_chunked_body = _take_read_ahead = _unreachable
-    _send: Any = _unreachable
 
 
 class _Hijacked:

@@ -6,7 +6,7 @@ own; what the worker's process makes is ours.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn import http, util
 from gunicorn.http import message, parser, wsgi
@@ -15,8 +15,10 @@ from . import _request
 from ._date import http_date
 from ._errors import errors_stream
 from ._parser import Parser
-from ._response import Response
 from ._trust import is_allowed
+
+if TYPE_CHECKING:
+    from ._response import Response
 
 __all__ = ["SEAMS", "take_places"]
 
@@ -26,12 +28,12 @@ _PLACES: Final = (
     (http, "RequestParser", Parser),
     (message, "_ip_in_allow_list", is_allowed),
     (util, "http_date", http_date),
-    (wsgi, "Response", Response),
     (wsgi, "WSGIErrorsWrapper", errors_stream),
 )
 
 SEAMS: Final = (
     *((owner, name) for owner, name, _ in _PLACES),
+    (wsgi, "Response"),
     (parser.Parser, "finish_body"),
     (wsgi.Response, "close"),
     (wsgi.Response, "write"),
@@ -40,7 +42,11 @@ SEAMS: Final = (
 )
 
 
-def take_places() -> None:
-    """Have gunicorn find ours, in this process."""
-    for owner, name, ours in _PLACES:
+def take_places(response: type[Response]) -> None:
+    """Have gunicorn find ours, in this process.
+
+    Args:
+        response: what it makes its responses of.
+    """
+    for owner, name, ours in (*_PLACES, (wsgi, "Response", response)):
         setattr(owner, name, ours)

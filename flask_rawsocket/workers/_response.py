@@ -16,6 +16,9 @@ __all__ = ["Response", "Wire"]
 RECORD: Final = 16384
 """How much is joined at most: what a TLS record holds (RFC 8446, section 5.1)."""
 
+_MOST_HELD: Final = 1048576
+"""The bytes of a response in several parts that may wait for room in memory."""
+
 _MORE: Final = getattr(socket, "MSG_MORE", 0)
 """The kernel waits for what follows before it sends (send(2)); 0 where there is no such flag."""
 
@@ -29,15 +32,23 @@ class Wire:
         sock: the connection's socket.
     """
 
-    __slots__ = ("_is_due", "_sock", "head")
+    __slots__ = ("_is_due", "_sock", "head", "may_leave")
 
     head: bytes | None
     """The head, while it waits."""
+
+    may_leave: bool
+    """Whether what is sent next is the end of a response that is complete, or a part of one that is
+    small: a worker that has a poller need not wait until there is room for it."""
+
+    held = 0
+    """The bytes that wait for room."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
         self._is_due = True
         self.head = None
+        self.may_leave = False
 
     def sendall(self, data: bytes) -> None:
         """Send `data`, behind the head if that waits; hold it if it is the head.
@@ -51,17 +62,20 @@ class Wire:
             return
         head = self.head
         if head is None:
-            self._sock.sendall(data)
+            self._send(data)
             return
         self.head = None
         room = RECORD - len(head)
         if len(data) <= room:
-            self._sock.sendall(head + data)
+            self._send(head + data)
             return
         rest = memoryview(data)  # not to be copied: it may be any number of megabytes
         room = max(room, 0)
-        self._sock.sendall(head + rest[:room])
-        self._sock.sendall(rest[room:])
+        self._send(head + rest[:room])
+        self._send(rest[room:])
+
+    def _send(self, data: bytes | memoryview) -> None:
+        self._sock.sendall(data)
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> Any:
         """Send a file behind the head, as ``socket.sendfile`` does; not under TLS.
@@ -82,7 +96,7 @@ class Wire:
         """
         head, self.head = self.head, None
         if head is not None:
-            self._sock.sendall(head)
+            self._send(head)
 
     def drop_head(self) -> None:
         """Forget a head that waits: another one will come."""
@@ -99,8 +113,10 @@ class Response(wsgi.Response):
     sock: Any
     """A `Wire`; after a hijack what refuses to be one."""
 
+    wire_class = Wire
+
     def __init__(self, req: Any, sock: Any, cfg: Any) -> None:
-        wire: Any = Wire(sock)
+        wire: Any = self.wire_class(sock)
         super().__init__(req, wire, cfg)
         self._wire: Wire = wire
 
@@ -111,6 +127,10 @@ class Response(wsgi.Response):
             TypeError: `data` is not bytes.
             OSError: the client cannot be written to.
         """
+        length = self.response_length
+        if length is not None:
+            wire, size = self._wire, len(data)
+            wire.may_leave = self.sent + size >= length or wire.held + size <= _MOST_HELD
         if self.headers_sent:
             super().write(data)
         else:
@@ -125,6 +145,7 @@ class Response(wsgi.Response):
 
     def close(self) -> None:
         """Write the head, if nothing has been written, and the end of a chunked body."""
+        self._wire.may_leave = True
         if self.headers_sent:
             super().close()
         else:

@@ -20,7 +20,7 @@ def taken(monkeypatch):
     """Ours, in their places until the test ends."""
     for owner, name, _ in _places._PLACES:
         monkeypatch.setattr(owner, name, getattr(owner, name))  # so that it comes back
-    _places.take_places()
+    _places.take_places(Response)
 
 
 def test_importing_changes_nothing():
