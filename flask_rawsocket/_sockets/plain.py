@@ -170,13 +170,16 @@ class TrackedSocket(Tracked):
             return _sendall(self, data, flags)
         if type(data) is not bytes:
             data = memoryview(data).cast("B")
-        sent = self.send(data, flags) if data else 0
-        if sent < len(data):
-            view = memoryview(data)[sent:]
-            if duties.write is None and self.gettimeout() is not None:
-                return _sendall(self, view, flags)  # what the timeout limits is the whole
-            while view:
-                view = view[self.send(view, flags) :]
+        elif duties.write is None and DONT_WAIT:
+            try:
+                if (sent := _send(self, data, flags | DONT_WAIT)) == len(data):
+                    return None
+                data = memoryview(data)[sent:]
+            except BlockingIOError:
+                pass
+        sent = self.send(data, flags)
+        if sent < len(data):  # only with a timeout, which limits the whole, or with DONT_WAIT
+            return _sendall(self, memoryview(data)[sent:], flags)
         return None
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
