@@ -33,6 +33,7 @@ _recv = socket.socket.recv
 _recv_into = socket.socket.recv_into
 _send = socket.socket.send
 _sendall = socket.socket.sendall
+_sendfile: Any = getattr(os, "sendfile", None)
 _FILE_CHUNK: Final = 65536
 _FILE_PIECE: Final = 1 << 30
 """What the kernel is given at once; it takes no more than 0x7ffff000 bytes (sendfile(2))."""
@@ -138,21 +139,37 @@ class TrackedSocket(Tracked):
             return _send(self, data, flags)
         if duties.write is not None:
             duties.write_left()
+        if type(data) is not bytes:
+            data = memoryview(data).cast("B")
+        count = 0
         if DONT_WAIT:
             try:
-                return _send(self, data, flags | DONT_WAIT)
+                count = _send(self, data, flags | DONT_WAIT)
             except BlockingIOError:
                 if flags & DONT_WAIT:
                     raise
+        if count < len(data) and not flags & DONT_WAIT:
+            return self._send_rest(duties, data, count, flags)
+        return count
+
+    def _send_rest(self, duties: Duties, data: Any, count: int, flags: int) -> int:
+        """Write all of `data`, as the kernel does where a socket blocks; `count` bytes are out.
+
+        Some who have such a socket do not look at what send() returns.
+        """
         wait = ResponseWait(self, duties)
+        rest = memoryview(data)[count:]
         if not wait.is_due:
-            return _send(self, data, flags)
-        while True:
+            if count and self.gettimeout() is not None:
+                return count
+            return count + _send(self, rest, flags)
+        while rest:
             wait.until_ready()
             with contextlib.suppress(BlockingIOError):
-                count = _send(self, data, flags | DONT_WAIT)
-                wait.sent(count)
-                return count
+                sent = _send(self, rest, flags | DONT_WAIT)
+                wait.sent(sent)
+                rest = rest[sent:]
+        return len(data)
 
     def send_at_once(self, data: Any) -> int:
         """Write what there is room for, and return how much that is.
@@ -170,13 +187,16 @@ class TrackedSocket(Tracked):
             return _sendall(self, data, flags)
         if type(data) is not bytes:
             data = memoryview(data).cast("B")
-        sent = self.send(data, flags) if data else 0
-        if sent < len(data):
-            view = memoryview(data)[sent:]
-            if duties.write is None and self.gettimeout() is not None:
-                return _sendall(self, view, flags)  # what the timeout limits is the whole
-            while view:
-                view = view[self.send(view, flags) :]
+        elif duties.write is None and DONT_WAIT:
+            try:
+                if (sent := _send(self, data, flags | DONT_WAIT)) == len(data):
+                    return None
+                data = memoryview(data)[sent:]
+            except BlockingIOError:
+                pass
+        sent = self.send(data, flags)
+        if sent < len(data):  # only with a timeout, which limits the whole, or with DONT_WAIT
+            return _sendall(self, memoryview(data)[sent:], flags)
         return None
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
@@ -185,7 +205,7 @@ class TrackedSocket(Tracked):
         if duties is None:
             return super().sendfile(file, offset, count)
         wait = ResponseWait(self, duties)
-        if not wait.is_due:
+        if _sendfile is None or not wait.is_due:
             return super().sendfile(file, offset, count)
         before = self.gettimeout()
         self.settimeout(0)
@@ -212,7 +232,7 @@ class TrackedSocket(Tracked):
             while count is None or sent < count:
                 left = _FILE_PIECE if count is None else min(_FILE_PIECE, count - sent)
                 try:
-                    some = os.sendfile(self.fileno(), number, offset + sent, left)
+                    some = _sendfile(self.fileno(), number, offset + sent, left)
                 except BlockingIOError:
                     wait.until_ready()
                     continue
