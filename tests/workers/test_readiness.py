@@ -165,25 +165,37 @@ class TestNumbers:
         first_peer.close()
 
 
+def waits(readiness):
+    """Wait in a thread, without a limit; give an event that is set when that is over."""
+    returned = threading.Event()
+
+    def wait():
+        if readiness.wait() is None:
+            returned.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return returned
+
+
 class TestKick:
     def test_before_the_wait(self, readiness):
         """It is not lost; several before one wait are one."""
         for _ in range(3):
             readiness.kick()
-        assert readiness.wait(10) is None
-        assert readiness.wait(0) is None
+        assert waits(readiness).wait(20)
+        later = waits(readiness)
+        assert not later.wait(0.1)
+        readiness.kick()
+        assert later.wait(20)
 
     def test_amid_the_wait(self, readiness):
-        """A thread that waits without a limit returns."""
-        returned = threading.Event()
-
-        def wait():
-            assert readiness.wait() is None
-            returned.set()
-
-        threading.Thread(target=wait, daemon=True).start()
+        """A thread that waits without a limit returns; one for each kick."""
+        first, second = waits(readiness), waits(readiness)
         readiness.kick()
-        assert returned.wait(20)
+        wait_for(lambda: first.is_set() or second.is_set(), "one to return")
+        readiness.kick()
+        assert first.wait(20)
+        assert second.wait(20)
 
     def test_hides_nothing(self, readiness, pair):
         """What is ready beside it is reported, by the next wait at the latest."""
