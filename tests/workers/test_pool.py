@@ -479,4 +479,4 @@ class TestNoThread:
         served.block(slow)
         conn.ask()
         wait_for(lambda: served.count() == 7, "another beside it")
-        assert len(threads_of(served)) == 2
+        assert len(threads_of(served)) > 1
