@@ -66,7 +66,7 @@ class _ForeignKeeper:
             "use flask_rawsocket.Worker or `flask rawsocket run`"
         )
 
-    force_close = hijack = serve = abort = set_deadlines = watch = _refuse
+    force_close = hijack = serve = abort = set_deadlines = set_min_rates = watch = _refuse
 
     def prepare_serving(self) -> None:
         """Do nothing: `hijack` refuses next."""

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "_sockets/patched": "workers/test_patched.py",
     "_sockets/calls": "connection/test_hijacked.py",
     "_sockets/deadlines": "sockets/test_tracked.py",
+    "_sockets/ticking": "sockets/test_tls.py",
     "_sockets/tls_context": "sockets/test_tls.py",
     "_sockets/goodbye": "test_ends.py",
     "_sockets/last_accepts": "workers/test_queue.py",

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
+import os
 import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .._connection.life import moving
 from .calls import CallsInProgress
-from .deadlines import READ, WRITE, ready
+from .rates import BodyWait, ResponseWait
 from .tracked import Tracked
 
 if TYPE_CHECKING:
@@ -32,6 +34,11 @@ _recv_into = socket.socket.recv_into
 _send = socket.socket.send
 _sendall = socket.socket.sendall
 _FILE_CHUNK: Final = 65536
+_FILE_PIECE: Final = 1 << 30
+"""What the kernel is given at once; it takes no more than 0x7ffff000 bytes (sendfile(2))."""
+
+_NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""It cannot send this file (sendfile(2))."""
 
 
 class TrackedSocket(Tracked):
@@ -97,10 +104,16 @@ class TrackedSocket(Tracked):
         if duties is None:
             return _recv(self, bufsize, flags)
         while True:
-            if duties.read is None or flags & DONT_WAIT:
-                data = _recv(self, bufsize, flags)
-            else:
+            if duties.read is not None or not DONT_WAIT:
                 data = self._in_time(duties, _recv, bufsize, flags)
+            else:
+                try:
+                    data = _recv(self, bufsize, flags | DONT_WAIT)
+                except BlockingIOError:
+                    if flags & DONT_WAIT:
+                        raise
+                    data = self._when_ready(duties, _recv, bufsize, flags)
+            duties.received += len(data)
             if not duties.head_due or not data or (data := duties.first_bytes(data)):
                 return data
             if flags & DONT_WAIT:
@@ -112,41 +125,77 @@ class TrackedSocket(Tracked):
         duties = self.duties
         if duties is None:
             return _recv_into(self, buffer, nbytes, flags)
-        if duties.read is None:
-            count = _recv_into(self, buffer, nbytes, flags)
-        else:
-            count = self._in_time(duties, _recv_into, buffer, nbytes, flags)
+        count = self._in_time(duties, _recv_into, buffer, nbytes, flags)
+        duties.received += count
         if duties.head_due and count:
             duties.request_begun()
         return count
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        """Write as ``socket.send`` does, before the write deadline."""
+        """Write as ``socket.send`` does, before the write deadline and at the minimum rate."""
         duties = self.duties
-        if duties is None or duties.write is None:
+        if duties is None:
             return _send(self, data, flags)
-        while not ready(self, WRITE, duties.write_left()):
-            pass
-        return _send(self, data, flags | DONT_WAIT)
+        if duties.write is not None:
+            duties.write_left()
+        if DONT_WAIT:
+            try:
+                return _send(self, data, flags | DONT_WAIT)
+            except BlockingIOError:
+                if flags & DONT_WAIT:
+                    raise
+        wait = ResponseWait(self, duties)
+        if not wait.is_due:
+            return _send(self, data, flags)
+        while True:
+            wait.until_ready()
+            with contextlib.suppress(BlockingIOError):
+                count = _send(self, data, flags | DONT_WAIT)
+                wait.sent(count)
+                return count
+
+    def send_at_once(self, data: Any) -> int:
+        """Write what there is room for, and return how much that is.
+
+        Raises:
+            BlockingIOError: there is none.
+            OSError: as ``socket.send`` does.
+        """
+        return _send(self, data, DONT_WAIT)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """Write as ``socket.sendall`` does, before the write deadline."""
+        """Write as ``socket.sendall`` does, before the write deadline and at the minimum rate."""
         duties = self.duties
-        if duties is None or duties.write is None:
+        if duties is None:
             return _sendall(self, data, flags)
-        view = memoryview(data).cast("B")
-        while view:
-            with contextlib.suppress(BlockingIOError):
+        if type(data) is not bytes:
+            data = memoryview(data).cast("B")
+        sent = self.send(data, flags) if data else 0
+        if sent < len(data):
+            view = memoryview(data)[sent:]
+            if duties.write is None and self.gettimeout() is not None:
+                return _sendall(self, view, flags)  # what the timeout limits is the whole
+            while view:
                 view = view[self.send(view, flags) :]
         return None
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        """Write as ``socket.sendfile`` does, before the write deadline."""
+        """Write as ``socket.sendfile`` does, before the write deadline and at the minimum rate."""
         duties = self.duties
-        if duties is None or duties.write is None:
+        if duties is None:
             return super().sendfile(file, offset, count)
-        file.seek(offset)
-        sent = 0
+        wait = ResponseWait(self, duties)
+        if not wait.is_due:
+            return super().sendfile(file, offset, count)
+        before = self.gettimeout()
+        self.settimeout(0)
+        try:
+            sent = self._send_by_kernel(wait, file, offset, count)
+        finally:
+            if self.fileno() >= 0:
+                self.settimeout(before)
+        if hasattr(file, "seek"):
+            file.seek(offset + sent)
         while count is None or sent < count:
             data = file.read(_FILE_CHUNK if count is None else min(_FILE_CHUNK, count - sent))
             if not data:
@@ -155,20 +204,56 @@ class TrackedSocket(Tracked):
             sent += len(data)
         return sent
 
+    def _send_by_kernel(self, wait: ResponseWait, file: Any, offset: int, count: int | None) -> int:
+        """Have the kernel send of `file` what it can (sendfile(2)); return how much that is."""
+        sent = 0
+        try:
+            number = file.fileno()
+            while count is None or sent < count:
+                left = _FILE_PIECE if count is None else min(_FILE_PIECE, count - sent)
+                try:
+                    some = os.sendfile(self.fileno(), number, offset + sent, left)
+                except BlockingIOError:
+                    wait.until_ready()
+                    continue
+                if not some:
+                    break
+                wait.sent(some)
+                sent += some
+        except (AttributeError, io.UnsupportedOperation):
+            pass  # a file of no descriptor, or a system without the call
+        except OSError as exc:
+            if sent or exc.errno not in _NO_SENDFILE:
+                raise
+        return sent
+
     def _in_time(self, duties: Duties, read: Callable[..., _T], first: Any, /, *rest: int) -> _T:
         """Read before the deadline: at once if there is something, else when there is.
 
         By poll() rather than by a timeout of the socket's, which would take a system call to set
         and another to lift in every request.
         """
-        duties.read_left()
+        if duties.read is not None:
+            duties.read_left()
         *numbers, flags = rest
         if DONT_WAIT:
+            try:
+                return read(self, first, *numbers, flags | DONT_WAIT)
+            except BlockingIOError:
+                if flags & DONT_WAIT:
+                    raise
+        return self._when_ready(duties, read, first, *rest)
+
+    def _when_ready(self, duties: Duties, read: Callable[..., _T], first: Any, /, *rest: int) -> _T:
+        """Read when there is something: before the deadline, and at the minimum rate."""
+        *numbers, flags = rest
+        wait = BodyWait(self, duties)
+        if not wait.is_due:
+            return read(self, first, *rest)
+        while True:
+            wait.until_ready()
             with contextlib.suppress(BlockingIOError):
                 return read(self, first, *numbers, flags | DONT_WAIT)
-        while not ready(self, READ, duties.read_left()):
-            pass
-        return read(self, first, *numbers, flags)
 
 
 class OwnedSocket(TrackedSocket):

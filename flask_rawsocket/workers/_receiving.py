@@ -18,7 +18,7 @@ from gunicorn.http2.errors import HTTP2ConnectionError
 
 from .._connection import ending
 from .._connection.state import CloseReason, ConnState
-from .._sockets.deadlines import HeaderTimeoutError
+from .._sockets.deadlines import BodyTimeoutError, HeaderTimeoutError
 from .._sockets.plain import DONT_WAIT
 from ._common import PEER_SAID_BYE
 from ._exchange import begins_request
@@ -54,6 +54,8 @@ class ReceivingWorker(PollingWorker):
         """In the middle of a head."""
         self.body_conns = Queue(receive, self._check_rate)
         """In the middle of a body."""
+        self._slow_conns = Queue(self._refuse_slow, self._refuse_slow)
+        """Whose body comes too slowly; nobody waits in it."""
         self.queues += [self.pending_conns, self.keepalived_conns]
         self.queues += [self.handshaking_conns, self.head_conns, self.body_conns]
         self._limits: Limits
@@ -210,7 +212,21 @@ class ReceivingWorker(PollingWorker):
 
     def _check_rate(self, conn: TConn) -> None:
         """On the main thread: go on waiting for a body, unless it comes too slowly."""
-        self.park(conn, self.body_conns, _CHECK)
+        settings, incoming = self.tracker.settings, conn.incoming
+        rate = settings.min_body_rate
+        came = math.inf if incoming is None or not rate else incoming.size / rate
+        if time.monotonic() - conn.body_began <= max(settings.rate_grace, came):
+            self.park(conn, self.body_conns, _CHECK)
+        else:
+            conn.queue = self._slow_conns
+            self.enqueue_req(conn)
+
+    def _refuse_slow(self, conn: TConn) -> None:
+        connection = conn.sock.connection
+        if connection is not None:
+            ending.note(conn.sock.duties.life, CloseReason.ERROR)
+        self._failed(conn, BodyTimeoutError("the body came too slowly"))
+        self.finish(conn)
 
     def _failed(self, conn: TConn, exc: Exception) -> None:
         """Log, and answer if that can be, that a connection failed before its request."""

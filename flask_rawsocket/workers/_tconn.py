@@ -137,6 +137,12 @@ class TConn(gthread.TConn):
     is_wrapped = False
     """Whether it speaks TLS by now."""
 
+    outgoing: Any = None
+    """What is left of its response, an `Outgoing`; None if nothing is."""
+
+    keeps = False
+    """Whether it is kept when that has been sent."""
+
     is_counted = False
     """Whether it is one of the worker's `nr_conns`."""
 

@@ -7,7 +7,7 @@ Here a request is served and what becomes of its connection is decided; how it c
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.workers import gthread
 
@@ -17,12 +17,18 @@ from .._connection.state import CloseReason, ConnState
 from ._common import TrackingWorker
 from ._exchange import LEAVE_TIMEOUT, is_left
 from ._http2 import HTTP2Worker
+from ._leaving import LeavingResponse, rest_of
+
+if TYPE_CHECKING:
+    from .._connection.connection import Connection
 
 __all__ = ["ThreadWorker"]
 
 
 class ThreadWorker(HTTP2Worker):
     """``gunicorn -k flask_rawsocket.Worker``."""
+
+    response_class = LeavingResponse
 
     SEAMS = (
         *TrackingWorker.SEAMS,
@@ -59,7 +65,10 @@ class ThreadWorker(HTTP2Worker):
         """Serve the request that has come on `conn`, and see to what becomes of it."""
         conn.responded = False
         life = conn.sock.duties.life
-        if self.handle(conn):
+        keeps = self.handle(conn)
+        if conn.outgoing is not None:
+            self.send_rest(conn, keeps=bool(keeps))
+        elif keeps:
             self.keep(conn)
         elif life.is_hijacked():
             if life.sock is not None:
@@ -77,9 +86,21 @@ class ThreadWorker(HTTP2Worker):
         """Serve one request, and note how the connection will have ended if it ends now."""
         connection = self.begin_request(conn.sock, req)
         try:
+            keepalive = self._handle_request(req, conn, connection)
+        finally:
+            can_be_kept = self.end_request(conn.sock, connection)
+        if connection is None:
+            return keepalive
+        conn.responded = True
+        keepalive = keepalive and can_be_kept
+        life = life_of(connection)
+        if conn.outgoing is None and life.state is not ConnState.HIJACKED:
+            (ending.reset if keepalive else ending.answered)(life)
+        return keepalive
+
+    def _handle_request(self, req: Any, conn: Any, connection: Connection | None) -> bool:
+        try:
             keepalive = bool(super().handle_request(req, conn))
-            if self.was_short(connection):
-                keepalive = False
         except OSError as exc:
             self.broken_off(connection, exc)
             raise
@@ -90,13 +111,7 @@ class ThreadWorker(HTTP2Worker):
             raise
         except BaseException as exc:
             raise self.view_exited(connection, exc) from exc
-        finally:
-            can_be_kept = self.end_request(conn.sock, connection)
         if connection is None:
             return keepalive
-        conn.responded = True
-        keepalive = keepalive and can_be_kept
-        life = life_of(connection)
-        if life.state is not ConnState.HIJACKED:
-            (ending.reset if keepalive else ending.answered)(life)
-        return keepalive
+        conn.outgoing = rest_of(life_of(connection))
+        return keepalive and not self.was_short(connection)
