@@ -10,7 +10,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from gunicorn.http.errors import LimitRequestHeaders
+from gunicorn.http.errors import (
+    InvalidHeader,
+    InvalidRequestLine,
+    LimitRequestHeaders,
+    LimitRequestLine,
+)
 from gunicorn.http.message import MAX_HEADERS, MAX_REQUEST_LINE
 
 if TYPE_CHECKING:
@@ -33,10 +38,16 @@ _MOST_AT_ONCE: Final = 262144
 """How much of a body is."""
 
 _END: Final = b"\r\n\r\n"
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _LENGTH: Final = re.compile(rb"\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n")
+_CHUNKED: Final = re.compile(rb"\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n")
+_HTTP_1_0: Final = b" http/1.0\r\n"
 _SIZE: Final = re.compile(rb"[ \t]*([0-9a-f]{1,16})[ \t]*(?:;.*)?\r", re.IGNORECASE)
 _LONGEST_LINE: Final = 8190
 """Of a chunk's size and extensions."""
+
+_UNLIMITED_LINE: Final = 1048576
+"""The bytes of a request line that has no limit; as those of gunicorn's fast parser."""
 
 
 class Limits:
@@ -47,7 +58,7 @@ class Limits:
         body: the bytes of a body; 0 to read none of it ahead.
     """
 
-    __slots__ = ("body", "head", "is_plain", "protocol", "proxied")
+    __slots__ = ("body", "head", "is_plain", "line", "protocol", "proxied")
 
     def __init__(self, cfg: Any, body: int) -> None:
         self.body = body
@@ -58,7 +69,9 @@ class Limits:
         )
         # 0 is no limit of gunicorn's; then what it takes at most.
         fields = fields if 0 < fields < MAX_HEADERS else MAX_HEADERS
-        self.head = (line if line > 0 else MAX_REQUEST_LINE) + fields * ((size or 8190) + 2) + 4
+        self.line: int = min(line, MAX_REQUEST_LINE) if line > 0 else _UNLIMITED_LINE
+        """The bytes of a request line."""
+        self.head = self.line + 2 + fields * ((size or 8190) + 2) + 4
         """The bytes of a head; gunicorn's own limits."""
         self.protocol: str = getattr(cfg, "protocol", "http")
         self.proxied: bool = cfg.proxy_protocol != "off"
@@ -86,12 +99,14 @@ class Incoming:
         is_first: whether it is its connection's first, before which a PROXY header may stand.
     """
 
-    __slots__ = ("_chunks", "_head", "_left", "_limits", "_proxied", "in_body", "size")
+    __slots__ = ("_chunks", "_head", "_left", "_limits", "_proxied", "_seen", "in_body", "size")
 
     def __init__(self, limits: Limits, *, is_first: bool) -> None:
         self._limits = limits
         self._proxied = is_first and limits.proxied
         self._head = bytearray()
+        self._seen = 0
+        """How much of it has been looked through; a byte at a time it would be quadratic."""
         self._left = 0
         """What is still to come of the body before a thread is taken."""
         self._chunks: ChunkedBody | None = None
@@ -111,7 +126,8 @@ class Incoming:
         """Take what has come next; tell whether a thread is to be taken for the request.
 
         Raises:
-            LimitRequestHeaders: the head is too long.
+            ParseException: the head will never end, or is too long; some releases of gunicorn would
+                read on.
         """
         if self.in_body:
             return self._feed_body(data)
@@ -126,22 +142,29 @@ class Incoming:
         # An empty line before the request line, one of which gunicorn ignores.
         while self._head.startswith(b"\r\n", start):
             start += 2
-        end = self._head.find(_END, start)
+        end = self._head.find(_END, max(start, self._seen - 3))
         if end < 0:
             return self._is_hopeless(start)
         return self._begin_body(bytes(self._head[start : end + 2]).lower(), end + len(_END))
 
     def _is_hopeless(self, start: int) -> bool:
-        """Tell whether the head, without an end so far, is to be refused at once."""
-        head = self._head
-        if len(head) - start > self._limits.head:
-            raise LimitRequestHeaders("max buffer headers")
-        line_end = head.find(b"\r\n", start)
-        if line_end < 0:
-            return len(head) - start > MAX_REQUEST_LINE or head.find(b"\n", start) >= 0
-        is_http = head.find(b" HTTP/", start, line_end) >= 0
+        """Tell whether gunicorn refuses the head at once, although it has no end so far."""
+        head, limits = self._head, self._limits
+        bare = _BARE_LF.search(head, max(start, self._seen))
+        self._seen = size = len(head)
+        line_end = head.find(b"\r\n", start, start + limits.line + 2)
         # RFC 9112, section 2.2: a bare LF does not end a line.
-        return not is_http or head.count(b"\n") != head.count(b"\r\n")
+        if line_end < 0:
+            if bare is not None:
+                raise InvalidRequestLine("bare LF as line terminator")
+            if size - start > limits.line + 1:
+                raise LimitRequestLine(size - start, limits.line)
+            return False
+        if bare is not None:
+            raise InvalidHeader("bare LF as line terminator")
+        if size - start > limits.head:
+            raise LimitRequestHeaders("max buffer headers")
+        return head.find(b" HTTP/", start, line_end) < 0
 
     def _begin_body(self, head: bytes, size: int) -> bool:
         body = bytes(self._head[size:])
@@ -149,13 +172,19 @@ class Incoming:
         limit = self._limits.body
         if not limit or b"\nexpect:" in head or b"\nupgrade:" in head:
             return True  # a client that waits for an answer sends nothing before
-        if b"\ntransfer-encoding:" in head:
+        # Any other framing gunicorn refuses, so that it is not waited for, or reads by itself.
+        codings, lengths = head.count(b"\ntransfer-encoding:"), head.count(b"\ncontent-length:")
+        if codings + lengths != 1:
+            return True
+        if codings:
+            if _CHUNKED.search(head) is None or _HTTP_1_0 in head:
+                return True
             self._chunks, self._left = ChunkedBody(), limit
         else:
-            lengths = _LENGTH.findall(head)
-            if len(lengths) != 1:
+            length = _LENGTH.search(head)
+            if length is None:
                 return True
-            self._left = min(int(lengths[0]), limit)
+            self._left = min(int(length[1]), limit)
         self.in_body = True
         return self._feed_body(body)
 

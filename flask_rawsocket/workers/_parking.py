@@ -72,11 +72,12 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         if former is not None and former.queue.claim(former):
             # The application has closed it behind our back, and its number was given out again.
             self.forget(former)
+        # In its queue before it is in the map: a late report of its number's former one finds it.
+        self._wait_in(conn, queue, timeout)
         with self._count_lock:
             self.nr_conns += 1
             conn.is_counted = True
             self._conns[fd] = conn
-        self._wait_in(conn, queue, timeout)
         try:
             self.readiness.add(fd)
         except (OSError, ValueError):  # it is closed, or the system has no room for it
@@ -102,11 +103,13 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
             self._park_failed(conn)
 
     def _wait_in(self, conn: TConn, queue: Queue, timeout: float) -> None:
-        if not self.alive and queue.is_for_requests:
-            timeout = min(timeout, self.last_moment)
-        conn.timeout = time.monotonic() + timeout
+        now = time.monotonic()
+        conn.timeout = now + timeout
         conn.queue = queue
         queue.append(conn)
+        # Asked once it is there: a stop that begins from here on finds it in the queue.
+        if not self.alive and queue.is_for_requests:
+            conn.timeout = min(conn.timeout, now + self.last_moment)
         if conn.timeout < self._wakes_at:
             self.wake()
 

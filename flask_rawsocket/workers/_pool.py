@@ -121,13 +121,18 @@ class Pool:
 
     def _work(self, me: _Worker) -> None:
         ready, claim, serve, wait = self._ready, self._claim, self._serve, self._readiness.wait
+        was_found = True  # by the poller, the last one
         while not self._ended:
             if self._leader is not me and self._standby is not me:
                 self._rest(me)
                 continue
-            # Both in turn, so that neither is kept waiting by the other.
-            fd = wait(0 if ready else None)
-            conn = self._next_ready() if fd is None else claim(fd)
+            if ready and was_found:
+                # Both in turn: under load the poller has something all the time.
+                conn, was_found = self._next_ready(), False
+            else:
+                fd = wait(0 if ready else None)
+                was_found = fd is not None
+                conn = claim(fd) if fd is not None else self._next_ready()
             if conn is None:
                 continue
             me.began = monotonic()
