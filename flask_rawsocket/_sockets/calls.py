@@ -20,11 +20,13 @@ class CallsInProgress:
     a call, the number could be another connection's by then, and so could the bytes.
     """
 
+    __slots__ = ("_calls", "_close", "_idle", "_lock", "_refused")
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        """Guards the two below."""
-        self._idle = threading.Condition(self._lock)
-        """Told when there is none any more."""
+        """Guards what follows."""
+        self._idle: threading.Condition | None = None
+        """Told when there is none any more. Made by who waits: it takes more than all the rest."""
         self._calls = 0
         self._close: Callable[[], object] | None = None
         self._refused = False
@@ -74,7 +76,7 @@ class CallsInProgress:
         with self._lock:
             self._calls -= 1
             close = None if self._calls else self._close
-            if not self._calls:
+            if not self._calls and self._idle is not None:
                 self._idle.notify_all()
         if close is not None:
             close()
@@ -91,8 +93,9 @@ class CallsInProgress:
         Args:
             timeout: in seconds.
         """
-        with self._idle:
-            return self._idle.wait_for(lambda: not self._calls, timeout)
+        with self._lock:
+            idle = self._idle = self._idle or threading.Condition(self._lock)
+            return idle.wait_for(lambda: not self._calls, timeout)
 
     def end(self, close: Callable[[], object]) -> None:
         """Call `close` when no call is in progress, and let no other begin."""
