@@ -18,6 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import RawSocketError
+from .freezer import Freezer
 from .served import ServedConnection
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class EventLoop:
         self._served: dict[Connection, ServedConnection] = {}
         self._new: deque[ServedConnection] = deque()
         """Those among them that the loop does not know yet."""
+        self._freezer = Freezer()
 
     def start(self) -> None:
         """Start the loop, unless that has been done.
@@ -152,10 +154,12 @@ class EventLoop:
             # In an empty context: the view's Flask contexts are torn down when the handler runs.
             served.task = loop.create_task(served.serve(), context=contextvars.Context())
             served.task.add_done_callback(served.done, context=self._nobodys)
+        self._freezer.begun(len(new))
 
     def _forget(self, connection: Connection) -> None:
         with self._lock:
             del self._served[connection]
+        self._freezer.ended()
 
     async def _end_all(self, patience: float) -> bool:
         self._begin_new(asyncio.get_running_loop())
