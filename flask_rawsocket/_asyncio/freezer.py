@@ -7,7 +7,7 @@ documentation suggests for what a program keeps, so that the next one looks at n
 
 What is set aside is freed when nothing refers to it, as ever; only what has become garbage in a
 cycle since then is not found until it is taken back. That is done when as many connections have
-ended as are set aside.
+ended as are there: so the process stands still for long once while all are replaced by others.
 """
 
 from __future__ import annotations
@@ -24,49 +24,57 @@ STEP: Final = 500
 class Freezer:
     """Sets aside what lives on beside the connections of one event loop; called on its thread.
 
-    An application that has called ``gc.freeze()`` or ``gc.disable()`` itself is left alone, as it
+    An application that has called ``gc.freeze()`` or ``gc.disable()`` itself is left alone: it
     would find its own undone.
     """
 
-    __slots__ = ("_ended", "_is_left_alone", "_new", "_set_aside")
+    __slots__ = ("_ended", "_has_set_aside", "_is_left_alone", "_live", "_new")
 
     def __init__(self) -> None:
+        self._live = 0
+        """Connections that are being served."""
         self._new = 0
-        """Connections that have begun since something was set aside."""
-        self._set_aside = 0
-        """Connections that had begun when it was; 0 while nothing is."""
+        """Those among them that have begun since something was set aside."""
+        self._has_set_aside = False
         self._ended = 0
-        """Connections that have ended since then."""
+        """Connections that have ended since it has."""
         self._is_left_alone = False
 
     def begun(self, count: int) -> None:
         """So many connections more are served."""
+        self._live += count
         self._new += count
         if self._new >= STEP and not self._is_left_alone:
-            self._freeze()
+            self._set_aside()
 
     def ended(self) -> None:
         """A connection less is served."""
-        if not self._set_aside:
-            self._new = max(0, self._new - 1)
-            return
-        self._ended += 1
-        if self._ended >= self._set_aside:
-            self._thaw()
+        self._live -= 1
+        if self._has_set_aside:
+            self._ended += 1
+            if self._ended >= self._live:
+                self._take_back()
+        else:
+            self._new = min(self._new, self._live)
 
-    def _freeze(self) -> None:
-        if not self._set_aside and _is_the_applications():
+    def _set_aside(self) -> None:
+        if not self._has_set_aside and _is_the_applications():
             self._is_left_alone = True
             return
         gc.collect()  # so that no garbage is set aside
         gc.freeze()
-        self._set_aside += self._new
+        self._has_set_aside = True
         self._new = 0
 
-    def _thaw(self) -> None:
-        """Take everything back, for the collector's own rules."""
+    def _take_back(self) -> None:
+        """Have the collector look at everything again: with the next connection, or when it will.
+
+        Not now: when all of many leave at once, there is less to look at soon.
+        """
         gc.unfreeze()
-        self._set_aside = self._ended = self._new = 0
+        self._has_set_aside = False
+        self._ended = 0
+        self._new = self._live
 
 
 def _is_the_applications() -> bool:
