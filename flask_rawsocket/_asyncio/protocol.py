@@ -128,6 +128,11 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
             self._settle(CloseReason.APP)
         self.writer.close()
 
+    def let_go(self) -> None:
+        """Forget the writer and the transport: the handler has ended, and they refer to this."""
+        self._below = None
+        del self.writer
+
     def _settle(self, reason: CloseReason) -> None:
         ending.assume(life_of(self._connection), reason)
 

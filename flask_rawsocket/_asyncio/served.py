@@ -9,6 +9,7 @@ import logging
 import ssl
 from typing import TYPE_CHECKING, Any
 
+from .plain_transport import PlainTransport
 from .protocol import StreamProtocol, StreamReader
 from .tls_transport import TLSTransport
 
@@ -94,7 +95,10 @@ class ServedConnection:
             else:
                 await self._handle(reader, writer)
         finally:
-            await self._close(writer)
+            try:
+                await self._close(writer)
+            finally:
+                self._let_go()
 
     def cancel(self) -> None:
         """Cancel the handler; where none is at work, close the connection at once."""
@@ -141,26 +145,25 @@ class ServedConnection:
         if self._leading_bytes:
             reader.feed_data(self._leading_bytes)
             self._leading_bytes = b""
-        sock = self._sock
-        sock.settimeout(0)
-        transport: asyncio.Transport
-        if isinstance(sock, ssl.SSLSocket):
+        self._sock.settimeout(0)
+        if isinstance(self._sock, ssl.SSLSocket):
             # asyncio takes no socket whose handshake is done (bpo-42854, TypeError).
-            transport = self._transport = TLSTransport(loop, sock, protocol, self._submit)
-            await asyncio.sleep(0)  # until the protocol has been told of its transport
+            self._transport = TLSTransport(loop, self._sock, protocol, self._submit)
         else:
-            transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock)
-            self._transport = transport
+            self._transport = PlainTransport(loop, self._sock, protocol)
+        await asyncio.sleep(0)  # until the protocol has been told of its transport
         return reader, protocol.writer
 
     def _close_unopened(self) -> None:
         if self._transport is not None:
             self._transport.abort()
-        elif isinstance(self._sock, ssl.SSLSocket):
-            self._submit(self._sock.end)
+            return
+        sock: Any = self._sock
+        if isinstance(sock, ssl.SSLSocket):
+            self._submit(sock.end)
         else:
             # By `close_via`; and in this thread, as a transport may be about to close it here too.
-            self._sock.end()
+            sock.end()
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._handling = True
@@ -173,6 +176,11 @@ class ServedConnection:
             self._report(exc)
         finally:
             self._handling = False
+
+    def _let_go(self) -> None:
+        """Forget the streams: what has ended is not to wait for the garbage collector."""
+        if self._protocol is not None:
+            self._protocol.let_go()
 
     def _report(self, exc: BaseException) -> None:
         name = getattr(self._handler, "__qualname__", repr(self._handler))

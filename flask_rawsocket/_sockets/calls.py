@@ -79,7 +79,7 @@ class CallsInProgress:
             if not self._calls and self._idle is not None:
                 self._idle.notify_all()
         if close is not None:
-            close()
+            self._end_with(close)
 
     def __enter__(self) -> None:
         self.begin()
@@ -103,4 +103,15 @@ class CallsInProgress:
             self._close = close
             busy = self._calls > 0
         if not busy:
+            self._end_with(close)
+
+    def _end_with(self, close: Callable[[], object]) -> None:
+        try:
             close()
+        finally:
+            # It refers to the socket, which refers to this.
+            self._close = _has_ended
+
+
+def _has_ended() -> None:
+    """Stand for a close that has been made."""

@@ -295,8 +295,8 @@ def test_streams_that_cannot_be_opened(pair, caplog, monkeypatch):
     def refuse(*args):
         raise RuntimeError("that descriptor is used by another transport")
 
+    monkeypatch.setattr(_served.PlainTransport, "__init__", refuse)
     loop_class = asyncio.selector_events.BaseSelectorEventLoop
-    monkeypatch.setattr(loop_class, "connect_accepted_socket", refuse)
     monkeypatch.setattr(loop_class, "add_reader", refuse)
     connection.hijack_async(echo)
     assert read_all(client) == b""
