@@ -158,12 +158,12 @@ class ServedConnection:
         if self._transport is not None:
             self._transport.abort()
             return
-        sock: Any = self._sock
-        if isinstance(sock, ssl.SSLSocket):
-            self._submit(sock.end)
+        end: Callable[[], object] = self._sock.end
+        if isinstance(self._sock, ssl.SSLSocket):
+            self._submit(end)
         else:
             # By `close_via`; and in this thread, as a transport may be about to close it here too.
-            sock.end()
+            end()
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._handling = True
