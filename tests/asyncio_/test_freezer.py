@@ -6,7 +6,10 @@ import gc
 import weakref
 
 import pytest
+from servers import wait_for
+from streaming import echo, plain
 
+from flask_rawsocket._asyncio import freezer as _freezer
 from flask_rawsocket._asyncio.freezer import STEP, Freezer
 
 
@@ -124,3 +127,21 @@ def test_an_application_without_a_collector():
         gc.callbacks.pop()
     assert not collections
     assert not gc.get_freeze_count()
+
+
+@plain
+def test_connections_on_the_loop(connect, monkeypatch):
+    """The loop says how many there are: something is set aside, until enough of them have left."""
+    monkeypatch.setattr(_freezer, "STEP", 4)
+    clients = []
+    for _ in range(4):
+        assert not gc.get_freeze_count()
+        client, connection = connect()
+        connection.hijack_async(echo)
+        clients.append(client)
+    wait_for(gc.get_freeze_count, "what is set aside")
+    for client in clients[:2]:
+        client.close()
+    wait_for(lambda: not gc.get_freeze_count(), "that it is taken back")
+    for client in clients[2:]:
+        client.close()
