@@ -1,4 +1,4 @@
-"""The application of ``take_over.py``: a plain view, and one that leaves its connection to the loop.
+"""The application of ``take_over.py``: a plain view, and one whose connection the loop gets.
 
 Beside them a view that says what only the worker knows: the pauses of the garbage collector, and
 which thread the event loop runs in.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from servers import ServerFailedError
 from take_over_app import PROTOCOL, TAKE
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
     from types import TracebackType
@@ -115,15 +115,20 @@ class _Clients:
     def _taken_over(self) -> socket.socket:
         sock = self._endpoint.connect(_TIMEOUT)
         try:
-            sock.sendall(_REQUEST)
-            answer = b""
-            while not answer.endswith(b"\r\n\r\n"):
-                answer += (more := sock.recv(4096))
-                if not more:
-                    raise ConnectionError(f"the connection ended after {answer!r}")
-            if not answer.startswith(_SWITCHING):
-                raise ConnectionError(answer.partition(b"\r\n")[0].decode("latin-1"))
+            _upgrade(sock)
         except BaseException:
             sock.close()
             raise
         return sock
+
+
+def _upgrade(sock: socket.socket) -> None:
+    """Ask for the upgrade, and wait for its ``101``."""
+    sock.sendall(_REQUEST)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += (more := sock.recv(4096))
+        if not more:
+            raise ConnectionError(f"the connection ended after {answer!r}")
+    if not answer.startswith(_SWITCHING):
+        raise ConnectionError(answer.partition(b"\r\n")[0].decode("latin-1"))
