@@ -21,9 +21,11 @@ class PlainTransport(_SelectorSocketTransport):  # type: ignore[misc]
     """
 
     _read_ready_cb: object
+    _write_ready: object
 
     def _call_connection_lost(self, exc: Exception | None) -> None:
         try:
             super()._call_connection_lost(exc)
         finally:
-            self._read_ready_cb = None
+            # Its own methods; the second is one of its attributes from Python 3.12 on.
+            self._read_ready_cb = self._write_ready = None

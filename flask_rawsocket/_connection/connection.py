@@ -53,7 +53,7 @@ class Connection(Steering):
         "__weakref__",
         "_data",
         "_opened",
-        "_opened_monotonic",
+        "_opened_at",
         "family",
         "id",
         "local_address",
@@ -82,8 +82,8 @@ class Connection(Steering):
         self.requests = 0
         self.proxy: ProxyHeader | None = None
         self._data: dict[Any, Any] | None = None
-        self._opened = time.time()
-        self._opened_monotonic = time.monotonic()
+        self._opened = time.monotonic()
+        self._opened_at: datetime | None = None
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} {self.key} {self.state.name}>"
@@ -117,12 +117,16 @@ class Connection(Steering):
     @property
     def opened_at(self) -> datetime:
         """When it was accepted, in UTC."""
-        return datetime.fromtimestamp(self._opened, UTC)
+        opened_at = self._opened_at
+        if opened_at is None:
+            # By the clock as it is now: it may have been set since.
+            opened_at = self._opened_at = datetime.fromtimestamp(time.time() - self.age, UTC)
+        return opened_at
 
     @property
     def age(self) -> float:
         """How long ago it was accepted, in seconds of the monotonic clock."""
-        return time.monotonic() - self._opened_monotonic
+        return time.monotonic() - self._opened
 
     @property
     def data(self) -> dict[Any, Any]:

@@ -20,7 +20,10 @@ class CallsInProgress:
     a call, the number could be another connection's by then, and so could the bytes.
     """
 
-    __slots__ = ("_calls", "_close", "_idle", "_lock", "_refused")
+    __slots__ = ("_calls", "_close", "_idle", "_lock", "_refused", "submit_close")
+
+    submit_close: Callable[[Callable[[], object]], object] | None
+    """What has a close made in another thread; None where this one may run the hooks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,6 +34,7 @@ class CallsInProgress:
         self._close: Callable[[], object] | None = None
         self._refused = False
         """Whether no call may begin any more: the peer is being sent the end."""
+        self.submit_close = None
 
     @property
     def busy(self) -> bool:

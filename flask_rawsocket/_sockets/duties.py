@@ -16,8 +16,6 @@ from .._connection.state import CloseReason, ConnState
 from .deadlines import Deadlines, HeaderTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .._connection.connection import Connection
     from .._connection.life import Life
     from .._tracking.tracker import ConnectionTracker
@@ -49,7 +47,6 @@ class Duties(Deadlines):
         "keeps_empty_lines",
         "life",
         "reporting",
-        "submit_close",
         "tracker",
     )
 
@@ -83,9 +80,6 @@ class Duties(Deadlines):
     calls: CallsInProgress | None
     """The reads and writes in progress, once the connection has been hijacked."""
 
-    submit_close: Callable[[Callable[[], object]], object] | None
-    """What has a close made in another thread; None where this one may run the hooks."""
-
     ignored_thread: int | None
     """Under TLS, the thread whose calls do nothing: a server's, which has let go of the socket."""
 
@@ -104,7 +98,6 @@ class Duties(Deadlines):
         self.ended = False
         self.goodbye_said = False
         self.calls = None
-        self.submit_close = None
         self.ignored_thread = None
 
     def start_clock(self) -> None:
