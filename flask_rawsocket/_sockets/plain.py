@@ -198,7 +198,7 @@ class TrackedSocket(Tracked):
         if duties is None:
             return super().sendfile(file, offset, count)
         wait = ResponseWait(self, duties)
-        if _sendfile is None or not wait.is_due:
+        if not wait.is_due:
             return super().sendfile(file, offset, count)
         before = self.gettimeout()
         self.settimeout(0)
