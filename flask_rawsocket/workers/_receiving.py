@@ -153,12 +153,12 @@ class ReceivingWorker(PollingWorker):
         if duties.read is not None:
             duties.read_left()
         size = CHUNK if incoming is None else incoming.wanted
+        if self._limits.proxied:
+            duties.keeps_empty_lines = not conn.parser.req_count
         if self.is_tls:
             sock.settimeout(0)
             data: bytes = sock.recv(size)
             return data
-        if self._limits.proxied:
-            duties.keeps_empty_lines = not conn.parser.req_count
         data = sock.recv(size, DONT_WAIT)
         return data  # noqa: RET504  it is typed
 

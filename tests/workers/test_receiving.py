@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
-import socket
-import struct
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -38,7 +36,7 @@ def workers(run_server):
         "small": {"env": {"CONTRACT_RAWSOCKET_BODY_BUFFER": str(SMALL)}},
         "single": {"options": ["--threads", "1"]},
         "hurried": {"env": {"CONTRACT_RAWSOCKET_HEADER_TIMEOUT": "1"}},
-        "proxied": {"options": ["--proxy-protocol"]},
+        "proxied": {"options": ["--proxy-protocol", "auto"]},
         "uwsgi": {"options": ["--protocol", "uwsgi"]},
     }
     with contextlib.ExitStack() as stack:
@@ -104,7 +102,7 @@ class TestPeersThatWait:
             wait_for(lambda: usual.sequences().count("NA") == len(clients), "all to be ACTIVE")
             for _ in range(3):
                 assert ask(usual).status == 200
-            assert usual.sequences().count("NA") == len(clients)
+            assert usual.sequences()[: len(clients)] == ["NA"] * len(clients)
             for each in clients:
                 each.send(second)
             assert all(body_came(each.response()) for each in clients)
@@ -126,7 +124,7 @@ class TestPeersThatWait:
         """Records that are cut in two, beside which others are answered."""
         server = workers("usual", "tls")
         with contextlib.ExitStack() as stack:
-            peers = []
+            peers, rests = [], []
             for _ in range(2 * THREADS):
                 sock = stack.enter_context(server.raw())
                 peers.append((sock, *shake_hands(sock)))
@@ -134,13 +132,11 @@ class TestPeersThatWait:
                 tls.write(GET)
                 record = out.read()
                 sock.sendall(record[:10])
-                stack.callback(lambda: None)
-                peers[peers.index((sock, tls, _, out))] = (sock, tls, _, record[10:])
+                rests.append(record[10:])
             for _ in range(3):
                 assert ask(server).status == 200
-            for sock, _, _, rest in peers:
+            for (sock, tls, into, _), rest in zip(peers, rests, strict=True):
                 sock.sendall(rest)
-            for sock, tls, into, _ in peers:
                 assert read_some(sock, tls, into).startswith(b"HTTP/1.1 200")
 
     def test_half_a_hello(self, workers):
@@ -170,7 +166,7 @@ class TestPeersThatWait:
                 client.send(b"\r\n")
                 client.send(b"\r\n\r\n")
             assert ask(usual).status == 200
-            assert sorted(usual.sequences()) == ["N", "NA"] or "N" in usual.sequences()
+            assert usual.sequences()[0] == "N"
             assert client.request().json["requests"] == 1
             client.send(b"\r\n")
             assert client.request().json["requests"] == 2
@@ -179,8 +175,6 @@ class TestPeersThatWait:
 
 def tls_of_memory():
     """Begin a TLS session that writes nowhere; give what it reads, what it writes, and it."""
-    import ssl  # noqa: PLC0415  here only
-
     into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = client_context().wrap_bio(into, out, server_hostname="localhost")
     with contextlib.suppress(ssl.SSLWantReadError):
@@ -190,8 +184,6 @@ def tls_of_memory():
 
 def go_on(sock, tls, into, out):
     """Shake hands to the end."""
-    import ssl  # noqa: PLC0415  here only
-
     while True:
         try:
             tls.do_handshake()
@@ -212,8 +204,6 @@ def shake_hands(sock):
 
 
 def read_some(sock, tls, into):
-    import ssl  # noqa: PLC0415  here only
-
     while True:
         try:
             return tls.read(65536)
@@ -222,6 +212,8 @@ def read_some(sock, tls, into):
 
 
 class TestBodies:
+    """Bodies, read ahead or not."""
+
     @pytest.mark.parametrize("size", [0, 1, SMALL - 1, SMALL, SMALL + 1, 20 * SMALL, 400_000])
     @pytest.mark.parametrize("by", ["data", "lines", "pieces"])
     def test_the_view_has_all_of_it(self, small, size, by):
@@ -278,7 +270,10 @@ class TestBodies:
             "ClientDisconnected" in raised[0]["body"] or "ConnectionResetError" in raised[0]["body"]
         )
         small.wait_sequences("NAC")
-        assert small.closed()[0]["reason"] == "CLIENT"
+        # A FIN over TCP may be of one half: the answer, a 400, could be sent.
+        can_be_answered = small.transport == "tcp" and how == "close"
+        reasons = [each["reason"] for each in small.closed()]
+        assert reasons == ["AFTER_RESPONSE" if can_be_answered else "CLIENT"]
         wait_for(lambda: is_quiet(small), "it to be gone")
 
     def test_expect_100(self, usual):
@@ -322,6 +317,8 @@ class TestBodies:
 
 
 class TestHijack:
+    """A connection that is taken over with bytes read ahead."""
+
     @pytest.mark.parametrize("read", ["0", "4", "all"])
     @pytest.mark.parametrize("by", ["recv", "file", "exactly"])
     @pytest.mark.parametrize("length", [10, 5 * SMALL])
@@ -340,6 +337,8 @@ class TestHijack:
 
 
 class TestPipelining:
+    """Requests that come together."""
+
     @pytest.mark.parametrize("what", ["usual", "single"])
     def test_many_in_one_segment(self, workers, transport, what):
         """All are answered, in their order, and others meanwhile."""
@@ -423,7 +422,7 @@ class TestTimeouts:
         with server.raw() as sock:
             _, out, _ = tls_of_memory()
             sock.sendall(out.read()[:50])
-            assert sock.recv(100) in {b""} or True
+            assert sock.recv(100) == b""
         server.wait_sequences("NC")
         wait_for(lambda: is_quiet(server), "it to be gone")
 
@@ -447,7 +446,7 @@ class TestTimeouts:
         server = workers("hurried")
         with server.connect() as client, server.connect() as other:
             client.send(post("/body", 10, b"01234"))
-            wait_for(lambda: server.sequences() == ["N", "NA"] or "NA" in server.sequences(), "A")
+            wait_for(lambda: "NA" in server.sequences(), "ACTIVE")
             other.send(b"G")
             assert other.response().status == 408  # a second is over
             client.send(b"56789")
@@ -501,17 +500,18 @@ class TestStops:
         """A worker that has had enough answers those that are half there, too."""
         with run_server("gthread", "tcp", "--max-requests", "20", app="framing:app") as server:
             server.mark()
-            pids = set()
-            for _ in range(8):
-                with server.connect() as slow:
-                    slow.send(GET[:10])
-                    wait_for(lambda: "NA" in server.sequences(), "ACTIVE")
-                    for _ in range(12):
-                        pids.add(ask(server).json["pid"])
-                    slow.send(GET[10:])
-                    assert slow.response().status == 200
-                server.mark()
-            assert len(pids) > 2
+            with contextlib.ExitStack() as stack:
+                halves = [stack.enter_context(server.connect()) for _ in PARTS]
+                for each, (first, _) in zip(halves, PARTS.values(), strict=True):
+                    each.send(first)
+                wait_for(lambda: server.sequences() == ["NA"] * len(PARTS), "all to be ACTIVE")
+                pid = ask(server).json["pid"]
+                while "Autorestarting" not in server.log.read_text():
+                    assert ask(server).status == 200
+                for each, (_, second) in zip(halves, PARTS.values(), strict=True):
+                    each.send(second)
+                    assert body_came(each.response())
+            assert ask(server).json["pid"] != pid
             assert "Traceback" not in server.log.read_text()
 
 
@@ -536,6 +536,8 @@ def test_worker_connections(run_server):
 
 
 class TestProxyProtocol:
+    """A PROXY header before the first request, which comes in parts."""
+
     V2 = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes(
         [192, 0, 2, 1, 192, 0, 2, 2, 1, 2, 0, 80]
     )
@@ -565,6 +567,8 @@ class TestProxyProtocol:
 
 
 class TestUwsgi:
+    """Packets that come in parts."""
+
     @staticmethod
     def packet(**variables):
         data = b"".join(
@@ -591,3 +595,104 @@ class TestUwsgi:
             for cut, each in enumerate(clients, 1):
                 each.send(packet[5 * cut :] + b"0123456789")
                 assert each.response().json == {"length": 10}
+
+
+class Storm:
+    """Clients of several kinds, one after the other, until each has had its number of turns."""
+
+    def __init__(self, server, seed):
+        self.server = server
+        self.random = random.Random(seed)
+        self.kinds = [self.plain, self.kept, self.slow, self.upload, self.dies, self.resets]
+        self.kinds += [self.silent, self.raw, self.pipelined, self.taken, self.refused]
+        self.kinds.append(self.garbage)
+
+    def turn(self):
+        kind = self.random.choice(self.kinds)
+        with contextlib.suppress(ConnectionError, EOFError, ssl.SSLError):
+            kind()
+
+    def plain(self):
+        assert ask(self.server).status == 200
+
+    def kept(self):
+        with self.server.connect() as client:
+            for number in range(1, 5):
+                assert client.request().json["requests"] == number
+
+    def slow(self):
+        cut = self.random.randrange(1, len(GET))
+        with self.server.connect() as client:
+            for _ in range(2):
+                client.send(GET[:cut])
+                client.send(GET[cut:])
+                assert client.response().status == 200
+
+    def upload(self):
+        size = self.random.choice([0, 1, 100, SMALL, 5 * SMALL, 100_000])
+        with self.server.connect() as client:
+            client.send(post("/body", size))
+            client.send(b"x" * size)
+            assert client.response().json == {"length": size}
+
+    def dies(self):
+        with self.server.connect() as client:
+            client.send(self.random.choice([GET[:5], post("/body", 10, b"x"), CHUNKED + b"5\r\nx"]))
+
+    def resets(self):
+        client = self.server.connect()
+        client.send(self.random.choice([b"", GET, GET[:5], post("/body", 10, b"x"), 20 * GET]))
+        client.reset()
+
+    def silent(self):
+        self.server.connect().close()
+
+    def raw(self):
+        """Under TLS a client that says nothing that is TLS, or nothing at all."""
+        with self.server.raw() as sock:
+            sock.sendall(self.random.choice([b"\r\n", b"\x16\x03\x01", b"G"]))
+
+    def pipelined(self):
+        with self.server.connect() as client:
+            client.send(10 * GET)
+            assert [client.response().status for _ in range(10)] == [200] * 10
+
+    def taken(self):
+        with self.server.connect() as client:
+            client.get(self.random.choice(["/echo", "/echo-thread", "/async"]))
+            assert client._exactly(6) == b"HELLO\n"
+            client.send(b"ping")
+            assert client._exactly(4) == b"ping"
+
+    def refused(self):
+        with self.server.connect() as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n")
+            assert client.response().status == 400
+
+    def garbage(self):
+        with self.server.connect() as client:
+            client.send(self.random.randbytes(50))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("what", ["small", "single"])
+def test_a_storm(workers, transport, what):
+    """After thousands of connections of all kinds the count is right, and nobody is alive."""
+    server = workers(what, transport)
+    pid = ask(server).json["pid"]
+    turns = 600 if transport == "tls" else 1500
+
+    def run(seed):
+        storm = Storm(server, seed)
+        for _ in range(turns // 6):
+            storm.turn()
+
+    with ThreadPoolExecutor(6) as clients:
+        list(clients.map(run, range(6)))
+    wait_for(lambda: is_quiet(server), "1 and 1")
+    assert ask(server).json["pid"] == pid
+    assert all(each.endswith("C") and each.count("C") == 1 for each in server.sequences()[:-2])
+    log = server.log.read_text()
+    assert "could not be" not in log
+    assert "Exception in thread" not in log
