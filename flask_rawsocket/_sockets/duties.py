@@ -18,7 +18,7 @@ from .deadlines import Deadlines, HeaderTimeoutError
 from .rates import UNLIMITED, MinRates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from .._connection.connection import Connection
     from .._connection.life import Life
@@ -53,7 +53,6 @@ class Duties(Deadlines):
         "rates",
         "received",
         "reporting",
-        "submit_close",
         "tracker",
     )
 
@@ -87,9 +86,6 @@ class Duties(Deadlines):
     calls: CallsInProgress | None
     """The reads and writes in progress, once the connection has been hijacked."""
 
-    submit_close: Callable[[Callable[[], object]], object] | None
-    """What has a close made in another thread; None where this one may run the hooks."""
-
     rates: MinRates | None
     """The minimum data rates of the request in hand; None until a view or a wait needs them."""
 
@@ -114,7 +110,6 @@ class Duties(Deadlines):
         self.ended = False
         self.goodbye_said = False
         self.calls = None
-        self.submit_close = None
         self.ignored_thread = None
         self.rates = None
         self.received = 0

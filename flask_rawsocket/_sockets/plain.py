@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
-import os
 import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .._connection.life import moving
+from .by_kernel import send_by_kernel
 from .calls import CallsInProgress
 from .rates import BodyWait, ResponseWait
 from .tracked import Tracked
@@ -34,11 +33,6 @@ _recv_into = socket.socket.recv_into
 _send = socket.socket.send
 _sendall = socket.socket.sendall
 _FILE_CHUNK: Final = 65536
-_FILE_PIECE: Final = 1 << 30
-"""What the kernel is given at once; it takes no more than 0x7ffff000 bytes (sendfile(2))."""
-
-_NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
-"""It cannot send this file (sendfile(2))."""
 
 
 class TrackedSocket(Tracked):
@@ -138,21 +132,37 @@ class TrackedSocket(Tracked):
             return _send(self, data, flags)
         if duties.write is not None:
             duties.write_left()
+        if type(data) is not bytes:
+            data = memoryview(data).cast("B")
+        count = 0
         if DONT_WAIT:
             try:
-                return _send(self, data, flags | DONT_WAIT)
+                count = _send(self, data, flags | DONT_WAIT)
             except BlockingIOError:
                 if flags & DONT_WAIT:
                     raise
+        if count < len(data) and not flags & DONT_WAIT:
+            return self._send_rest(duties, data, count, flags)
+        return count
+
+    def _send_rest(self, duties: Duties, data: Any, count: int, flags: int) -> int:
+        """Write all of `data`, as the kernel does where a socket blocks; `count` bytes are out.
+
+        Some who have such a socket do not look at what send() returns.
+        """
         wait = ResponseWait(self, duties)
+        rest = memoryview(data)[count:]
         if not wait.is_due:
-            return _send(self, data, flags)
-        while True:
+            if count and self.gettimeout() is not None:
+                return count
+            return count + _send(self, rest, flags)
+        while rest:
             wait.until_ready()
             with contextlib.suppress(BlockingIOError):
-                count = _send(self, data, flags | DONT_WAIT)
-                wait.sent(count)
-                return count
+                sent = _send(self, rest, flags | DONT_WAIT)
+                wait.sent(sent)
+                rest = rest[sent:]
+        return len(data)
 
     def send_at_once(self, data: Any) -> int:
         """Write what there is room for, and return how much that is.
@@ -170,13 +180,16 @@ class TrackedSocket(Tracked):
             return _sendall(self, data, flags)
         if type(data) is not bytes:
             data = memoryview(data).cast("B")
-        sent = self.send(data, flags) if data else 0
-        if sent < len(data):
-            view = memoryview(data)[sent:]
-            if duties.write is None and self.gettimeout() is not None:
-                return _sendall(self, view, flags)  # what the timeout limits is the whole
-            while view:
-                view = view[self.send(view, flags) :]
+        elif duties.write is None and DONT_WAIT:
+            try:
+                if (sent := _send(self, data, flags | DONT_WAIT)) == len(data):
+                    return None
+                data = memoryview(data)[sent:]
+            except BlockingIOError:
+                pass
+        sent = self.send(data, flags)
+        if sent < len(data):  # only with a timeout, which limits the whole, or with DONT_WAIT
+            return _sendall(self, memoryview(data)[sent:], flags)
         return None
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
@@ -190,7 +203,7 @@ class TrackedSocket(Tracked):
         before = self.gettimeout()
         self.settimeout(0)
         try:
-            sent = self._send_by_kernel(wait, file, offset, count)
+            sent = send_by_kernel(self, wait, file, offset, count)
         finally:
             if self.fileno() >= 0:
                 self.settimeout(before)
@@ -202,29 +215,6 @@ class TrackedSocket(Tracked):
                 break
             self.sendall(data)
             sent += len(data)
-        return sent
-
-    def _send_by_kernel(self, wait: ResponseWait, file: Any, offset: int, count: int | None) -> int:
-        """Have the kernel send of `file` what it can (sendfile(2)); return how much that is."""
-        sent = 0
-        try:
-            number = file.fileno()
-            while count is None or sent < count:
-                left = _FILE_PIECE if count is None else min(_FILE_PIECE, count - sent)
-                try:
-                    some = os.sendfile(self.fileno(), number, offset + sent, left)
-                except BlockingIOError:
-                    wait.until_ready()
-                    continue
-                if not some:
-                    break
-                wait.sent(some)
-                sent += some
-        except (AttributeError, io.UnsupportedOperation):
-            pass  # a file of no descriptor, or a system without the call
-        except OSError as exc:
-            if sent or exc.errno not in _NO_SENDFILE:
-                raise
         return sent
 
     def _in_time(self, duties: Duties, read: Callable[..., _T], first: Any, /, *rest: int) -> _T:

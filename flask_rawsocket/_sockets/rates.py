@@ -7,6 +7,7 @@ here costs nothing until somebody has to wait.
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from typing import TYPE_CHECKING, Final
@@ -107,7 +108,7 @@ class BodyWait:
         while True:
             left = self.left()
             began = time.monotonic()
-            is_ready = ready(self._sock, READ, max(left, 0))
+            is_ready = _ready(self._sock, READ, max(left, 0))
             self.waited(time.monotonic() - began)
             if is_ready:
                 return
@@ -182,7 +183,7 @@ class ResponseWait:
         while True:
             left = self.left()
             began = time.monotonic()
-            is_ready = ready(self._sock, WRITE, max(left, 0))
+            is_ready = _ready(self._sock, WRITE, max(left, 0))
             self.waited(time.monotonic() - began)
             if is_ready:
                 return
@@ -198,6 +199,13 @@ class ResponseWait:
     def too_slow() -> WriteDeadlineError:
         """Return the error for a response that is read too slowly."""
         return WriteDeadlineError("the response was read too slowly")
+
+
+def _ready(sock: socket.socket, what: int, timeout: float) -> bool:
+    try:
+        return ready(sock, what, timeout)
+    except ValueError:  # poll()'s word for it
+        raise OSError(errno.EBADF, "the socket has been closed by another thread") from None
 
 
 def _send_queue(sock: socket.socket) -> int | None:

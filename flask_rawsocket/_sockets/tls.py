@@ -227,7 +227,9 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
 
     def _send_in_time(self, duties: Duties, data: Any, flags: int) -> int:
         if self.ticks and len(data) > _SLICE:
-            data = memoryview(data).cast("B")[:_SLICE]
+            view = memoryview(data).cast("B")
+            slices = (view[at : at + _SLICE] for at in range(0, len(view), _SLICE))
+            return sum(self._send_in_time(duties, each, flags) for each in slices)
         no_limit = duties.write is None
         if no_limit and (done := self.until_tick(_send, self, data, flags)) is not None:
             return done
@@ -275,7 +277,6 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
             return _read(self, size, buffer)  # with a timeout of the view's, or waiting for nothing
         got: Any = None
         if duties.read is None and (duties.rates is None or self.pending()):
-            # Nobody has been waited for yet, and perhaps nobody has to be.
             began = time.monotonic()
             got = self.until_tick(_read, self, size, buffer)
             seconds = time.monotonic() - began

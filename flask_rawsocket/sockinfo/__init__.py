@@ -63,7 +63,6 @@ __all__ = [
     "reset",
     "save_syn",
     "saved_syn",
-    "send_queue",
     "set_congestion",
     "set_dead_peer_timeout",
     "tcp_info",

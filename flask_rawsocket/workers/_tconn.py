@@ -114,12 +114,10 @@ class MethodQueue(gthread.PollableMethodQueue):
 
 
 class TConn(gthread.TConn):
-    """A connection as gunicorn's ``gthread`` keeps it, with a close that cannot fail."""
+    """A connection as gunicorn's ``gthread`` keeps it."""
 
     sock: Any
     parser: Any
-    on_close: Callable[[TConn], None]
-    """What closes it: set when it is accepted."""
     timeout: float
 
     fd: int
@@ -197,13 +195,6 @@ class TConn(gthread.TConn):
         if negotiation is None:
             return False
         return bool(negotiation.prior_knowledge_allowed(self.cfg, self.client))
-
-    def close(self, graceful: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
-        """Close it, called by gunicorn's main thread; hooks run elsewhere.
-
-        gunicorn counts a connection down before it closes it, and once more if that fails.
-        """
-        self.on_close(self)
 
 
 def drained(conn: TConn) -> bool:

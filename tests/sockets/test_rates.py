@@ -11,6 +11,7 @@ from accepting import PlainExchange, dial, tcp_listener, unix_listener
 from flask_rawsocket import InvalidStateError, UnsupportedError
 from flask_rawsocket._connection.connection import life_of
 from flask_rawsocket._sockets.deadlines import WriteDeadlineError
+from flask_rawsocket._sockets.rates import BodyWait
 
 
 class Begun(PlainExchange):
@@ -164,6 +165,30 @@ def test_what_a_view_writes_by_itself(pair):
     timer = later(read)
     sock.sendall(b"x" * size)
     timer.join()
+
+
+def test_send_writes_all(pair):
+    """As on any socket that blocks: some do not look at what send() returns."""
+    client, sock = pair
+    size, received = 3_000_000, []
+
+    def read():
+        while sum(received) < size:
+            received.append(len(client.recv(1_000_000)))
+
+    sock.connection.set_min_rates(grace=30)
+    timer = later(read)
+    assert sock.send(b"x" * size) == size
+    timer.join()
+
+
+def test_closed_by_another_thread(pair):
+    """Who waits is told so as by a call that does not wait."""
+    _, sock = pair
+    wait = BodyWait(sock, sock.duties)
+    sock.close()
+    with pytest.raises(OSError, match="closed by another thread"):
+        wait.until_ready()
 
 
 @pytest.mark.parametrize(
