@@ -26,6 +26,7 @@ from flask_rawsocket.workers._incoming import (
     skip_proxy_header,
     uwsgi_size,
 )
+from flask_rawsocket.workers._parser import Parser
 from flask_rawsocket.workers._proxy import read_all_kinds
 
 BUFFER = 64
@@ -53,8 +54,11 @@ def config(**options):
 
 
 def parser_of(data, cfg):
-    """Make gunicorn's parser, which has read `data`."""
-    parser = http.get_parser(cfg, Dry(), ("127.0.0.1", 1))
+    """Make the parser that a worker has, which has read `data`."""
+    if cfg.protocol == "http":
+        parser = Parser(cfg, Dry(), ("127.0.0.1", 1))
+    else:
+        parser = http.get_parser(cfg, Dry(), ("127.0.0.1", 1))
     parser.unreader.buf.write(data)
     return parser
 
@@ -526,9 +530,7 @@ HEADERS = {
 @pytest.fixture
 def proxied(monkeypatch):
     """A configuration under which a PROXY header is read, as our workers read it."""
-    from gunicorn.http import parser  # noqa: PLC0415  what is undone
-
-    monkeypatch.setattr(parser.RequestParser, "mesg_class", parser.RequestParser.mesg_class)
+    monkeypatch.setattr(Parser, "mesg_class", Parser.mesg_class)
     read_all_kinds()
     return config(proxy_protocol="auto")
 
