@@ -77,7 +77,7 @@ class TestNoRoom:
         assert "A connection cannot be waited for: [Errno 28]" in roomless.log.read_text()
         for each in "add", "arm":
             (roomless.folder / each).unlink(missing_ok=True)
-        wait_for(lambda: is_quiet(server), "the count to be right")
+        wait_for(lambda: is_quiet(roomless), "the count to be right")
 
 
 PARTS = {

@@ -7,6 +7,7 @@ import random
 import signal
 import ssl
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -435,10 +436,16 @@ class TestTimeouts:
         with server.connect() as old, server.connect() as young:
             old.send(b"G")
             wait_for(lambda: "NA" in server.sequences(), "ACTIVE")
+            began = time.monotonic()
+            wait_for(lambda: time.monotonic() - began > 0.6, "more than half of its time")
             young.send(b"G")
             wait_for(lambda: server.sequences() == ["NA", "NA"], "both to be ACTIVE")
             old.send(b"E")
             assert old.response().status == 408
+            young.sock.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                young.sock.recv(1)
+            young.sock.settimeout(20)
             assert young.response().status == 408
 
     def test_a_body_is_not_a_head(self, workers):
