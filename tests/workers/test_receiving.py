@@ -36,6 +36,7 @@ def workers(run_server):
         "usual": {},
         "small": {"env": {"CONTRACT_RAWSOCKET_BODY_BUFFER": str(SMALL)}},
         "single": {"options": ["--threads", "1"]},
+        "patient": {"env": {"CONTRACT_RAWSOCKET_HEADER_TIMEOUT": "4"}},
         "hurried": {"env": {"CONTRACT_RAWSOCKET_HEADER_TIMEOUT": "1"}},
         "proxied": {"options": ["--proxy-protocol", "auto"]},
         "uwsgi": {"options": ["--protocol", "uwsgi"]},
@@ -427,17 +428,18 @@ class TestTimeouts:
         server.wait_sequences("NC")
         wait_for(lambda: is_quiet(server), "it to be gone")
 
+    @pytest.mark.slow
     def test_the_oldest_first(self, workers):
         """A head that has dribbled does not wait for the deadline of a later one.
 
-        The later one says a byte, and no more, when the first has all but had its time.
+        It may be answered a second late, as deadlines are looked at so often.
         """
-        server = workers("hurried")
+        server = workers("patient")
         with server.connect() as old, server.connect() as young:
             old.send(b"G")
             wait_for(lambda: "NA" in server.sequences(), "ACTIVE")
             began = time.monotonic()
-            wait_for(lambda: time.monotonic() - began > 0.6, "more than half of its time")
+            wait_for(lambda: time.monotonic() - began > 2.5, "more than half of its time")
             young.send(b"G")
             wait_for(lambda: server.sequences() == ["NA", "NA"], "both to be ACTIVE")
             old.send(b"E")
