@@ -75,7 +75,6 @@ ELSEWHERE = {
     "workers/_closing": "workers/test_gthread.py",
     "workers/_polling": "workers/test_gthread.py",
     "workers/_seams": "workers/test_common.py",
-    "workers/_parking": "workers/test_gthread.py",
     "workers/_proxy": "workers/test_common.py",
     "workers/_tconn": "workers/test_gthread.py",
 }
