@@ -53,14 +53,14 @@ class EventLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._served: dict[Connection, ServedConnection] = {}
 
-    def start(self) -> None:
-        """Start the loop, unless that has been done.
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Start the loop, unless that has been done, and return it.
 
         Raises:
             RawSocketError: the system has no thread or no descriptor left; ``__cause__`` says so.
         """
         try:
-            self._started()
+            return self._started()
         except (OSError, RuntimeError) as exc:
             raise RawSocketError(f"the event loop cannot be started: {exc}") from exc
 

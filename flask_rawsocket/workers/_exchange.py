@@ -84,6 +84,7 @@ class Exchange(exchange.Exchange):
         self.thread = get_ident()
         self.hijacked = False
         self.waits_for_body = False
+        self.logged_status = exchange.SWITCHING
         self._readers = 0
         self._req = req
         self._sock = sock
@@ -157,9 +158,9 @@ class Exchange(exchange.Exchange):
     def let_go(self) -> None:
         """Leave gunicorn an empty response, of which it sends nothing.
 
-        Its access log says 101, whatever the new owner has said on the wire.
+        Its access log says 101, or what a stream has begun with.
         """
-        self.response.status = "101 Switching Protocols"
+        self.response.status = self.logged_status
         self.response.headers_sent = True
         self.response.chunked = False
         self._sock.ignore_server()
@@ -184,6 +185,14 @@ class Exchange(exchange.Exchange):
 
     def has_begun(self) -> bool:
         return self.response is None or self.response.status is not None
+
+    def _catch_head(self, begin: Any) -> Any:
+        response, self.response = self.response, _Head()
+        try:
+            begin()
+            return self.response.said
+        finally:
+            self.response = response
 
     def _may_read_yet(self) -> bool:
         response = self.response
@@ -237,11 +246,21 @@ class HTTP2Exchange(exchange.Exchange):
     def _unreachable(self, *_: Any) -> Any:
         raise self.refusal()
 
-    let_go = no_response = _may_read_yet = _has_sent_head = _unreachable
+    let_go = no_response = _may_read_yet = _has_sent_head = _catch_head = _unreachable
     complain: Any = _unreachable
     read_failed: Any = _unreachable
     _is_in_chunked_body = _take_read_ahead = _unreachable
     _send: Any = _unreachable
+
+
+class _Head:
+    """Stands where the exchange has gunicorn's response, and keeps what it is told."""
+
+    said: Any = None
+
+    def start_response(self, status: str, headers: Any, *_exc_info: Any) -> Any:
+        self.said = status, list(headers)
+        return _HIJACKED.sendall
 
 
 class _Hijacked:
