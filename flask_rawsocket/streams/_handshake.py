@@ -29,7 +29,7 @@ try:
     from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
     from websockets.frames import Frame, Opcode
     from websockets.http11 import Request as Handshake
-    from websockets.protocol import State
+    from websockets.protocol import Protocol, Side, State
     from websockets.server import ServerProtocol
 except ImportError as exc:  # pragma: no cover  tested in a process of its own
     raise RuntimeError(
@@ -97,20 +97,22 @@ def shake_hands(
     if request.headers.get("Upgrade", "").strip().lower() != "websocket":
         raise UpgradeRequired
     _check_origin(request, origins)
-    protocol: Any = ServerProtocol(
+    handshake: Any = ServerProtocol(
         extensions=[_DEFLATE] if compression else None,
         subprotocols=[*subprotocols] or None,  # type: ignore[list-item]
         # Without one in common none is agreed on, and the client decides (RFC 6455, 4.2.2).
         select_subprotocol=lambda _, offered: next(
             (each for each in subprotocols if each in offered), None
         ),
-        max_size=max_message_size,
         logger=_log,
     )
-    response = protocol.accept(Handshake(request.full_path, Headers(request.headers.items())))
+    response = handshake.accept(Handshake(request.full_path, Headers(request.headers.items())))
     if response.status_code != 101:  # noqa: PLR2004
-        raise BadRequest(str(protocol.handshake_exc))
-    protocol.state = State.OPEN
+        raise BadRequest(str(handshake.handshake_exc))
+    # That one would read the request's bytes, which a server has read; this one reads frames.
+    protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=max_message_size, logger=_log)
+    protocol.extensions = handshake.extensions
+    protocol.subprotocol = handshake.subprotocol
     ours = {"date", "connection", "upgrade"}
     headers = [each for each in response.headers.raw_items() if each[0].lower() not in ours]
     return protocol, [("Upgrade", "websocket"), *headers]

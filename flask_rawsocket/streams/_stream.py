@@ -70,6 +70,8 @@ class Stream:
         self.last_event_id = last_event_id
         self.is_over = False
         self._head = b""
+        self._came = b""
+        """What the client had sent already."""
         self._out: Any = None
         self._task: asyncio.Task[Any] | None = None
         self._ending: End | None = None
@@ -88,13 +90,11 @@ class Stream:
     async def serve(self, reader: StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve the connection, which has been taken over."""
         out = ConnectionWriter(writer.transport, self._received, self._gone)
-        came = reader.take()
+        self._came = reader.take()
         self._begin(out)
         try:
-            if came:
-                self._received(came)
             if reader.at_eof() or out.is_closing:
-                self._gone()
+                asyncio.get_running_loop().call_soon(self._gone)  # when it has begun
             await self._guarded()
             await self._end_connection(out)
         finally:
@@ -121,10 +121,14 @@ class Stream:
     def _over(self) -> None:
         self.is_over = True
         streams.discard(self)
+        self._tell_end()
+        self._task = None
+
+    def _tell_end(self) -> None:
+        """Tell those who wait for something else that there is no client any more."""
         at_end, self._at_end = self._at_end, []
         for function in at_end:
             function()
-        self._task = None
 
     def at_end(self, function: Callable[[], object]) -> None:
         """Call `function` when the stream is about to end."""
@@ -200,12 +204,15 @@ class Stream:
         why, connection = self._ending, self.connection
         if connection is None or why is None:
             return
-        reason = self._reason(why)
-        if reason is not CloseReason.CLIENT:  # which the kernel says, and knows better
-            ending.note(life_of(connection), reason)
+        self._note(why)
         if why is End.SLOW or (why is End.FAILED and not self._shows_its_end):
             connection.abort()
             await asyncio.sleep(0)  # the loop resets it now, before it is closed in good order
+
+    def _note(self, why: End) -> None:
+        """Note why the connection ends."""
+        if self.connection is not None:
+            ending.note(life_of(self.connection), self._reason(why))
 
     def _reason(self, why: End) -> CloseReason:
         """Return why the connection ends."""

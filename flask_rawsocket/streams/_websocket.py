@@ -184,6 +184,8 @@ class WebSocket(Stream):
 
     async def _run(self) -> None:
         self._out.write(self._head)
+        if self._came:
+            self._received(self._came)
         self._wait_for_ping()
         args, kwargs = self._call
         code = _NORMAL
@@ -282,7 +284,9 @@ class WebSocket(Stream):
             else:
                 # The peer is to close as well; what is unread when we do would cost it our last
                 # words, as the kernel resets the connection then (RFC 6455, section 7.1.1).
+                self._note(self._ending or End.COMPLETE)
                 self._set_limit(LEAVE_LIMIT)
+                self._tell_end()
                 self._out.end()
                 asyncio.get_running_loop().call_later(_LINGER, self._unanswered)
 
@@ -293,6 +297,7 @@ class WebSocket(Stream):
             self._protocol.receive_eof()
             self._protocol.data_to_send()
             self._set_limit(LEAVE_LIMIT)
+            self._tell_end()
             self._out.close()
         self._wake()
 

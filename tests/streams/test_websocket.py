@@ -10,7 +10,7 @@ import threading
 
 import pytest
 from servers import wait_for
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
@@ -19,6 +19,7 @@ from websockets.typing import Subprotocol
 def talking(server, path, **options):
     """Connect a client of `websockets`."""
     client = server.connect()
+    client.sock.settimeout(None)
     options.setdefault("compression", None)
     with (
         contextlib.closing(client.sock),
@@ -53,7 +54,7 @@ def frame(opcode, payload, *, final=True):
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 2**20])
+@pytest.mark.parametrize("size", [0, 126, 65536, 2**20])
 def test_echo(live, compression, size):
     """Messages of any size come back as what they are, compressed or not."""
     with talking(live, "/live/ws/echo", compression=compression, max_size=None) as ws:
@@ -123,9 +124,8 @@ def test_not_utf8(live):
     with live.connect() as client:
         handshake(client, "/live/ws/echo")
         client.send(frame(1, b"\xc3", final=False) + frame(0, b"\x28"))
-        assert client._exactly(4)[:4] == b"\x88" + client.buffered[:0] + bytes(
-            [2 + len("not UTF-8")]
-        ) + (1007).to_bytes(2, "big")
+        length = bytes([2 + len("not UTF-8")])
+        assert client._exactly(4) == b"\x88" + length + (1007).to_bytes(2, "big")
 
 
 def test_first_frame_in_the_handshake(live):
@@ -151,11 +151,6 @@ def test_not_a_websocket(live):
         assert handshake(client, "/live/ws/echo", "Origin: http://test")[0].split()[1] == "101"
 
 
-def test_invalid_status():
-    """The client of `websockets` names a refusal so."""
-    assert issubclass(InvalidStatus, Exception)
-
-
 def test_chat(live):
     """What one member says all members of the group hear."""
     with talking(live, "/live/ws/chat/r") as one, talking(live, "/live/ws/chat/r") as two:
@@ -167,9 +162,7 @@ def test_chat(live):
         with live.connect() as client:
             assert client.request("/live/send/r").json == {"members": 2}
             assert json.loads(one.recv()) == json.loads(two.recv()) == {"text": "hi"}
-            client.request("/live/close/r") if live.keeps_alive else None
-    with live.connect() as client:
-        wait_for(lambda: members(live, "r") == 0, "the members to leave")
+    wait_for(lambda: members(live, "r") == 0, "the members to leave")
 
 
 def test_group_closes(live):
