@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     Headers = list[tuple[str, str]]
 
-__all__ = ["STREAM_STATUSES", "SWITCHING", "WITHOUT_BODY", "Exchange", "Phase", "StreamHandler"]
+__all__ = [
+    "STREAM_STATUSES",
+    "SWITCHING",
+    "WITHOUT_BODY",
+    "CaughtHead",
+    "Exchange",
+    "Phase",
+    "StreamHandler",
+]
 
 StreamHandler: TypeAlias = (
     "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]"
@@ -49,6 +57,16 @@ class Phase(enum.Enum):
     NOT_BEGUN = "the application has not begun its response"
     BEGUN = "the application has begun its response"
     HIJACKED = "the server has let go of the connection"
+
+
+class CaughtHead:
+    """Stands where a server's response is, and keeps the head that it is told."""
+
+    head: tuple[str, Headers] | None = None
+
+    def start_response(self, status: str, headers: Headers, *_exc_info: object) -> None:
+        """Keep the head."""
+        self.head = status, headers
 
 
 class Exchange(ABC):

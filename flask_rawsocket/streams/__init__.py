@@ -14,10 +14,11 @@ from ._event import Event
 
 if TYPE_CHECKING:
     from ._broker import Broker, LocalBroker
+    from ._close_codes import WebSocketClosedError
     from ._group import Group, Member
     from ._message import Message
     from ._stream import Stream, current_stream
-    from ._websocket import WebSocket, WebSocketClosedError
+    from ._websocket import WebSocket
 
 __all__ = [
     "Broker",
@@ -40,7 +41,7 @@ _HOMES: Final = {
     "Message": "_message",
     "Stream": "_stream",
     "WebSocket": "_websocket",
-    "WebSocketClosedError": "_websocket",
+    "WebSocketClosedError": "_close_codes",
     "current_stream": "_stream",
 }
 

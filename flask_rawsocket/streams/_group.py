@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidStateError, RawSocketError
+from ._close_codes import check_close
 from ._live import loop
 from ._message import Message
 from ._stream import End, current
@@ -85,7 +86,11 @@ class Group:
         Args:
             code: the close code for WebSockets (RFC 6455, section 7.4); event streams just end.
             reason: likewise, at most 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: a close frame cannot say that.
         """
+        check_close(code, reason)
         self._rooms.broker.publish(self.name, Message("", close=(code, reason)))
 
     def join(self, ws: WebSocket | None = None, *, last_event_id: str | None = None) -> Member:
@@ -148,7 +153,11 @@ class Member:
         Args:
             code: the close code for a WebSocket (RFC 6455, section 7.4).
             reason: likewise, at most 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: a close frame cannot say that.
         """
+        check_close(code, reason)
         loop().call_soon_threadsafe(self.end, code, reason, context=contextvars.Context())
 
     # How it joins and leaves
@@ -259,8 +268,8 @@ async def _listen(member: Member) -> AsyncIterator[Any]:
     if stream is not None:
         stream.at_end(queue.end)
     try:
-        while (message := await queue.take()) is not None:
-            yield message.data
+        while (heard := await queue.take()) is not None:
+            yield heard.data
         if queue.is_slow:
             if stream is None:
                 raise RawSocketError(f"{member!r} was dropped: more than 64 KiB waited for it")

@@ -13,7 +13,7 @@ This is the one file that imports it.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 from werkzeug.exceptions import (
@@ -56,6 +56,10 @@ _DEFLATE: Final = ServerPerMessageDeflateFactory(
 """Compression without state between messages: that would take 40 KiB for each connection."""
 
 
+_OURS: Final = {"Date", "Connection", "Upgrade"}
+"""The fields of its response that are said elsewhere."""
+
+
 class UpgradeRequired(HTTPException):
     """426: the request is not one for a WebSocket (RFC 9110, section 15.5.22)."""
 
@@ -90,32 +94,37 @@ def shake_hands(
     Raises:
         HTTPException: the handshake is not valid, or comes from another site's page.
     """
+    _check_request(request)
+    _check_origin(request, origins)
+    handshake = ServerProtocol(
+        extensions=[_DEFLATE] if compression else None,
+        subprotocols=cast("Any", [*subprotocols] or None),
+        select_subprotocol=lambda _, offered: _first_common(subprotocols, offered),
+        logger=_log,
+    )
+    response = handshake.accept(Handshake(request.path, Headers(request.headers.items())))
+    if response.status_code != 101:  # noqa: PLR2004
+        raise BadRequest(str(handshake.handshake_exc))
+    # That one would read the request itself, which a server has done; this one reads frames.
+    protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=max_message_size, logger=_log)
+    protocol.extensions = handshake.extensions
+    protocol.subprotocol = handshake.subprotocol
+    headers = [each for each in response.headers.raw_items() if each[0] not in _OURS]
+    return protocol, [("Upgrade", "websocket"), *headers]
+
+
+def _check_request(request: Request) -> None:
     if request.method != "GET":
         raise MethodNotAllowed(["GET"])
     if request.environ["SERVER_PROTOCOL"] < "HTTP/1.1":
         raise HTTPVersionNotSupported
     if request.headers.get("Upgrade", "").strip().lower() != "websocket":
         raise UpgradeRequired
-    _check_origin(request, origins)
-    handshake: Any = ServerProtocol(
-        extensions=[_DEFLATE] if compression else None,
-        subprotocols=[*subprotocols] or None,  # type: ignore[list-item]
-        # Without one in common none is agreed on, and the client decides (RFC 6455, 4.2.2).
-        select_subprotocol=lambda _, offered: next(
-            (each for each in subprotocols if each in offered), None
-        ),
-        logger=_log,
-    )
-    response = handshake.accept(Handshake(request.full_path, Headers(request.headers.items())))
-    if response.status_code != 101:  # noqa: PLR2004
-        raise BadRequest(str(handshake.handshake_exc))
-    # That one would read the request's bytes, which a server has read; this one reads frames.
-    protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=max_message_size, logger=_log)
-    protocol.extensions = handshake.extensions
-    protocol.subprotocol = handshake.subprotocol
-    ours = {"date", "connection", "upgrade"}
-    headers = [each for each in response.headers.raw_items() if each[0].lower() not in ours]
-    return protocol, [("Upgrade", "websocket"), *headers]
+
+
+def _first_common(ours: Sequence[str], offered: Sequence[str]) -> Any:
+    """Return a subprotocol; None where there is none, and the client decides (RFC 6455, 4.2.2)."""
+    return next((each for each in ours if each in offered), None)
 
 
 def _check_origin(request: Request, origins: Iterable[str] | None) -> None:

@@ -35,9 +35,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-async def in_thread(
-    function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs
-) -> _R:
+async def in_thread(function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
     """See `RawSocket.in_thread`."""
     stream = current()
     app = stream.app if stream is not None else None

@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .._tracking.tracker import process_tracker
 
@@ -54,6 +54,11 @@ class LiveStreams:
         """Remove `stream`, which has ended."""
         self._streams.discard(stream)
 
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._streams.clear()
+        self._stopping_until = 0.0
+
     def stops(self, seconds: float) -> None:
         """The server stops, and streams have so many seconds to end."""
         self._stopping_until = time.monotonic() + seconds
@@ -83,8 +88,7 @@ def loop() -> asyncio.AbstractEventLoop:
     Raises:
         RawSocketError: it cannot be started.
     """
-    found: Any = process_tracker.loop()
-    return found
+    return process_tracker.loop()
 
 
 def say_goodbye() -> None:
@@ -99,7 +103,7 @@ def say_goodbye() -> None:
 
 
 def _after_fork() -> None:
-    streams.__init__()  # type: ignore[misc]  the parent's are not the child's
+    streams.clear()  # the parent's are not the child's
 
 
 process_tracker.at_shutdown(say_goodbye)

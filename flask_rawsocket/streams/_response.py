@@ -1,4 +1,4 @@
-"""The Flask responses of streams: a view returns one, and it takes the connection over when it begins.
+"""The Flask responses of streams, each of which takes its connection over when it begins.
 
 By then the session, cookies and ``after_request`` functions have been applied. Where the connection
 cannot be taken the same stream runs on the event loop all the same, and this thread passes on what
@@ -83,10 +83,11 @@ def websocket(
     if refusal is not None:
         raise refusal
     talking = WebSocket(protocol, handler, (args, kwargs), *_who(connection))
-    made = _response_class(current_app.response_class)(status=101, headers=headers)
+    made: Any = _response_class(_base())(status=101, headers=headers)
     made.headers.remove("Content-Type")
     made.streaming = talking
-    return made
+    response: Response = made
+    return response
 
 
 def _checked(source: Any) -> Any:
@@ -107,9 +108,10 @@ def _who(connection: Connection | None = None) -> tuple[Any, ...]:
 
 def _respond(body: Body, response: dict[str, Any]) -> Response:
     held = _HeldBody(body)
-    made = _response_class(current_app.response_class)(held, **response)
+    made: Any = _response_class(_base())(held, **response)
     made.streaming, made.held_body = body, held
-    return made
+    finished: Response = made
+    return finished
 
 
 class _Streaming:
@@ -163,8 +165,12 @@ class _Streaming:
         self.streaming.take_over(connection, head)
 
 
+def _base() -> Any:
+    return current_app.response_class
+
+
 @functools.cache
-def _response_class(base: type[Response]) -> Any:
+def _response_class(base: Any) -> Any:
     """Return the application's response class with `_Streaming` in front of it.
 
     Of any other class Flask would make one of its own (``Response.force_type``).
@@ -204,9 +210,7 @@ class _HeldBody:
                 raise RawSocketError(f"{self._body!r} has ended early: {result.result().name}")
         finally:
             out.leave()
-            running.call_soon_threadsafe(
-                self._body.end, End.GONE, context=contextvars.Context()
-            )
+            running.call_soon_threadsafe(self._body.end, End.GONE, context=contextvars.Context())
 
     def close(self) -> None:
         """Do nothing: what is iterated is closed by itself."""
@@ -217,5 +221,3 @@ def _is_gone(connection: Connection | None) -> bool:
         return connection is not None and connection.is_disconnected()
     except ConnectionClosedError:
         return True
-
-

@@ -7,7 +7,6 @@ of one thread are heard in order, and the loop's other connections have their tu
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 import secrets
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ._live import loop
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
 
     from ._broker import Broker
@@ -50,7 +50,7 @@ class Room:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.unsubscribe: Callable[[], None] = bool
+        self.unsubscribe: Callable[[], object] = bool
         self._lock = threading.Lock()
         """Guards what follows; held for no call of a member's."""
         self._members: dict[Member, None] = {}
@@ -131,8 +131,8 @@ class Room:
         self._pass_to(message, members)
 
     def _pass_to(self, message: Message, members: Iterator[Member]) -> None:
-        number, close, count = message.number, message.close, 0
-        for member in members:
+        number, close = message.number, message.close
+        for count, member in enumerate(members, 1):
             if member.first <= number:
                 try:
                     if close is None:
@@ -141,7 +141,6 @@ class Room:
                         member.end(*close)
                 except Exception:  # the others are to have it
                     log.exception("%r could not be sent a message", member)
-            count += 1
             if count == _SLICE:
                 self.loop.call_soon(self._pass_to, message, members)
                 return

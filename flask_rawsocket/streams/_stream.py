@@ -7,6 +7,7 @@ says why by `end`, which interrupts what its generator or handler is waiting for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 from contextvars import ContextVar
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-    from .._asyncio.protocol import StreamReader
     from .._connection.connection import Connection
 
 __all__ = ["End", "Stream", "current", "current_stream"]
@@ -87,9 +87,15 @@ class Stream:
         self._head = head
         connection.hijack_async(self.serve)
 
-    async def serve(self, reader: StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve the connection, which has been taken over."""
-        out = ConnectionWriter(writer.transport, self._received, self._gone)
+    async def serve(self, reader: Any, writer: asyncio.StreamWriter) -> None:
+        """Serve the connection, which has been taken over.
+
+        Args:
+            reader: our own, of which what has come can be taken.
+            writer: asyncio's.
+        """
+        transport: Any = writer.transport
+        out = ConnectionWriter(transport, self._received, self._gone)
         self._came = reader.take()
         self._begin(out)
         try:
@@ -174,9 +180,9 @@ class Stream:
                 raise
         except SlowError:
             self._ending = End.SLOW
-        except Exception as exc:  # noqa: BLE001  it is logged
+        except Exception:
             if self._ending is None:
-                log.error("The stream %s failed on %s", self._name, self.connection, exc_info=exc)
+                log.exception("The stream %s failed on %s", self._name, self.connection)
                 self._ending = End.FAILED
         if self._ending is None:
             self._ending = End.COMPLETE
@@ -187,10 +193,8 @@ class Stream:
     @staticmethod
     async def _absorb(task: asyncio.Task[Any]) -> None:
         """Have the cancellation that `end` has asked for be over: the connection is in order."""
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(0)  # where it has not been raised yet
-        except asyncio.CancelledError:
-            pass
         while task.cancelling():
             task.uncancel()
 
@@ -216,7 +220,7 @@ class Stream:
 
     def _reason(self, why: End) -> CloseReason:
         """Return why the connection ends."""
-        return cast("CloseReason", why.value)
+        return why.value
 
     _shows_its_end = True
     """Whether the client can see that something is missing."""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from .._connection.state import CloseReason
-from ..errors import ConnectionClosedError
+from ._assembler import Assembler
+from ._close_codes import (
+    ABNORMAL,
+    FAILED,
+    NORMAL,
+    NOT_UTF8,
+    RESTART,
+    WebSocketClosedError,
+    check_close,
+)
 from ._event import text_of
-from ._handshake import Opcode, State, data_frame
+from ._handshake import State, data_frame
 from ._stream import End, Stream, log
 from ._writers import QUEUE_LIMIT, SlowError
 
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 
     from ._message import Message
 
-__all__ = ["WebSocket", "WebSocketClosedError"]
+__all__ = ["WebSocket"]
 
 PING_INTERVAL: Final = 20.0
 """The seconds between two pings, in which the peer has to say something."""
@@ -38,27 +46,6 @@ _COMPRESS_FROM: Final = 256
 
 _RECEIVE_LIMIT: Final = 64 * 1024
 """The bytes that may wait for the handler before no more is read."""
-
-_NORMAL: Final = 1000
-_ABNORMAL: Final = 1006
-_NOT_UTF8: Final = 1007
-_FAILED: Final = 1011
-_RESTART: Final = 1012
-_RESERVED: Final = (1004, 1005, 1006)
-
-
-class WebSocketClosedError(ConnectionClosedError):
-    """The WebSocket has been closed, by either side.
-
-    Attributes:
-        code: the close code (RFC 6455, section 7.4); 1006 if there was no close frame.
-        reason: what the close frame says.
-    """
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"the WebSocket has been closed: {code} {reason}".rstrip())
-        self.code = code
-        self.reason = reason
 
 
 class WebSocket(Stream):
@@ -80,8 +67,7 @@ class WebSocket(Stream):
         self._call: tuple[tuple[Any, ...], dict[str, Any]] = call
         self._messages: deque[str | bytes] = deque()
         self._size = 0
-        self._fragments: list[bytes] = []
-        self._decoder: codecs.IncrementalDecoder | None = None
+        self._assembler = Assembler()
         self._more: asyncio.Future[None] | None = None
         self._lost = False
         self._was_heard = True
@@ -143,7 +129,7 @@ class WebSocket(Stream):
                 return
             yield message
 
-    async def close(self, code: int = _NORMAL, reason: str = "") -> None:
+    async def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Close, and wait for the peer's answer; what it has sent before can still be received.
 
         Args:
@@ -174,7 +160,7 @@ class WebSocket(Stream):
 
     def _closed_error(self) -> WebSocketClosedError:
         close = self._protocol.close_rcvd or self._protocol.close_sent
-        return WebSocketClosedError(*((close.code, close.reason) if close else (_ABNORMAL, "")))
+        return WebSocketClosedError(*((close.code, close.reason) if close else (ABNORMAL, "")))
 
     # How it runs, on the loop
 
@@ -188,7 +174,7 @@ class WebSocket(Stream):
             self._received(self._came)
         self._wait_for_ping()
         args, kwargs = self._call
-        code = _NORMAL
+        code = NORMAL
         try:
             await self._handler(self, *args, **kwargs)
         except WebSocketClosedError:
@@ -197,8 +183,7 @@ class WebSocket(Stream):
             self._ending = self._ending or End.SLOW
         except Exception as exc:  # noqa: BLE001  it is logged
             log.error("The handler %s failed on %s", self._name, self.connection, exc_info=exc)
-            code = _FAILED
-            self._ending = self._ending or End.FAILED
+            code, self._ending = FAILED, self._ending or End.FAILED
         self._set_limit(None)
         await self.close(code)
 
@@ -210,10 +195,9 @@ class WebSocket(Stream):
             if out.waiting() > QUEUE_LIMIT:
                 self.end(End.SLOW)
 
-    def begin_close(self, code: int = _NORMAL, reason: str = "") -> None:
+    def begin_close(self, code: int = NORMAL, reason: str = "") -> None:
         """Send a close frame, unless that has been done; the peer is to answer in time."""
-        if not (1000 <= code <= 1014 or 3000 <= code <= 4999) or code in _RESERVED:  # noqa: PLR2004
-            raise ValueError(f"{code!r} is not a close code to be sent (RFC 6455, section 7.4)")
+        check_close(code, reason)
         if self._is_open():
             self._protocol.send_close(code, reason)
             self._flush()
@@ -227,7 +211,7 @@ class WebSocket(Stream):
 
     def stop(self) -> None:
         """The server stops: say so, and that it will be back."""
-        self.begin_close(_RESTART, "service restart")
+        self.begin_close(RESTART, "service restart")
 
     def _reason(self, why: End) -> CloseReason:
         if why is not End.COMPLETE:
@@ -235,46 +219,27 @@ class WebSocket(Stream):
         ours = self._protocol.close_sent
         if ours is None or self._protocol.close_rcvd_then_sent:
             return CloseReason.CLIENT
-        return CloseReason.SHUTDOWN if ours.code == _RESTART else CloseReason.APP
+        return CloseReason.SHUTDOWN if ours.code == RESTART else CloseReason.APP
 
     def _received(self, data: bytes) -> None:
         self._was_heard = True
         if self._protocol.eof_sent:
             return  # what comes after a close frame is nobody's
         self._protocol.receive_data(data)
-        for frame in self._protocol.events_received():
-            if not self._take(frame):
-                break
+        try:
+            for frame in self._protocol.events_received():
+                message = self._assembler.take(frame)
+                if message is not None:
+                    self._messages.append(message)
+                    self._size += len(message)
+        except UnicodeDecodeError:
+            if self._protocol.state is State.OPEN:
+                self._protocol.fail(NOT_UTF8, "not UTF-8")
         self._flush()
         self._wake()
         if self._size > _RECEIVE_LIMIT and self._reading and self._is_open():
             self._reading = False
             self._out.pause_reading()
-
-    def _take(self, frame: Any) -> bool:
-        """Take a frame; tell whether the next one is to be looked at."""
-        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
-            is_text = frame.opcode is Opcode.TEXT
-            self._decoder = codecs.getincrementaldecoder("utf-8")() if is_text else None
-            self._fragments = []
-        elif frame.opcode is not Opcode.CONT:
-            return True
-        data: Any = bytes(frame.data)
-        if self._decoder is not None:
-            try:
-                data = self._decoder.decode(data, frame.fin)
-            except UnicodeDecodeError:
-                if self._protocol.state is State.OPEN:
-                    self._protocol.fail(_NOT_UTF8, "not UTF-8")
-                return False
-        self._fragments.append(data)
-        if frame.fin:
-            empty: Any = b"" if self._decoder is None else ""
-            message = empty.join(self._fragments)
-            self._fragments = []
-            self._messages.append(message)
-            self._size += len(message)
-        return True
 
     def _flush(self) -> None:
         """Send what the protocol has to send; b"" says that the connection is to be closed."""
@@ -320,7 +285,7 @@ class WebSocket(Stream):
         if not self._is_open():
             return
         if not self._was_heard:
-            self._protocol.fail(_FAILED, "keepalive ping timeout")
+            self._protocol.fail(FAILED, "keepalive ping timeout")
             self._flush()
             return
         self._was_heard = not self._reading  # while we do not read, we do not hear

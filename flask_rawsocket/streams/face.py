@@ -89,18 +89,9 @@ class Streams:
     ) -> Response:
         """Answer a WebSocket handshake, and have `handler` talk, on the event loop.
 
-        ::
-
-            @app.route("/echo", websocket=True)
-            def echo():
-                return rawsocket.websocket(talk)
-
-            async def talk(ws):
-                async for message in ws:
-                    await ws.send(message)
-
-        The peer is sent a ping every 20 s and dropped if nothing comes back in 20 s. The socket is
-        closed when `handler` returns, with 1011 when it fails, and with 1012 when the server stops.
+        The view's route has ``websocket=True``. The peer is sent a ping every 20 s and dropped if
+        nothing comes back in 20 s. The socket is closed when `handler` returns, with 1011 when it
+        fails, and with 1012 when the server stops.
 
         Args:
             handler: ``await handler(ws, *args)`` is called with a `streams.WebSocket`.
@@ -119,15 +110,9 @@ class Streams:
             NoConnectionError: the server does not show its socket.
             RuntimeError: the extra ``websocket`` is not installed.
         """
-        return _websocket(
-            handler,
-            args,
-            {},
-            subprotocols=subprotocols,
-            max_message_size=max_message_size,
-            compression=compression,
-            origins=origins,
-        )
+        options: dict[str, Any] = {"compression": compression, "origins": origins}
+        options |= {"max_message_size": max_message_size, "subprotocols": subprotocols}
+        return _websocket(handler, args, {}, **options)
 
     @staticmethod
     def websocket_view(handler: Any = None, /, **options: Any) -> Any:
@@ -160,7 +145,7 @@ class Streams:
             return _websocket(handler, (), variables, **options)
 
         # Flask would run a coroutine function in a loop of its own, and looks at what is wrapped.
-        del view.__wrapped__  # type: ignore[attr-defined]
+        del view.__wrapped__
         return view
 
     def group(self, name: str) -> Group:
@@ -181,9 +166,7 @@ class Streams:
         return Rooms(LocalBroker())
 
     @staticmethod
-    async def in_thread(
-        function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> _R:
+    async def in_thread(function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Call `function` in a thread, and wait for it while the event loop goes on.
 
         For a stream's generator or handler: a call that blocks, such as one of a database, would

@@ -156,10 +156,7 @@ class Exchange(exchange.Exchange):
         return f"HTTP/{self._req.version[0]}.{self._req.version[1]}"
 
     def let_go(self) -> None:
-        """Leave gunicorn an empty response, of which it sends nothing.
-
-        Its access log says 101, or what a stream has begun with.
-        """
+        """Leave gunicorn an empty response, of which it sends nothing; it is logged."""
         self.response.status = self.logged_status
         self.response.headers_sent = True
         self.response.chunked = False
@@ -187,10 +184,10 @@ class Exchange(exchange.Exchange):
         return self.response is None or self.response.status is not None
 
     def _catch_head(self, begin: Any) -> Any:
-        response, self.response = self.response, _Head()
+        response, self.response = self.response, exchange.CaughtHead()
         try:
             begin()
-            return self.response.said
+            return self.response.head
         finally:
             self.response = response
 
@@ -246,21 +243,12 @@ class HTTP2Exchange(exchange.Exchange):
     def _unreachable(self, *_: Any) -> Any:
         raise self.refusal()
 
-    let_go = no_response = _may_read_yet = _has_sent_head = _catch_head = _unreachable
+    let_go = no_response = _may_read_yet = _has_sent_head = _unreachable
     complain: Any = _unreachable
     read_failed: Any = _unreachable
     _is_in_chunked_body = _take_read_ahead = _unreachable
     _send: Any = _unreachable
-
-
-class _Head:
-    """Stands where the exchange has gunicorn's response, and keeps what it is told."""
-
-    said: Any = None
-
-    def start_response(self, status: str, headers: Any, *_exc_info: Any) -> Any:
-        self.said = status, list(headers)
-        return _HIJACKED.sendall
+    _catch_head: Any = _unreachable
 
 
 class _Hijacked:

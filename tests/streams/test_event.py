@@ -32,7 +32,7 @@ def test_encode(item, expected):
 )
 def test_what_is_no_event(fields):
     """A name or an id with a line end would be taken for another field."""
-    with pytest.raises(ValueError, match="of an Event is one line|in milliseconds"):
+    with pytest.raises(ValueError, match=r"of an Event is one line|in milliseconds"):
         Event("", **fields)
 
 

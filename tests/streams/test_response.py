@@ -92,7 +92,7 @@ def test_failure_shows_in_http_1_0(live):
         if live.transport == "tls":
             client.sock.suppress_ragged_eofs = False
         client.get("/live/fails", version="1.0")
-        with pytest.raises(OSError, match="reset|EOF"):
+        with pytest.raises(OSError, match=r"reset|EOF"):
             client.rest()
 
 

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import threading
 
 import pytest
 from servers import wait_for
+from talking import talking
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 from websockets.typing import Subprotocol
-
-
-@contextlib.contextmanager
-def talking(server, path, **options):
-    """Connect a client of `websockets`."""
-    client = server.connect()
-    client.sock.settimeout(None)
-    options.setdefault("compression", None)
-    with (
-        contextlib.closing(client.sock),
-        connect(f"ws://test{path}", sock=client.sock, proxy=None, **options) as ws,
-    ):
-        yield ws
 
 
 def recorded(server, **fields):
