@@ -125,8 +125,9 @@ async def measure(name: str, request: bytes, count: int, server: Server) -> bool
     whole = max(counts) - min(counts) < 100  # noqa: PLR2004  the ids' digits, and heads
     print(
         f"{name}: {count} open, {memory / 1024:.1f} KiB each; a GET {alone * 1000:.2f} ms alone, "
-        f"{beside * 1000:.2f} ms beside ({beside / alone:.2f}x); a broadcast {group * 1000:.0f} ms, "
-        f"bare writes {bare * 1000:.0f} ms ({group / bare:.2f}x); all heard all: {whole}"
+        f"{beside * 1000:.2f} ms beside ({beside / alone:.2f}x); a broadcast "
+        f"{group * 1000:.0f} ms, bare writes {bare * 1000:.0f} ms ({group / bare:.2f}x); "
+        f"all heard all: {whole}"
     )
     return whole
 

@@ -74,6 +74,7 @@ ELSEWHERE = {
     "streams/_in_thread": "streams/test_response.py",
     "streams/_live": "streams/test_stream.py",
     "streams/_message": "streams/test_group.py",
+    "streams/_outlet": "streams/test_websocket.py",
     "streams/_room": "streams/test_group.py",
     "streams/_writers": "streams/test_held.py",
     "streams/face": "streams/test_response.py",

@@ -15,8 +15,6 @@ from ._writers import QUEUE_LIMIT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
 
-    from ._message import Message
-
 __all__ = ["Body", "EventStream"]
 
 _LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -97,19 +95,19 @@ class EventStream(Body):
         if not isinstance(source, Member):
             await super()._run()
             return
-        missed = source.start(self._deliver, self.close, self.last_event_id, self)
+        form, write = "sse_chunk" if self.chunked else "sse", self._out.write
+        missed = source.start(form, write, self.close, self.last_event_id, self)
         try:
-            self._out.write(self._head)
+            write(self._head)
             for message in missed:
-                self._deliver(message)
+                write(getattr(message, form))
             await asyncio.get_running_loop().create_future()  # until it is interrupted
         finally:
             source.leave()
 
-    def _deliver(self, message: Message) -> None:
-        out = self._out
-        out.write(message.sse_chunk if self.chunked else message.sse)
-        if out.waiting() > QUEUE_LIMIT:
+    def filled(self) -> None:
+        """Drop a client that does not read; a generator waits for room, but a group does not."""
+        if isinstance(self._source, Member):
             self.end(End.SLOW)
 
     def _encode(self, item: Any) -> bytes:

@@ -125,19 +125,34 @@ class Member:
     Attributes:
         group: the group.
         connection: the Connection that hears it, while it is a member; None if there is none.
-        deliver: called with each message, on the event loop.
+        write: called with each message, in its `form`, on the event loop.
+        form: of a `Message`: the name of an attribute.
         end: called with a code and a reason when the group closes, on the event loop.
+        first: the number of the first message that it hears.
     """
 
-    first = 0
-    """The number of the first message that it hears."""
+    __slots__ = (
+        "__weakref__",
+        "_is_in",
+        "_last_event_id",
+        "_rooms",
+        "_ws",
+        "connection",
+        "end",
+        "first",
+        "form",
+        "group",
+        "write",
+    )
 
     def __init__(
         self, group: Group, rooms: Rooms, ws: WebSocket | None, last_event_id: str | None
     ) -> None:
         self.group = group
         self.connection: Connection | None = None
-        self.deliver: Callable[[Message], object] = _nothing
+        self.first = 0
+        self.form = "itself"
+        self.write: Callable[[Any], object] = _nothing
         self.end: Callable[[int, str], object] = _nothing
         self._rooms = rooms
         self._ws = ws
@@ -164,7 +179,8 @@ class Member:
 
     def start(
         self,
-        deliver: Callable[[Message], object],
+        form: str,
+        write: Callable[[Any], object],
         end: Callable[[int, str], object],
         last_event_id: str | None = None,
         stream: Stream | None = None,
@@ -172,7 +188,8 @@ class Member:
         """Join; return what was missed since `last_event_id`. Called on the loop.
 
         Args:
-            deliver: called with each message.
+            form: in which it wants the messages, an attribute of `Message`.
+            write: called with each.
             end: called with a code and a reason when the group closes.
             last_event_id: what was heard last, if `Group.join` was not told.
             stream: what hears it.
@@ -181,21 +198,21 @@ class Member:
             raise InvalidStateError("this member has joined already: call join() again")
         self._is_in = True
         self.connection = stream.connection if stream is not None else None
-        self.deliver, self.end = deliver, end
+        self.form, self.write, self.end = form, write, end
         return self._rooms.enter(self.group.name, self, self._last_event_id or last_event_id)
 
     def leave(self) -> None:
         """Be no member any more."""
         if self._is_in:
             self._rooms.leave(self.group.name, self)
-            self.deliver = self.end = _nothing  # also where a message is being passed on
+            self.write = self.end = _nothing  # also where a message is being passed on
 
     def __enter__(self) -> Self:
         if self._ws is None:
             raise InvalidStateError("`with group.join(ws)` is for a WebSocket: say which")
         ws = self._ws
-        for message in self.start(ws.deliver, ws.begin_close, None, ws):
-            ws.deliver(message)
+        for message in self.start("frame", ws.writer_for(self), ws.begin_close, None, ws):
+            self.write(message.frame)
         return self
 
     def __exit__(
@@ -205,6 +222,8 @@ class Member:
         traceback: TracebackType | None,
     ) -> None:
         self.leave()
+        if self._ws is not None:
+            self._ws.forget(self)
 
     def __aiter__(self) -> AsyncIterator[Any]:
         """Iterate the data of the messages, until the group closes or the stream ends."""
@@ -263,7 +282,7 @@ class _Queue:
 async def _listen(member: Member) -> AsyncIterator[Any]:
     stream = current()
     queue = _Queue()
-    for message in member.start(queue.put, queue.end, None, stream):
+    for message in member.start("itself", queue.put, queue.end, None, stream):
         queue.put(message)
     if stream is not None:
         stream.at_end(queue.end)

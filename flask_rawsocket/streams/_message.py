@@ -50,6 +50,11 @@ class Message:
         Event("", event, id)  # an invalid name or id is its sender's failure
 
     @cached_property
+    def itself(self) -> Message:
+        """It as it is, for a coroutine."""
+        return self
+
+    @cached_property
     def size(self) -> int:
         """How many bytes it takes, roughly, while it waits."""
         return len(self.payload) + 64

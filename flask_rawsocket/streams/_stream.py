@@ -95,7 +95,8 @@ class Stream:
             writer: asyncio's.
         """
         transport: Any = writer.transport
-        out = ConnectionWriter(transport, self._received, self._gone)
+        listening = self._received, self._gone, self.filled, self._emptied
+        out = ConnectionWriter(transport, *listening)
         self._came = reader.take()
         self._begin(out)
         try:
@@ -165,6 +166,12 @@ class Stream:
 
     def _received(self, data: bytes) -> None:
         """The client has sent something: of a response to be read nothing is expected."""
+
+    def filled(self) -> None:
+        """More than 64 KiB waits to be sent."""
+
+    def _emptied(self) -> None:
+        """There is room again."""
 
     async def _guarded(self) -> None:
         """Run; afterwards `_ending` says why it has ended.

@@ -19,13 +19,13 @@ from ._close_codes import (
 )
 from ._event import text_of
 from ._handshake import State, data_frame
-from ._stream import End, Stream, log
-from ._writers import QUEUE_LIMIT, SlowError
+from ._outlet import Outlet
+from ._stream import End, log
+from ._writers import SlowError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from ._message import Message
 
 __all__ = ["WebSocket"]
 
@@ -48,7 +48,7 @@ _RECEIVE_LIMIT: Final = 64 * 1024
 """The bytes that may wait for the handler before no more is read."""
 
 
-class WebSocket(Stream):
+class WebSocket(Outlet):
     """A WebSocket, given to its handler.
 
     ``async for message in ws`` gives the messages, ``str`` or ``bytes``, until either side closes.
@@ -187,19 +187,12 @@ class WebSocket(Stream):
         self._set_limit(None)
         await self.close(code)
 
-    def deliver(self, message: Message) -> None:
-        """Send the message of a group; a peer that does not read is dropped."""
-        if self._protocol.state is State.OPEN:
-            out = self._out
-            out.write(message.frame)
-            if out.waiting() > QUEUE_LIMIT:
-                self.end(End.SLOW)
-
     def begin_close(self, code: int = NORMAL, reason: str = "") -> None:
         """Send a close frame, unless that has been done; the peer is to answer in time."""
         check_close(code, reason)
         if self._is_open():
             self._protocol.send_close(code, reason)
+            self._rewire()
             self._flush()
             self._out.resume_reading()  # the answer may be behind what nobody wants any more
             asyncio.get_running_loop().call_later(CLOSE_LIMIT, self._unanswered)
@@ -252,6 +245,7 @@ class WebSocket(Stream):
                 self._note(self._ending or End.COMPLETE)
                 self._set_limit(LEAVE_LIMIT)
                 self._tell_end()
+                self._rewire()
                 self._out.end()
                 asyncio.get_running_loop().call_later(_LINGER, self._unanswered)
 
@@ -263,6 +257,7 @@ class WebSocket(Stream):
             self._protocol.data_to_send()
             self._set_limit(LEAVE_LIMIT)
             self._tell_end()
+            self._rewire()
             self._out.close()
         self._wake()
 

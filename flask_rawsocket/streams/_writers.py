@@ -76,6 +76,8 @@ class ConnectionWriter(_Pauses, asyncio.Protocol):
         transport: of the connection.
         received: called with what the peer sends.
         gone: called when the peer has sent its last, or the connection has ended.
+        filled: called when more than `QUEUE_LIMIT` waits to be sent.
+        emptied: called when there is room again.
     """
 
     def __init__(
@@ -83,21 +85,28 @@ class ConnectionWriter(_Pauses, asyncio.Protocol):
         transport: asyncio.Transport,
         received: Callable[[bytes], object],
         gone: Callable[[], object],
+        filled: Callable[[], object],
+        emptied: Callable[[], object],
     ) -> None:
         self._transport = transport
         self._former: Any = transport.get_protocol()
         self._received = received
         self._gone = gone
+        self._filled = filled
+        self._emptied = emptied
         transport.set_write_buffer_limits(high=QUEUE_LIMIT)
         transport.set_protocol(self)
         # Bound once, as a broadcast calls them for each member.
         self.write = transport.write
         self.waiting = transport.get_write_buffer_size
 
+    _is_flushing = False
+
     def leave(self) -> None:
         """Let the transport have its former protocol."""
         self._transport.set_protocol(self._former)
-        del self.write, self.waiting, self._received, self._gone  # cycles
+        # Cycles, which would live until the next collection.
+        del self.write, self.waiting, self._received, self._gone, self._filled, self._emptied
 
     @property
     def is_closing(self) -> bool:
@@ -118,6 +127,7 @@ class ConnectionWriter(_Pauses, asyncio.Protocol):
         Raises:
             SlowError: nothing was read for `STALL_LIMIT`.
         """
+        self._is_flushing = True  # what is left is not too much
         self._transport.set_write_buffer_limits(high=0)
         await self.drain()
 
@@ -156,10 +166,13 @@ class ConnectionWriter(_Pauses, asyncio.Protocol):
     def pause_writing(self) -> None:
         """There is no room."""
         self.pause()
+        if not self._is_flushing:
+            self._filled()
 
     def resume_writing(self) -> None:
         """There is room again."""
         self.resume()
+        self._emptied()
 
 
 class ThreadWriter(_Pauses):
@@ -169,10 +182,12 @@ class ThreadWriter(_Pauses):
 
     Args:
         loop: the loop on which the stream runs.
+        filled: called on the loop when more than `QUEUE_LIMIT` waits to be sent.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, filled: Callable[[], object]) -> None:
         self._loop = loop
+        self._filled = filled
         self._more = threading.Condition()
         """Guards what follows; told of more, and of the end."""
         self._queue: deque[bytes] = deque()
@@ -191,6 +206,7 @@ class ThreadWriter(_Pauses):
             self._more.notify()
         if is_full:
             self.pause()
+            self._filled()
 
     def waiting(self) -> int:
         """Return how many bytes the thread has not taken."""

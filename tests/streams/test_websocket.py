@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import threading
@@ -195,3 +196,19 @@ def test_many_at_once(live):
     for each in threads:
         each.join()
     assert not failures
+
+
+def test_slow(live):
+    """A client that does not read what a group sends is dropped as SLOW; others get everything."""
+    with contextlib.ExitStack() as stack:
+        slow = stack.enter_context(live.connect())
+        handshake(slow, "/live/ws/chat/s")
+        slow._exactly(8)
+        quick = stack.enter_context(talking(live, "/live/ws/chat/s", max_size=None))
+        assert quick.recv() == "joined"
+        for _ in range(200):
+            quick.send("x" * 60000)
+            assert len(quick.recv()) == 60000
+            if members(live, "s") == 1:
+                break
+        wait_for(lambda: any(e.get("reason") == "SLOW" for e in live.events()), "SLOW")
