@@ -6,6 +6,8 @@ import base64
 import contextlib
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -212,3 +214,27 @@ def test_slow(live):
             if members(live, "s") == 1:
                 break
         wait_for(lambda: any(e.get("reason") == "SLOW" for e in live.events()), "SLOW")
+
+
+def test_without_the_library():
+    """Without `websockets` everything else works, and the error says what to install."""
+    program = (
+        "import sys; sys.modules['websockets'] = None\n"
+        "from flask import Flask\n"
+        "from flask_rawsocket import RawSocket, streams\n"
+        "app = Flask('app'); rawsocket = RawSocket(app)\n"
+        "@app.get('/events')\n"
+        "def events(): return rawsocket.events(one())\n"
+        "async def one(): yield 'one'\n"
+        "assert app.test_client().get('/events').data == b'data: one\\n\\n'\n"
+        "try: streams.WebSocket\n"
+        "except RuntimeError as exc: assert 'Flask-RawSocket[websocket]' in str(exc), exc\n"
+        "else: raise AssertionError\n"
+    )
+    subprocess.run([sys.executable, "-c", program], timeout=30, check=True)
+
+
+def test_asyncio_is_imported_late():
+    """A process that makes no stream does not pay for one."""
+    program = "import sys, flask_rawsocket\nassert 'asyncio' not in sys.modules\n"
+    subprocess.run([sys.executable, "-c", program], timeout=30, check=True)
