@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import statistics
 import sys
 import tempfile
@@ -38,6 +39,9 @@ _AT_ONCE = 200
 _SPARE = 300
 
 EVENTS = b"GET /events HTTP/1.1\r\nHost: bench\r\n\r\n"
+RESTART = (1012).to_bytes(2, "big")
+_LAST_WORDS = 64
+
 WEBSOCKET = (
     b"GET /ws HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
@@ -52,6 +56,9 @@ class Reader(asyncio.Protocol):
         self.count = 0
         self.first = asyncio.get_running_loop().create_future()
         self.status = b""
+        self.ended = asyncio.get_running_loop().create_future()
+        self.tail = b""
+        """The end of what has come: the last words."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the request."""
@@ -61,9 +68,17 @@ class Reader(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Count."""
         self.count += len(data)
+        self.tail = (self.tail + data)[-_LAST_WORDS:]
+        if RESTART in self.tail:  # answered as RFC 6455, section 5.5.1, has it
+            self.transport.write(b"\x88\x82\0\0\0\0" + RESTART)  # type: ignore[attr-defined]
         if not self.first.done():
             self.status = data.split(b" ", 2)[1]
             self.first.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Say so."""
+        if not self.ended.done():
+            self.ended.set_result(exc)
 
 
 async def open_all(endpoint: Endpoint, request: bytes, count: int) -> list[Reader]:
@@ -132,13 +147,33 @@ async def measure(name: str, request: bytes, count: int, server: Server) -> bool
     return whole
 
 
+async def stop(name: str, request: bytes, count: int, server: Server) -> bool:
+    """Stop the server while they are open; tell whether all were told."""
+    readers = await open_all(server.endpoint, request, count)
+    began = time.perf_counter()
+    server.process.send_signal(signal.SIGTERM)
+    await asyncio.wait([each.ended for each in readers], timeout=30)
+    taken = time.perf_counter() - began
+    last = RESTART if request is WEBSOCKET else b"0\r\n\r\n"
+    told = sum(last in each.tail and each.ended.done() for each in readers)
+    print(f"{name}: at a stop {told} of {count} were told, and had ended in {taken:.1f} s")
+    return told == count
+
+
 async def run(count: int) -> bool:
     """Measure event streams and WebSockets, each on a server of its own."""
     done = True
     with tempfile.TemporaryDirectory() as directory:
         cores = machine.Cores.split()
         for name, request in (("event streams", EVENTS), ("WebSockets", WEBSOCKET)):
-            setup = Setup(OURS["thread"], "streams_app:streaming()", connections=count + _SPARE)
+            setup = Setup(
+                OURS["thread"],
+                "streams_app:streaming()",
+                connections=count + _SPARE,
+                patience=10,  # by which the graceful timeout is 10 s
+            )
+            with running(setup, Path(directory), cores) as server:
+                done &= await stop(name, request, count // 2, server)
             with running(setup, Path(directory), cores) as server:
                 try:
                     done &= await measure(name, request, count, server)

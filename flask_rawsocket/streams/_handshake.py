@@ -71,6 +71,16 @@ class UpgradeRequired(HTTPException):
         return [*super().get_headers(*args, **kwargs), ("Upgrade", "websocket")]
 
 
+class _Protocol(Protocol):
+    """The library's, which takes a close frame between two fragments for an error."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Take a frame; control frames may come between fragments (RFC 6455, section 5.4)."""
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = self.cur_size = None  # by its release
+        super().recv_frame(frame)
+
+
 def shake_hands(
     request: Request,
     *,
@@ -106,7 +116,7 @@ def shake_hands(
     if response.status_code != 101:  # noqa: PLR2004
         raise BadRequest(str(handshake.handshake_exc))
     # That one would read the request itself, which a server has done; this one reads frames.
-    protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=max_message_size, logger=_log)
+    protocol = _Protocol(Side.SERVER, state=State.OPEN, max_size=max_message_size, logger=_log)
     protocol.extensions = handshake.extensions
     protocol.subprotocol = handshake.subprotocol
     headers = [each for each in response.headers.raw_items() if each[0] not in _OURS]

@@ -6,7 +6,7 @@ import ast
 
 from servers import wait_for
 
-FLASK_SOCK = '''
+FLASK_SOCK = """
 from flask import Flask, render_template
 from flask_sock import Sock
 
@@ -22,9 +22,9 @@ def echo(ws):
     while True:
         data = ws.receive()
         ws.send(data)
-'''
+"""
 
-OURS_FOR_FLASK_SOCK = '''
+OURS_FOR_FLASK_SOCK = """
 from flask import Flask, render_template
 from flask_rawsocket import RawSocket
 
@@ -40,9 +40,9 @@ def index():
 async def echo(ws):
     async for data in ws:
         await ws.send(data)
-'''
+"""
 
-FLASK_SSE = '''
+FLASK_SSE = """
 from flask import Flask, render_template
 from flask_sse import sse
 
@@ -58,9 +58,9 @@ def index():
 def publish_hello():
     sse.publish({"message": "Hello!"}, type='greeting')
     return "Message sent!"
-'''
+"""
 
-OURS_FOR_FLASK_SSE = '''
+OURS_FOR_FLASK_SSE = """
 from flask import Flask, render_template
 from flask_rawsocket import RawSocket
 
@@ -76,7 +76,7 @@ def index():
 def publish_hello():
     group.send({"message": "Hello!"}, event='greeting')
     return "Message sent!"
-'''
+"""
 
 
 def lines(source):
