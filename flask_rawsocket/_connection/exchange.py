@@ -232,9 +232,9 @@ class Exchange(ABC):
     def has_begun(self) -> bool:
         """Tell whether the application has begun its response."""
 
-    @abstractmethod
     def _catch_head(self, begin: Callable[[], object]) -> tuple[str, Headers] | None:
         """Call `begin`; return what the server's ``start_response`` was told, and take it back."""
+        raise NotImplementedError
 
     @abstractmethod
     def _may_read_yet(self) -> bool:

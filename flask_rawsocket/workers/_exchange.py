@@ -248,7 +248,6 @@ class HTTP2Exchange(exchange.Exchange):
     read_failed: Any = _unreachable
     _is_in_chunked_body = _take_read_ahead = _unreachable
     _send: Any = _unreachable
-    _catch_head: Any = _unreachable
 
 
 class _Hijacked:
