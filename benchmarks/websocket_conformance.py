@@ -1,6 +1,6 @@
 """The Autobahn test suite's fuzzing client against ``rawsocket.websocket``.
 
-    python benchmarks/websocket_conformance.py PYTHON2 [--cases 1.* 2.* ...] [--servers thread serving]
+    python benchmarks/websocket_conformance.py PYTHON2 [--cases 1.* ...] [--servers thread serving]
 
 PYTHON2 is a Python 2.7 with ``autobahntestsuite==0.8.2`` (its last release that runs there, which
 is the one that people cite). A summary is printed; the exit status is 1 where a case is not OK,
