@@ -12,7 +12,7 @@ DEMO_BIND ?= 127.0.0.1:8000
 DEMO_SOCKET ?= /tmp/flask-rawsocket-demo.sock
 
 .PHONY: demo test quick lint types arch cov test-min test-others bench bench-instructions \
-	bench-peers bench-slow bench-stops bench-bad bench-nginx docs clean
+	bench-peers bench-slow bench-take-over bench-stops bench-bad bench-nginx docs clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -86,6 +86,10 @@ bench-peers: .venv/.bench
 
 bench-slow: .venv/.bench
 	$(BIN)/python benchmarks/slow_peers.py $(BENCH_ARGS)
+
+# 10,000 connections on the event loop, three times: two minutes.
+bench-take-over: .venv/.dev
+	$(BIN)/python benchmarks/take_over.py $(BENCH_ARGS)
 
 # What is lost when a server stops under load: 1,200 stops, about 40 minutes (--stops 10: four).
 bench-stops: .venv/.dev

@@ -22,13 +22,18 @@ _CUT: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class ReadDeadlineError(TimeoutError, RequestTimeout):
-    """The body did not come before the deadline that `set_deadlines` has set: 408."""
+    """The body did not come before the deadline that a view has set, or too slowly: 408.
 
-    def __init__(self) -> None:
+    Args:
+        text: which of the two it was.
+    """
+
+    def __init__(self, text: str) -> None:
         RequestTimeout.__init__(self, "The request's body did not come in time.")
+        self._text = text
 
     def __str__(self) -> str:
-        return "the read deadline has passed"
+        return self._text
 
 
 def http_error(exc: BaseException) -> HTTPException | None:
@@ -40,7 +45,7 @@ def http_error(exc: BaseException) -> HTTPException | None:
     if isinstance(exc, OSError) and exc.errno in PEER_LOST:
         return ClientDisconnected()
     if isinstance(exc, TimeoutError) and not isinstance(exc, HTTPException):
-        return ReadDeadlineError()
+        return ReadDeadlineError(str(exc))
     if isinstance(exc, _CUT):
         return ClientDisconnected()
     return None

@@ -51,6 +51,10 @@ class RawSocket(Streams):
 
     - ``RAWSOCKET_HEADER_TIMEOUT``: the seconds from the first byte of a request, or of a TLS
       handshake, to the end of the request's head; 10 by default, None for no limit.
+    - ``RAWSOCKET_MIN_BODY_RATE`` and ``RAWSOCKET_MIN_RESPONSE_RATE``: the bytes a second at which a
+      request's body must come, and a response must be read; 240 by default, None or 0 for any
+      speed. They are averages of the time that is spent waiting for the peer, enforced after
+      ``RAWSOCKET_RATE_GRACE`` seconds of it, 5 by default.
     - ``RAWSOCKET_UNIX_REMOTE_ADDR``: whether the ``REMOTE_ADDR`` of a UNIX peer is its unique
       override; True by default. Where it is not, ``REMOTE_ADDR`` is the same for all of them.
     - ``RAWSOCKET_SAVE_SYN``: whether the kernel keeps the SYN of each TCP connection for

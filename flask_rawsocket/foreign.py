@@ -14,7 +14,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ._connection.address import AF_UNIX, RemoteAddr
+from ._connection.address import AF_UNIX, override_text, text_of
 from ._connection.connection import Connection, life_of
 from ._connection.state import ConnState
 from .errors import UnsupportedError
@@ -66,7 +66,7 @@ class _ForeignKeeper:
             "use flask_rawsocket.Worker or `flask rawsocket run`"
         )
 
-    force_close = hijack = serve = abort = set_deadlines = watch = _refuse
+    force_close = hijack = serve = abort = set_deadlines = set_min_rates = watch = _refuse
 
     def prepare_serving(self) -> None:
         """Do nothing: `hijack` refuses next."""
@@ -79,6 +79,7 @@ class _ForeignConnection(Connection):
     """A Connection of a server of which nothing is heard."""
 
     __slots__ = ()
+    managed = False
 
     @property
     def state(self) -> ConnState:
@@ -98,11 +99,9 @@ def _adopt(sock: socket.socket) -> Connection:
         family=sock.family,
         remote_address=remote,
         local_address=sock.getsockname(),
-        managed=False,
     )
-    life_of(connection).hold_weakly()  # the server keeps its socket alive, or nobody
+    life = life_of(connection)
+    life.hold_weakly()  # the server keeps its socket alive, or nobody
     is_unix = sock.family == AF_UNIX
-    connection.key = (
-        RemoteAddr.override(os.getpid(), connection.id) if is_unix else RemoteAddr.of_peer(remote)
-    )
+    life.key = override_text(os.getpid(), connection.id) if is_unix else text_of(remote)
     return connection

@@ -72,14 +72,19 @@ def run_server(tmp_path_factory, certificate):
 
 @pytest.fixture(scope="session")
 def shared_servers(run_server):
-    """The servers that tests share, started when first asked for."""
+    """The servers that tests share, started when first asked for.
+
+    The thread worker calls a view before its body is there, as the others do; what it does with
+    bodies otherwise is in `workers/test_receiving.py`.
+    """
+    env = {"CONTRACT_RAWSOCKET_BODY_BUFFER": "0"}
     with contextlib.ExitStack() as stack:
         started = {}
 
         def get(name, transport):
             if (name, transport) not in started:
                 started[name, transport] = stack.enter_context(
-                    run_server(name, transport, app="framing:app")
+                    run_server(name, transport, app="framing:app", env=env)
                 )
             return started[name, transport]
 

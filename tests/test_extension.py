@@ -64,6 +64,9 @@ def test_set_up_twice():
     [
         *(("HEADER_TIMEOUT", each) for each in ["10", 0, -1, True, float("inf"), float("nan")]),
         *(("STOP_TIMEOUT", each) for each in ["5", 0, -1, True, float("inf"), float("nan")]),
+        *(("MIN_BODY_RATE", each) for each in ["240", -1, True, float("inf"), float("nan")]),
+        *(("MIN_RESPONSE_RATE", each) for each in ["240", -1, True, float("inf")]),
+        *(("RATE_GRACE", each) for each in ["5", -1, True, None, float("inf")]),
         *(("UNIX_REMOTE_ADDR", each) for each in ["False", 0, None]),
         *(("SAVE_SYN", each) for each in ["yes", 1, None]),
     ],

@@ -120,6 +120,7 @@ REFUSED = [
     "hijack_async",
     "on_disconnect",
     "set_deadlines",
+    "set_min_rates",
     "upgrade",
     "wait_disconnected",
 ]

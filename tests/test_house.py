@@ -25,6 +25,7 @@ ELSEWHERE = {
     "_sockets/patched": "workers/test_patched.py",
     "_sockets/calls": "connection/test_hijacked.py",
     "_sockets/deadlines": "sockets/test_tracked.py",
+    "_sockets/ticking": "sockets/test_tls.py",
     "_sockets/tls_context": "sockets/test_tls.py",
     "_sockets/goodbye": "test_ends.py",
     "_sockets/last_accepts": "workers/test_queue.py",
@@ -86,7 +87,6 @@ ELSEWHERE = {
     "workers/_closing": "workers/test_gthread.py",
     "workers/_polling": "workers/test_gthread.py",
     "workers/_seams": "workers/test_common.py",
-    "workers/_parking": "workers/test_gthread.py",
     "workers/_proxy": "workers/test_common.py",
     "workers/_tconn": "workers/test_gthread.py",
 }

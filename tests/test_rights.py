@@ -29,6 +29,7 @@ def answer(server, before):
         "hijack",
         "abort",
         "set_deadlines",
+        "set_min_rates",
         "close_after_response",
         "on_disconnect",
         "hijack_async",

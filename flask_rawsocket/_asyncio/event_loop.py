@@ -14,9 +14,11 @@ import contextvars
 import logging
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import RawSocketError
+from .freezer import Freezer
 from .served import ServedConnection
 
 if TYPE_CHECKING:
@@ -48,10 +50,16 @@ class EventLoop:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
+        # One bound method, and one context, for all connections.
+        self._submit, self._forgets = runner.submit, self._forget
+        self._nobodys = contextvars.Context()
         self._lock = threading.RLock()
         """Guards what follows. Re-entrant: a transport may be closed by the garbage collector."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._served: dict[Connection, ServedConnection] = {}
+        self._new: deque[ServedConnection] = deque()
+        """Those among them that the loop does not know yet."""
+        self._freezer = Freezer()
 
     def start(self) -> asyncio.AbstractEventLoop:
         """Start the loop, unless that has been done, and return it.
@@ -77,11 +85,13 @@ class EventLoop:
         except BaseException:
             stream.close()
             raise
-        served = ServedConnection(connection, stream, handler, self._runner.submit)
+        served = ServedConnection(connection, stream, handler, self._submit, self._forgets)
         with self._lock:
             self._served[connection] = served
-        # In an empty context: the view's Flask contexts are torn down when the handler runs.
-        loop.call_soon_threadsafe(self._begin, loop, served, context=contextvars.Context())
+            self._new.append(served)
+            is_first = len(self._new) == 1
+        if is_first:  # it wakes the loop for those that follow, too
+            loop.call_soon_threadsafe(self._begin_new, loop)
 
     def abort(self, connection: Connection) -> bool:
         """Reset `connection` if it is served here; its handler finds the end of the stream.
@@ -136,15 +146,23 @@ class EventLoop:
                 self._loop = loop
             return self._loop
 
-    def _begin(self, loop: asyncio.AbstractEventLoop, served: ServedConnection) -> None:
-        served.task = loop.create_task(served.serve())
-        served.task.add_done_callback(lambda _: self._forget(served))
-
-    def _forget(self, served: ServedConnection) -> None:
+    def _begin_new(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
-            del self._served[served.connection]
+            new = [*self._new]
+            self._new.clear()
+        for served in new:
+            # In an empty context: the view's Flask contexts are torn down when the handler runs.
+            served.task = loop.create_task(served.serve(), context=contextvars.Context())
+            served.task.add_done_callback(served.done, context=self._nobodys)
+        self._freezer.begun(len(new))
+
+    def _forget(self, connection: Connection) -> None:
+        with self._lock:
+            del self._served[connection]
+        self._freezer.ended()
 
     async def _end_all(self, patience: float) -> bool:
+        self._begin_new(asyncio.get_running_loop())
         with self._lock:
             all_served = [each for each in self._served.values() if each.task is not None]
         for each in all_served:

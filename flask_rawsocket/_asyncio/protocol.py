@@ -16,8 +16,6 @@ from .._connection.connection import life_of
 from .._connection.state import CloseReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .._connection.connection import Connection
 
 __all__ = ["StreamProtocol", "StreamReader"]
@@ -38,8 +36,7 @@ class StreamReader(asyncio.StreamReader):
 class _StreamWriter(asyncio.StreamWriter):
     """A writer whose `start_tls` does not lose what the peer has sent ahead."""
 
-    hand_over: Callable[[], object]
-    """Has what was read ahead given to the TLS layer that has just been told to begin."""
+    _protocol: StreamProtocol
 
     async def start_tls(self, *args: Any, **kwargs: Any) -> None:
         """Put TLS on the connection, as `asyncio.StreamWriter.start_tls` does.
@@ -52,7 +49,7 @@ class _StreamWriter(asyncio.StreamWriter):
         loop = asyncio.get_running_loop()
         # The layer is told of its transport, and reading is resumed, at the loop's next turn; and
         # before anything can be read, at the one after that, it gets what was read before.
-        loop.call_soon(loop.call_soon, self.hand_over)
+        loop.call_soon(loop.call_soon, self._protocol.hand_over)
         await super().start_tls(*args, **kwargs)
 
 
@@ -74,20 +71,15 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
     _reason: Exception | None = None
 
     def __init__(self, reader: StreamReader, connection: Connection) -> None:
-        # With a callback, as `asyncio.start_server` has one: by that, and by nothing else, a
-        # writer's start_tls() knows that it is the server's end.
-        super().__init__(reader, self._connected)
+        # Without a callback: with one it would make a writer of its own, too.
+        super().__init__(reader)
+        # asyncio's is a deque, which takes as much memory as all of this and mostly stays empty.
+        self._drain_waiters: list[asyncio.Future[None]] = []
         self._connection = connection
         self._reader = reader
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._first_writer = writer  # forgotten, it would close the transport
-        loop = asyncio.get_running_loop()
-        own = self.writer = _StreamWriter(writer.transport, self, reader, loop)
-        own.hand_over = self._hand_over
-
-    def _hand_over(self) -> None:
-        """Pass asyncio's TLS, which is on top of the connection now, what the reader has."""
+    def hand_over(self) -> None:
+        """Pass asyncio's TLS, which is on top of the connection now, what the reader has read."""
         layer = self._protocol_below()
         if not isinstance(layer, SSLProtocol):
             return  # it could not begin, which the handler is told
@@ -103,6 +95,12 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         """Make the writer."""
         self._below = transport
         super().connection_made(transport)
+        loop = asyncio.get_running_loop()
+        writer_transport: Any = transport
+        self.writer = _StreamWriter(writer_transport, self, self._reader, loop)
+        # As `asyncio.start_server` has one: by that, and by nothing else, a writer's start_tls()
+        # knows that it is the server's end.
+        self._client_connected_cb = _is_servers_end
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the streams; and remember it, for `has_ended_by`."""
@@ -129,6 +127,11 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
             # It waits for the peer's close_notify: in the end it would look like the peer's doing.
             self._settle(CloseReason.APP)
         self.writer.close()
+
+    def let_go(self) -> None:
+        """Forget the writer and the transport: the handler has ended, and they refer to this."""
+        self._below = None
+        del self.writer
 
     def _settle(self, reason: CloseReason) -> None:
         ending.assume(life_of(self._connection), reason)
@@ -173,3 +176,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
     def _protocol_below(self) -> object:
         """Return the protocol below: this one, asyncio's TLS, or a handler's own."""
         return self._below and self._below.get_protocol()
+
+
+def _is_servers_end(*_streams: object) -> None:
+    """Stand for what `asyncio.start_server` is given; nobody calls it."""

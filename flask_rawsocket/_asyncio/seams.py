@@ -17,6 +17,8 @@ __all__ = ["SEAMS", "check_seams"]
 
 SEAMS: Final = (
     ("asyncio.constants", "_SendfileMode"),
+    ("asyncio.selector_events", "_SelectorSocketTransport"),
+    ("asyncio.selector_events._SelectorSocketTransport", "_call_connection_lost"),
     ("asyncio.sslproto", "SSLProtocol"),
     ("asyncio.sslproto.SSLProtocol", "eof_received"),
     ("asyncio.sslproto.SSLProtocol", "get_buffer"),

@@ -9,6 +9,7 @@ import logging
 import ssl
 from typing import TYPE_CHECKING, Any
 
+from .plain_transport import PlainTransport
 from .protocol import StreamProtocol, StreamReader
 from .tls_transport import TLSTransport
 
@@ -30,10 +31,32 @@ _FLUSH_LIMIT = 5.0
 class ServedConnection:
     """A connection and its handler, on the loop; whatever is called here is called there.
 
+    Args:
+        connection: whose stream it is.
+        stream: the stream.
+        handler: what is to have it.
+        submit: has a close made by another thread.
+        forget: called when `task` is done.
+
     Attributes:
         connection: whose stream it is.
         task: what runs `serve`.
     """
+
+    # There may be ten thousand of these: nothing is kept that is not needed, the stream included.
+    __slots__ = (
+        "_aborted",
+        "_forget",
+        "_handler",
+        "_handling",
+        "_leading_bytes",
+        "_protocol",
+        "_sock",
+        "_submit",
+        "_transport",
+        "connection",
+        "task",
+    )
 
     def __init__(
         self,
@@ -41,13 +64,15 @@ class ServedConnection:
         stream: HijackedSocket,
         handler: StreamHandler,
         submit: Callable[[Callable[[], object]], object],
+        forget: Callable[[Connection], object],
     ) -> None:
         self.connection = connection
         self.task: asyncio.Task[None] | None = None
-        self._stream = stream
+        self._sock: Any = stream.sock
+        self._leading_bytes = stream.leading_bytes
         self._handler = handler
         self._submit = submit
-        """Has a close made by another thread."""
+        self._forget = forget
         self._transport: asyncio.Transport | None = None
         """What has the socket; where the handler starts TLS, the streams get one on top of it."""
         self._handling = False
@@ -57,9 +82,9 @@ class ServedConnection:
 
     async def serve(self) -> None:
         """Open the streams, let the handler have them, and close them."""
-        if not isinstance(self._stream.sock, ssl.SSLSocket):
+        if not isinstance(self._sock, ssl.SSLSocket):
             # Its close runs the CLOSED hooks, which are not to stop the loop.
-            self._stream.sock.close_via(self._submit)  # type: ignore[attr-defined]
+            self._sock.close_via(self._submit)
         streams = await self._opened()
         if streams is None:
             return
@@ -70,7 +95,10 @@ class ServedConnection:
             else:
                 await self._handle(reader, writer)
         finally:
-            await self._close(writer)
+            try:
+                await self._close(writer)
+            finally:
+                self._let_go()
 
     def cancel(self) -> None:
         """Cancel the handler; where none is at work, close the connection at once."""
@@ -90,9 +118,12 @@ class ServedConnection:
 
     def reset(self) -> None:
         """Close the connection at once and without a goodbye, so that its peer gets an RST."""
-        sock: Any = self._stream.sock
-        sock.abort()
+        self._sock.abort()
         self.abort()
+
+    def done(self, _task: object) -> None:
+        """The task is done, or was cancelled before it began."""
+        self._forget(self.connection)
 
     async def _opened(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         """Return the streams; None, when the socket has been closed, and why has been logged."""
@@ -111,28 +142,28 @@ class ServedConnection:
         loop = asyncio.get_running_loop()
         reader = StreamReader()
         protocol = self._protocol = StreamProtocol(reader, self.connection)
-        if self._stream.leading_bytes:
-            reader.feed_data(self._stream.leading_bytes)
-        sock = self._stream.sock
-        sock.settimeout(0)
-        transport: asyncio.Transport
-        if isinstance(sock, ssl.SSLSocket):
+        if self._leading_bytes:
+            reader.feed_data(self._leading_bytes)
+            self._leading_bytes = b""
+        self._sock.settimeout(0)
+        if isinstance(self._sock, ssl.SSLSocket):
             # asyncio takes no socket whose handshake is done (bpo-42854, TypeError).
-            transport = self._transport = TLSTransport(loop, sock, protocol, self._submit)
-            await asyncio.sleep(0)  # until the protocol has been told of its transport
+            self._transport = TLSTransport(loop, self._sock, protocol, self._submit)
         else:
-            transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock)
-            self._transport = transport
+            self._transport = PlainTransport(loop, self._sock, protocol)
+        await asyncio.sleep(0)  # until the protocol has been told of its transport
         return reader, protocol.writer
 
     def _close_unopened(self) -> None:
         if self._transport is not None:
             self._transport.abort()
-        elif isinstance(self._stream.sock, ssl.SSLSocket):
-            self._submit(self._stream.close)
+            return
+        end: Callable[[], object] = self._sock.end
+        if isinstance(self._sock, ssl.SSLSocket):
+            self._submit(end)
         else:
             # By `close_via`; and in this thread, as a transport may be about to close it here too.
-            self._stream.close()
+            end()
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._handling = True
@@ -145,6 +176,11 @@ class ServedConnection:
             self._report(exc)
         finally:
             self._handling = False
+
+    def _let_go(self) -> None:
+        """Forget the streams: what has ended is not to wait for the garbage collector."""
+        if self._protocol is not None:
+            self._protocol.let_go()
 
     def _report(self, exc: BaseException) -> None:
         name = getattr(self._handler, "__qualname__", repr(self._handler))

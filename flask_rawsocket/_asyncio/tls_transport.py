@@ -170,7 +170,7 @@ class TLSTransport(_FlowControlMixin):
 
     def _on_readable(self) -> None:
         self._receive()
-        if self._write_wants_read:  # and what it wants may have come just now
+        if self._write_wants_read and not self._ended:  # what it wants may have come just now
             self._flush()
 
     def _on_writable(self) -> None:
@@ -260,6 +260,7 @@ class TLSTransport(_FlowControlMixin):
         try:
             self._protocol.connection_lost(exc)
         finally:
+            self._protocol = None  # which refers to this, by its reader
             self._say_goodbye()
             self._submit(self._close)
 

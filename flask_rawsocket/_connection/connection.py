@@ -16,7 +16,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from .address import AF_UNIX
+from .address import AF_UNIX, RemoteAddr
 from .life import Life
 from .state import ConnState
 from .steering import Steering
@@ -24,7 +24,7 @@ from .steering import Steering
 if TYPE_CHECKING:
     import socket
 
-    from .address import ProxyHeader, RemoteAddr, SocketAddress
+    from .address import ProxyHeader, SocketAddress
     from .state import CloseReason
     from .steering import Keeper
 
@@ -42,11 +42,9 @@ class Connection(Steering):
 
     Attributes:
         id: a number that no other connection of this process has, had or will have.
-        key: the peer as text, unique among the live connections of this process.
         remote_address: the peer's socket address as ``accept()`` gave it.
         local_address: our end's socket address, read at accept.
         family: the address family, such as ``socket.AF_INET``.
-        managed: whether one of this package's servers keeps it; False on any other server.
         requests: how many requests have come in on it, 1 in the first.
         proxy: what a PROXY protocol header said of the client; None without one.
     """
@@ -55,16 +53,17 @@ class Connection(Steering):
         "__weakref__",
         "_data",
         "_opened",
-        "_opened_monotonic",
+        "_opened_at",
         "family",
         "id",
-        "key",
         "local_address",
-        "managed",
         "proxy",
         "remote_address",
         "requests",
     )
+
+    managed: bool = True
+    """Whether one of this package's servers keeps it; False on any other server."""
 
     def __init__(
         self,
@@ -74,24 +73,25 @@ class Connection(Steering):
         family: socket.AddressFamily,
         remote_address: SocketAddress,
         local_address: SocketAddress,
-        managed: bool = True,
     ) -> None:
         super().__init__(Life(sock, is_tls=isinstance(sock, ssl.SSLSocket)), keeper)
         self.id = next(_numbers)
-        self.key: RemoteAddr
-        """Set by the tracker, which alone knows what else is alive."""
         self.remote_address = remote_address
         self.local_address = local_address
         self.family = family
-        self.managed = managed
         self.requests = 0
         self.proxy: ProxyHeader | None = None
         self._data: dict[Any, Any] | None = None
-        self._opened = time.time()
-        self._opened_monotonic = time.monotonic()
+        self._opened = time.monotonic()
+        self._opened_at: datetime | None = None
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} {self.key} {self.state.name}>"
+
+    @property
+    def key(self) -> RemoteAddr:
+        """The peer as text, unique among the live connections of this process."""
+        return RemoteAddr(self._life.key)
 
     @property
     def state(self) -> ConnState:
@@ -117,12 +117,16 @@ class Connection(Steering):
     @property
     def opened_at(self) -> datetime:
         """When it was accepted, in UTC."""
-        return datetime.fromtimestamp(self._opened, UTC)
+        opened_at = self._opened_at
+        if opened_at is None:
+            # By the clock as it is now: it may have been set since.
+            opened_at = self._opened_at = datetime.fromtimestamp(time.time() - self.age, UTC)
+        return opened_at
 
     @property
     def age(self) -> float:
         """How long ago it was accepted, in seconds of the monotonic clock."""
-        return time.monotonic() - self._opened_monotonic
+        return time.monotonic() - self._opened
 
     @property
     def data(self) -> dict[Any, Any]:

@@ -98,6 +98,11 @@ class Exchange(ABC):
             return Phase.HIJACKED
         return Phase.BEGUN if self.has_begun() else Phase.NOT_BEGUN
 
+    @property
+    def reads_body(self) -> bool:
+        """Whether a thread is reading the request's body."""
+        return self._readers > 0
+
     def refusal(self) -> Exception | None:
         """Return the reason why the server cannot let go of the connection now, or None."""
         if self.phase is Phase.HIJACKED:

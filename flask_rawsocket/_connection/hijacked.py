@@ -24,6 +24,8 @@ __all__ = ["HijackedSocket", "translate"]
 
 _Got = TypeVar("_Got", bytes, int)
 
+_NOTHING: Final = memoryview(b"")
+
 
 class HijackedSocket:
     """A connection hijacked from its server: yours to read, to write and to close.
@@ -47,7 +49,7 @@ class HijackedSocket:
     def __init__(self, sock: socket.socket, leading_bytes: bytes) -> None:
         self.sock = sock
         self.leading_bytes = leading_bytes
-        self._rest = memoryview(leading_bytes)
+        self._rest = memoryview(leading_bytes) if leading_bytes else _NOTHING
         """What is read before the socket: the unread part of `leading_bytes`, or what a read that
         failed midway has put back."""
         self._translated = _Translation(sock)

@@ -57,6 +57,7 @@ class Life:
         "exchange",
         "force_close",
         "is_tls",
+        "key",
         "state",
         "watched",
     )
@@ -87,6 +88,10 @@ class Life:
 
     watched: bool
     """Whether the watcher has an entry of it. Written by the tracker."""
+
+    key: str
+    """What `Connection.key` is made of. Written by the map, which alone knows what else is alive;
+    a plain string, as there may be many."""
 
     is_tls: bool
     """Whether it carries TLS. Written by the socket that begins the handshake."""

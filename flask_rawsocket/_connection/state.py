@@ -53,8 +53,8 @@ class CloseReason(enum.Enum):
     """No request came in time, neither a first one nor a next one."""
 
     ERROR = "error"
-    """A request could not be parsed or came too slowly, the TLS handshake failed, or a view failed
-    in the middle of its response."""
+    """A request could not be parsed or came too slowly, its response was read too slowly, the TLS
+    handshake failed, or a view failed in the middle of its response."""
 
     SHUTDOWN = "shutdown"
     """The server is stopping."""

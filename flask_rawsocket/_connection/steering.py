@@ -50,6 +50,14 @@ class Keeper(PeerWatch, Protocol):
             deadlines: by ``read`` and ``write``; None lifts one.
         """
 
+    def set_min_rates(self, connection: Any, rates: Mapping[str, float | None]) -> None:
+        """Set the minimum data rates of the request in hand.
+
+        Args:
+            connection: whose request.
+            rates: by ``read``, ``write`` and ``grace``.
+        """
+
 
 class Steering(Liveness):
     """The server's side of a `flask_rawsocket.Connection`."""
@@ -92,6 +100,42 @@ class Steering(Liveness):
                 if not isinstance(seconds, EllipsisType)
             },
         )
+
+    def set_min_rates(
+        self,
+        *,
+        read: float | EllipsisType | None = ...,
+        write: float | EllipsisType | None = ...,
+        grace: float | EllipsisType = ...,
+    ) -> None:
+        """Change the minimum data rates of this request, or lift them; they end with it.
+
+        They are averages since the request began, in which only the time counts that is spent
+        waiting for the peer. A peer that is too slow ends as one past a deadline of
+        `set_deadlines`; where both are set, whichever comes first holds.
+
+        Args:
+            read: the bytes a second at which the body must come; None or 0 for any speed; left
+                out, it stays, at first as ``RAWSOCKET_MIN_BODY_RATE`` says.
+            write: those at which the response must be read; ``RAWSOCKET_MIN_RESPONSE_RATE``.
+            grace: the seconds of waiting before a rate is enforced; ``RAWSOCKET_RATE_GRACE``.
+
+        Raises:
+            ValueError: that is not a number of bytes, or of seconds.
+            ConnectionClosedError: it has been closed.
+            InvalidStateError: no request is in hand, the one that asks has ended, or it has been
+                hijacked: its owner is bound by no rate.
+            UnsupportedError: the server is not one of this package's; or a rate is set on HTTP/2,
+                where there is none to begin with.
+        """
+        asked = {"read": read, "write": write, "grace": grace}
+        rates = {k: v for k, v in asked.items() if not isinstance(v, EllipsisType)}
+        for kind, value in rates.items():
+            is_lifted = value is None and kind != "grace"
+            if not is_lifted and (value is None or not 0 <= value < math.inf):
+                what = "seconds" if kind == "grace" else "bytes a second"
+                raise ValueError(f"{value!r} is not a number of {what}")
+        self._keeper.set_min_rates(self, rates)
 
     def close_after_response(self) -> None:
         """Close the connection after this request's response instead of keeping it alive.

@@ -20,15 +20,21 @@ class CallsInProgress:
     a call, the number could be another connection's by then, and so could the bytes.
     """
 
+    __slots__ = ("_calls", "_close", "_idle", "_lock", "_refused", "submit_close")
+
+    submit_close: Callable[[Callable[[], object]], object] | None
+    """What has a close made in another thread; None where this one may run the hooks."""
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        """Guards the two below."""
-        self._idle = threading.Condition(self._lock)
-        """Told when there is none any more."""
+        """Guards what follows."""
+        self._idle: threading.Condition | None = None
+        """Told when there is none any more. Made by who waits: it takes more than all the rest."""
         self._calls = 0
         self._close: Callable[[], object] | None = None
         self._refused = False
         """Whether no call may begin any more: the peer is being sent the end."""
+        self.submit_close = None
 
     @property
     def busy(self) -> bool:
@@ -74,10 +80,10 @@ class CallsInProgress:
         with self._lock:
             self._calls -= 1
             close = None if self._calls else self._close
-            if not self._calls:
+            if not self._calls and self._idle is not None:
                 self._idle.notify_all()
         if close is not None:
-            close()
+            self._end_with(close)
 
     def __enter__(self) -> None:
         self.begin()
@@ -91,8 +97,9 @@ class CallsInProgress:
         Args:
             timeout: in seconds.
         """
-        with self._idle:
-            return self._idle.wait_for(lambda: not self._calls, timeout)
+        with self._lock:
+            idle = self._idle = self._idle or threading.Condition(self._lock)
+            return idle.wait_for(lambda: not self._calls, timeout)
 
     def end(self, close: Callable[[], object]) -> None:
         """Call `close` when no call is in progress, and let no other begin."""
@@ -100,4 +107,15 @@ class CallsInProgress:
             self._close = close
             busy = self._calls > 0
         if not busy:
+            self._end_with(close)
+
+    def _end_with(self, close: Callable[[], object]) -> None:
+        try:
             close()
+        finally:
+            # It refers to the socket, which refers to this.
+            self._close = _has_ended
+
+
+def _has_ended() -> None:
+    """Stand for a close that has been made."""

@@ -20,6 +20,7 @@ __all__ = [
     "ABORTED",
     "READ",
     "WRITE",
+    "BodyTimeoutError",
     "Deadlines",
     "HeaderTimeoutError",
     "WriteDeadlineError",
@@ -42,6 +43,10 @@ class HeaderTimeoutError(Exception):
 
     Not an ``OSError``: servers log those as broken sockets, and answer this one with 408.
     """
+
+
+class BodyTimeoutError(HeaderTimeoutError):
+    """The body of a request came too slowly, before its view was called."""
 
 
 class WriteDeadlineError(TimeoutError):

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
+from ..errors import UnsupportedError
 from .deadlines import Deadlines, HeaderTimeoutError
+from .rates import UNLIMITED, MinRates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from .._connection.connection import Connection
     from .._connection.life import Life
@@ -48,8 +50,9 @@ class Duties(Deadlines):
         "ignored_thread",
         "keeps_empty_lines",
         "life",
+        "rates",
+        "received",
         "reporting",
-        "submit_close",
         "tracker",
     )
 
@@ -83,8 +86,11 @@ class Duties(Deadlines):
     calls: CallsInProgress | None
     """The reads and writes in progress, once the connection has been hijacked."""
 
-    submit_close: Callable[[Callable[[], object]], object] | None
-    """What has a close made in another thread; None where this one may run the hooks."""
+    rates: MinRates | None
+    """The minimum data rates of the request in hand; None until a view or a wait needs them."""
+
+    received: int
+    """The bytes that have been read of the request's body, but for those read with its head."""
 
     ignored_thread: int | None
     """Under TLS, the thread whose calls do nothing: a server's, which has let go of the socket."""
@@ -104,8 +110,9 @@ class Duties(Deadlines):
         self.ended = False
         self.goodbye_said = False
         self.calls = None
-        self.submit_close = None
         self.ignored_thread = None
+        self.rates = None
+        self.received = 0
 
     def start_clock(self) -> None:
         """A head is due within the time that the application allows."""
@@ -147,6 +154,69 @@ class Duties(Deadlines):
         elif self.life.due_hooks is not None:
             # What a hook takes is not the client's doing.
             self.read += time.monotonic() - before
+
+    def head_complete(self) -> None:
+        """The head has been read: lift its deadline. From here on the minimum data rates count."""
+        self.in_head = False
+        self.read = None
+        self.rates = None
+        self.received = 0
+
+    def min_rates(self) -> MinRates:
+        """Return the rates of the request in hand: the application's, unless a view has set any."""
+        if self.rates is None:
+            settings = self.tracker.settings
+            self.rates = MinRates(
+                settings.min_body_rate, settings.min_response_rate, settings.rate_grace
+            )
+        return self.rates
+
+    def body_rates(self) -> MinRates | None:
+        """Return the rates for what is read now, if it is a request's body; else None.
+
+        A view that reads from the socket itself, as one with a WebSocket does, has none.
+        """
+        if self.calls is not None or self.in_head or self.head_due:
+            return None
+        exchange = self.life.exchange
+        # Without one it is the server that reads the rest of a body that its view has not read.
+        if not (exchange is None or exchange.reads_body):
+            return None
+        rates = self.min_rates()
+        return rates if rates.read else None
+
+    def response_rates(self) -> MinRates | None:
+        """Return the rates for what is written now, unless the view writes it by itself."""
+        if self.calls is not None:
+            return None
+        exchange = self.life.exchange
+        if not (exchange is None or exchange.reads_body or exchange.has_begun()):
+            return None
+        rates = self.min_rates()
+        return rates if rates.write else None
+
+    def set_min_rates(self, rates: Mapping[str, float | None]) -> None:
+        """Change the rates of the request in hand: ``read``, ``write`` and ``grace``.
+
+        Raises:
+            UnsupportedError: one is set on HTTP/2.
+        """
+        own = self.min_rates()
+        if own is not UNLIMITED:
+            for kind, value in rates.items():
+                setattr(own, kind, value)
+        elif rates.get("read") or rates.get("write"):
+            raise UnsupportedError("HTTP/2 has no minimum data rates: they can only be lifted")
+
+    def lift_rates(self) -> None:
+        """Keep no minimum data rates on this connection, until the next head is complete."""
+        self.rates = UNLIMITED
+
+    def too_slow(self) -> Exception:
+        """Return the error for a body that comes too slowly."""
+        if self.life.exchange is None:  # the view has ended, and to servers this is no failure
+            return ConnectionResetError(errno.ECONNRESET, "the rest of the body came too slowly")
+        return TimeoutError("the body came too slowly")
 
     def too_late(self) -> Exception:
         """Return the error for a read past its deadline, the head's or the view's."""

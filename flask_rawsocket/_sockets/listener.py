@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import sockinfo
 from .._connection.address import AF_UNIX
-from .._connection.connection import Connection
+from .._connection.connection import Connection, life_of
 from .duties import Duties
 from .last_accepts import close_when_empty, peer_of, refuse
 from .plain import TrackedSocket
@@ -211,4 +211,4 @@ class Listener:
         if self._family != AF_UNIX:
             return sock, address
         # PEP 3333: a native string, and no subclass
-        return sock, str(connection.key) if tracker.settings.unix_remote_addr else ""
+        return sock, life_of(connection).key if tracker.settings.unix_remote_addr else ""

@@ -12,14 +12,14 @@ import ssl
 import sys
 from typing import Final
 
-from .tls import TrackedSSLSocket
+from .ticking import TickingSSLSocket
 from .tracked import Tracked
 
 __all__ = ["PatchedError", "check_unpatched"]
 
 _MODULES: Final = ("socket", "ssl", "select", "selectors", "threading")
 
-_BASES: Final = (("socket.socket", socket, Tracked), ("ssl.SSLSocket", ssl, TrackedSSLSocket))
+_BASES: Final = (("socket.socket", socket, Tracked), ("ssl.SSLSocket", ssl, TickingSSLSocket))
 
 
 class PatchedError(RuntimeError):

@@ -11,8 +11,9 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .._connection.life import moving
+from .by_kernel import send_by_kernel
 from .calls import CallsInProgress
-from .deadlines import READ, WRITE, ready
+from .rates import BodyWait, ResponseWait
 from .tracked import Tracked
 
 if TYPE_CHECKING:
@@ -83,16 +84,30 @@ class TrackedSocket(Tracked):
             duties.life.sock = moved
         return moved
 
+    def setblocking(self, flag: bool) -> None:  # noqa: FBT001  socket.socket's own
+        """Make it block or not, as ``socket.setblocking`` does.
+
+        Without a call to the system where nothing changes: a server says so before each request.
+        """
+        if not flag or self.gettimeout() is not None:
+            super().setblocking(flag)
+
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Read as ``socket.recv`` does, and report the first byte of a request."""
         duties = self.duties
         if duties is None:
             return _recv(self, bufsize, flags)
         while True:
-            if duties.read is None:
-                data = _recv(self, bufsize, flags)
-            else:
+            if duties.read is not None or not DONT_WAIT:
                 data = self._in_time(duties, _recv, bufsize, flags)
+            else:
+                try:
+                    data = _recv(self, bufsize, flags | DONT_WAIT)
+                except BlockingIOError:
+                    if flags & DONT_WAIT:
+                        raise
+                    data = self._when_ready(duties, _recv, bufsize, flags)
+            duties.received += len(data)
             if not duties.head_due or not data or (data := duties.first_bytes(data)):
                 return data
             if flags & DONT_WAIT:
@@ -104,41 +119,96 @@ class TrackedSocket(Tracked):
         duties = self.duties
         if duties is None:
             return _recv_into(self, buffer, nbytes, flags)
-        if duties.read is None:
-            count = _recv_into(self, buffer, nbytes, flags)
-        else:
-            count = self._in_time(duties, _recv_into, buffer, nbytes, flags)
+        count = self._in_time(duties, _recv_into, buffer, nbytes, flags)
+        duties.received += count
         if duties.head_due and count:
             duties.request_begun()
         return count
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        """Write as ``socket.send`` does, before the write deadline."""
+        """Write as ``socket.send`` does, before the write deadline and at the minimum rate."""
         duties = self.duties
-        if duties is None or duties.write is None:
+        if duties is None:
             return _send(self, data, flags)
-        while not ready(self, WRITE, duties.write_left()):
-            pass
-        return _send(self, data, flags | DONT_WAIT)
+        if duties.write is not None:
+            duties.write_left()
+        if type(data) is not bytes:
+            data = memoryview(data).cast("B")
+        count = 0
+        if DONT_WAIT:
+            try:
+                count = _send(self, data, flags | DONT_WAIT)
+            except BlockingIOError:
+                if flags & DONT_WAIT:
+                    raise
+        if count < len(data) and not flags & DONT_WAIT:
+            return self._send_rest(duties, data, count, flags)
+        return count
+
+    def _send_rest(self, duties: Duties, data: Any, count: int, flags: int) -> int:
+        """Write all of `data`, as the kernel does where a socket blocks; `count` bytes are out.
+
+        Some who have such a socket do not look at what send() returns.
+        """
+        wait = ResponseWait(self, duties)
+        rest = memoryview(data)[count:]
+        if not wait.is_due:
+            if count and self.gettimeout() is not None:
+                return count
+            return count + _send(self, rest, flags)
+        while rest:
+            wait.until_ready()
+            with contextlib.suppress(BlockingIOError):
+                sent = _send(self, rest, flags | DONT_WAIT)
+                wait.sent(sent)
+                rest = rest[sent:]
+        return len(data)
+
+    def send_at_once(self, data: Any) -> int:
+        """Write what there is room for, and return how much that is.
+
+        Raises:
+            BlockingIOError: there is none.
+            OSError: as ``socket.send`` does.
+        """
+        return _send(self, data, DONT_WAIT)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """Write as ``socket.sendall`` does, before the write deadline."""
+        """Write as ``socket.sendall`` does, before the write deadline and at the minimum rate."""
         duties = self.duties
-        if duties is None or duties.write is None:
+        if duties is None:
             return _sendall(self, data, flags)
-        view = memoryview(data).cast("B")
-        while view:
-            with contextlib.suppress(BlockingIOError):
-                view = view[self.send(view, flags) :]
+        if type(data) is not bytes:
+            data = memoryview(data).cast("B")
+        elif duties.write is None and DONT_WAIT:
+            try:
+                if (sent := _send(self, data, flags | DONT_WAIT)) == len(data):
+                    return None
+                data = memoryview(data)[sent:]
+            except BlockingIOError:
+                pass
+        sent = self.send(data, flags)
+        if sent < len(data):  # only with a timeout, which limits the whole, or with DONT_WAIT
+            return _sendall(self, memoryview(data)[sent:], flags)
         return None
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        """Write as ``socket.sendfile`` does, before the write deadline."""
+        """Write as ``socket.sendfile`` does, before the write deadline and at the minimum rate."""
         duties = self.duties
-        if duties is None or duties.write is None:
+        if duties is None:
             return super().sendfile(file, offset, count)
-        file.seek(offset)
-        sent = 0
+        wait = ResponseWait(self, duties)
+        if not wait.is_due:
+            return super().sendfile(file, offset, count)
+        before = self.gettimeout()
+        self.settimeout(0)
+        try:
+            sent = send_by_kernel(self, wait, file, offset, count)
+        finally:
+            if self.fileno() >= 0:
+                self.settimeout(before)
+        if hasattr(file, "seek"):
+            file.seek(offset + sent)
         while count is None or sent < count:
             data = file.read(_FILE_CHUNK if count is None else min(_FILE_CHUNK, count - sent))
             if not data:
@@ -153,14 +223,27 @@ class TrackedSocket(Tracked):
         By poll() rather than by a timeout of the socket's, which would take a system call to set
         and another to lift in every request.
         """
-        duties.read_left()
+        if duties.read is not None:
+            duties.read_left()
         *numbers, flags = rest
         if DONT_WAIT:
+            try:
+                return read(self, first, *numbers, flags | DONT_WAIT)
+            except BlockingIOError:
+                if flags & DONT_WAIT:
+                    raise
+        return self._when_ready(duties, read, first, *rest)
+
+    def _when_ready(self, duties: Duties, read: Callable[..., _T], first: Any, /, *rest: int) -> _T:
+        """Read when there is something: before the deadline, and at the minimum rate."""
+        *numbers, flags = rest
+        wait = BodyWait(self, duties)
+        if not wait.is_due:
+            return read(self, first, *rest)
+        while True:
+            wait.until_ready()
             with contextlib.suppress(BlockingIOError):
                 return read(self, first, *numbers, flags | DONT_WAIT)
-        while not ready(self, READ, duties.read_left()):
-            pass
-        return read(self, first, *numbers, flags)
 
 
 class OwnedSocket(TrackedSocket):

@@ -12,6 +12,7 @@ import errno
 import socket
 import ssl
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .._connection import ending
@@ -19,8 +20,9 @@ from .._connection.connection import life_of
 from .._connection.life import moving
 from .._connection.state import CloseReason
 from .calls import CallsInProgress
-from .deadlines import WriteDeadlineError
 from .plain import TrackedSocket
+from .rates import BodyWait, ResponseWait
+from .ticking import TICK, TickingSSLSocket
 from .tracked import Tracked
 
 if TYPE_CHECKING:
@@ -33,8 +35,11 @@ __all__ = ["TrackedSSLSocket"]
 
 _T = TypeVar("_T")
 
-_LONGEST_TIMEOUT: Final = 2e6
-"""The seconds, 23 days, that `settimeout` is given; it takes a C int of milliseconds."""
+_SLICE: Final = 65536
+"""How much is encrypted in one call: of a longer one nobody could tell how far it has come."""
+
+_WAIT: Final = 0.001
+"""The seconds from which on a read has waited; decrypting takes less."""
 
 # Not by super(), which costs a microsecond in every request.
 _read: Final = ssl.SSLSocket.read
@@ -50,7 +55,7 @@ class _Wrapping(threading.local):
 _wrapping: Final = _Wrapping()
 
 
-class TrackedSSLSocket(Tracked, ssl.SSLSocket):
+class TrackedSSLSocket(Tracked, TickingSSLSocket):
     """A TLS socket that reports to the tracker. Only decrypted bytes count as a request's."""
 
     # A class attribute: SSLSocket is made by __new__ and never by __init__ (Lib/ssl.py, _create).
@@ -122,9 +127,13 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         if duties.read is None:
             duties.start_clock()
         if duties.read is None:
-            super().do_handshake(block)
+            self.through_ticks(super().do_handshake, block)
         else:
             self._in_time(duties, super().do_handshake, block)
+
+    def may_tick(self) -> bool:
+        """Tell whether this is the server's; its owner may use it as a socket that blocks."""
+        return self.duties is not None and self.duties.calls is None
 
     def give_away(self) -> TrackedSSLSocket:
         """Return this very socket: a TLS session cannot move to another (see `ignore_server`)."""
@@ -134,6 +143,8 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
             duties.head_complete()
             duties.lift()
             duties.calls = duties.calls or CallsInProgress()
+            if self.ticks:
+                self.settimeout(None)
         return self
 
     def ignore_server(self) -> None:
@@ -185,20 +196,20 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
         if session is None or self.fileno() < 0:
             return
         before = self.gettimeout()
-        socket.socket.settimeout(self, 0)
+        self.settimeout(0)
         try:
             # A session whose handshake is not done has nothing to say; ours may not fit any more.
             with contextlib.suppress(OSError, ValueError):
                 session.shutdown()
         finally:
             if self.fileno() >= 0:
-                socket.socket.settimeout(self, before)
+                self.settimeout(before)
 
     def unwrap(self) -> socket.socket:
         """Say goodbye as ``SSLSocket.unwrap`` does."""
         calls = self.duties.calls if self.duties is not None else None
         if calls is None:
-            return super().unwrap()
+            return self.through_ticks(super().unwrap)
         with calls:
             return super().unwrap()
 
@@ -215,12 +226,18 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
             return self._send_in_time(duties, data, flags)
 
     def _send_in_time(self, duties: Duties, data: Any, flags: int) -> int:
-        if duties.write is None:
-            return _send(self, data, flags)
-        try:
-            return self._within(duties.write_left(), _send, self, data, flags)
-        except TimeoutError as exc:
-            raise WriteDeadlineError("the write deadline has passed") from exc
+        if self.ticks and len(data) > _SLICE:
+            view = memoryview(data).cast("B")
+            slices = (view[at : at + _SLICE] for at in range(0, len(view), _SLICE))
+            return sum(self._send_in_time(duties, each, flags) for each in slices)
+        no_limit = duties.write is None
+        if no_limit and (done := self.until_tick(_send, self, data, flags)) is not None:
+            return done
+        wait = ResponseWait(self, duties, len(data))
+        wait.waited(TICK if no_limit else 0)
+        count = self.while_allowed(wait, _send, self, data, flags)
+        wait.sent(count)
+        return count
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002
         """Read as ``SSLSocket.read`` does, and report the first byte of a request."""
@@ -256,29 +273,26 @@ class TrackedSSLSocket(Tracked, ssl.SSLSocket):
             return self._read_in_time(duties, size, buffer)
 
     def _read_in_time(self, duties: Duties, size: int, buffer: Any) -> Any:
-        # A non-blocking socket waits for nothing.
-        if duties.read is None or self.gettimeout() == 0:
-            return _read(self, size, buffer)
-        return self._in_time(duties, _read, self, size, buffer)
+        if not self.ticks and (duties.read is None or self.gettimeout() == 0):
+            return _read(self, size, buffer)  # with a timeout of the view's, or waiting for nothing
+        got: Any = None
+        if duties.read is None and (duties.rates is None or self.pending()):
+            began = time.monotonic()
+            got = self.until_tick(_read, self, size, buffer)
+            seconds = time.monotonic() - began
+            if seconds > _WAIT:
+                BodyWait(self, duties).waited(seconds)
+        if got is None:
+            got = self.while_allowed(BodyWait(self, duties), _read, self, size, buffer)
+        duties.received += got if buffer is not None else len(got)
+        return got
 
-    def _in_time(self, duties: Duties, read: Callable[..., _T], /, *args: Any) -> _T:
-        """Call `read`, which may wait until its deadline and no longer.
-
-        By a timeout of the socket's: a record, let alone a handshake, takes several reads.
-        """
+    def _in_time(self, duties: Duties, call: Callable[..., _T], /, *args: Any) -> _T:
+        """Make `call`, a handshake, which may wait until the deadline and no longer."""
         try:
-            return self._within(duties.read_left(), read, *args)
+            return self.within(duties.read_left(), call, *args)
         except TimeoutError:
             raise duties.too_late() from None
-
-    def _within(self, seconds: float, call: Callable[..., _T], /, *args: Any) -> _T:
-        before = self.gettimeout()
-        self.settimeout(min(seconds, _LONGEST_TIMEOUT))
-        try:
-            return call(*args)
-        finally:
-            if self.fileno() >= 0:
-                self.settimeout(before)
 
 
 def _note_interrupt(life: Life, exc: BaseException) -> None:

@@ -154,9 +154,12 @@ class Tracked(socket.socket):
             self._real_close()
 
     def close_via(self, submit: Callable[[Callable[[], object]], object]) -> None:
-        """Let a close that has hooks to run be made by `submit`, in another thread."""
-        if self.duties is not None:
-            self.duties.submit_close = submit
+        """Let a close that has hooks to run be made by `submit`, in another thread.
+
+        For the new owner's socket, of a connection that has been hijacked.
+        """
+        if self.duties is not None and self.duties.calls is not None:
+            self.duties.calls.submit_close = submit
 
     def abort(self) -> None:
         """Write nothing any more; the server sees the end of the stream, and its close is a reset.
@@ -200,7 +203,9 @@ class Tracked(socket.socket):
         if duties is None:
             super()._real_close(*args)  # type: ignore[misc]
             return
-        submit, duties.submit_close = duties.submit_close, None
+        submit = None
+        if duties.calls is not None:
+            submit, duties.calls.submit_close = duties.calls.submit_close, None
         if submit is not None and _has_hooks_to_run(duties):
             moved = self.give_away()
             moved.say_goodbye()

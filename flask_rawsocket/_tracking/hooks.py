@@ -35,11 +35,13 @@ class Hooks:
 
     Attributes:
         is_set_up: whether a `HookRegistry` calls them.
+        hear_states: whether any of them hears of a change: an attribute, asked at every change.
         first_name: the name of the function that was given first.
     """
 
     def __init__(self) -> None:
         self.is_set_up = False
+        self.hear_states = False
         self.first_name = ""
         self._by_state: dict[ConnState, tuple[StateHook, ...]] = dict.fromkeys(ConnState, ())
         """Tuples, replaced whole: reading one needs no lock."""
@@ -49,6 +51,7 @@ class Hooks:
         """Call `hook` on every change into one of `states`; into any, where there are none."""
         for state in tuple(states) or ConnState:
             self._by_state[state] += (hook,)
+        self.hear_states = True
         self._added(hook)
 
     def into(self, state: ConnState) -> tuple[StateHook, ...]:
@@ -109,7 +112,9 @@ class HookRegistry:
         due = False
         for ref in self._hooks:
             hooks = ref()
-            for hook in hooks.into(new) if hooks is not None else ():
+            if hooks is None or not hooks.hear_states:
+                continue
+            for hook in hooks.into(new):
                 _queue_of(life).append((hook, old, new))
                 due = True
         return due

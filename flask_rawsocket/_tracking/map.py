@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import TYPE_CHECKING
 
-from .._connection.address import RemoteAddr
+from .._connection.address import text_of
+from .._connection.connection import life_of
 
 if TYPE_CHECKING:
     from .._connection.connection import Connection
@@ -64,24 +65,25 @@ class ConnectionMap(Mapping[str, "Connection"]):
         """Return the connections that are in one of `states`, the oldest first."""
         return [each for each in list(self._by_id.values()) if each.state in states]
 
-    def add(self, connection: Connection, key: RemoteAddr) -> None:
+    def add(self, connection: Connection, key: str) -> None:
         """Enter `connection` under `key`, made longer if another live one has it.
 
         A client may reach a second listener of ours from the same address and port; and one that
         reset its connection may come back from there before we have noticed.
         """
         if key in self._by_key:
-            key = RemoteAddr(f"{key}->{RemoteAddr.of_peer(connection.local_address)}")
+            key = f"{key}->{text_of(connection.local_address)}"
         if key in self._by_key:
-            key = RemoteAddr(f"{key}#{connection.id}")
-        connection.key = key
+            key = f"{key}#{connection.id}"
+        life_of(connection).key = key
         self._by_key[key] = connection
         self._by_id[connection.id] = connection
 
     def remove(self, connection: Connection) -> None:
         """Remove `connection`; an entry that is another's stays."""
-        if self._by_key.get(connection.key) is connection:
-            del self._by_key[connection.key]
+        key = life_of(connection).key
+        if self._by_key.get(key) is connection:
+            del self._by_key[key]
         self._by_id.pop(connection.id, None)
 
     def clear(self) -> None:

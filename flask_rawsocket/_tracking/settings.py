@@ -25,8 +25,20 @@ class Settings:
     save_syn: bool = False
     """Whether the listeners keep the SYN of each connection."""
 
+    min_body_rate: float | None = 240.0
+    """Bytes a second at which a request's body must come; None or 0 for any."""
+
+    min_response_rate: float | None = 240.0
+    """Bytes a second at which a response must be read; None or 0 for any."""
+
+    rate_grace: float = 5.0
+    """Seconds of waiting before a rate is enforced."""
+
     stop_timeout: float | None = 5.0
     """Seconds that hijacked connections have at a stop; None for the server's whole grace."""
+
+    body_buffer: int = 262144
+    """The bytes of a request's body that the thread worker reads before it takes a thread."""
 
 
 def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,12 +57,22 @@ def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _is_timeout(value: object) -> bool:
-    if value is None:
-        return True
+def _is_number(value: object) -> bool:
     # A bool is an int, but not a number of seconds.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 < value < math.inf  # type: ignore[operator]
+    return is_number and 0 <= value < math.inf  # type: ignore[operator]
+
+
+def _is_timeout(value: object) -> bool:
+    return value is None or (_is_number(value) and value != 0)
+
+
+def _is_rate(value: object) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_bool(value: object) -> bool:
@@ -61,6 +83,10 @@ _ACCEPTED: Final = {
     "header_timeout": (_is_timeout, "seconds above 0, or None"),
     "unix_remote_addr": (_is_bool, "True or False"),
     "save_syn": (_is_bool, "True or False"),
+    "min_body_rate": (_is_rate, "bytes a second, or None"),
+    "min_response_rate": (_is_rate, "bytes a second, or None"),
+    "rate_grace": (_is_number, "seconds"),
     "stop_timeout": (_is_timeout, "seconds above 0, or None"),
+    "body_buffer": (_is_size, "a number of bytes, or 0"),
 }
 """A test for each setting, and the text of what it accepts."""

@@ -17,7 +17,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from .._connection import ending
-from .._connection.address import AF_UNIX, RemoteAddr
+from .._connection.address import AF_UNIX, override_text, text_of
 from .._connection.connection import life_of
 from .._connection.state import TRANSITIONS, CloseReason, ConnState, illegal_transition
 from .hooks import HookRegistry
@@ -82,9 +82,9 @@ class States:
     def opened(self, connection: Connection) -> None:
         """Enter a connection that was just accepted. Its NEW hooks wait for `run_hooks`."""
         if connection.family == AF_UNIX:
-            key = RemoteAddr.override(self._pid, connection.id)
+            key = override_text(self._pid, connection.id)
         else:
-            key = RemoteAddr.of_peer(connection.remote_address)
+            key = text_of(connection.remote_address)
         with self._lock:
             self.connections.add(connection, key)
             self._change(connection, life_of(connection), ConnState.NEW)

@@ -140,6 +140,22 @@ class ConnectionTracker(States):
             if "write" in deadlines:
                 sock.duties.set_write(deadlines["write"])
 
+    def set_min_rates(self, connection: Connection, rates: Mapping[str, float | None]) -> None:
+        """Set the minimum data rates of the request in hand: ``read``, ``write`` and ``grace``.
+
+        Raises:
+            ConnectionClosedError: it has been closed.
+            InvalidStateError: it has been hijacked; no request is in hand, or another one.
+            UnsupportedError: a rate is set on HTTP/2.
+        """
+        life = life_of(connection)
+        check_asker(connection, life)
+        with self._lock:
+            sock: Any = connection.sock
+            if life.exchange is None or life.is_hijacked():
+                raise InvalidStateError(f"{connection!r} has no request to set rates of")
+            sock.duties.set_min_rates(rates)
+
     def force_close(self, connection: Connection) -> None:
         """Have `connection` closed after the response in hand, or after its next one."""
         life = life_of(connection)

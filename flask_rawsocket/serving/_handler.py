@@ -12,7 +12,7 @@ from .. import _wsgi
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import ConnState
-from .._sockets.deadlines import HeaderTimeoutError, wait_again
+from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_again
 from .._tracking.tracker import process_tracker
 from ._body import ChunkedBody, Leftovers, RequestBody, RequestFile
 from ._exchange import Exchange
@@ -135,4 +135,6 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
             # A view's own error, about another connection, looks the same: ask the kernel.
             life = life_of(connection)
             ending.note(life, ending.guess(life))
+            if isinstance(error, WriteDeadlineError):
+                self.log("info", "%r: %s", connection, error)
         super().connection_dropped(error, environ)

@@ -81,6 +81,7 @@ queues = _system.queues
 reset = _system.reset
 save_syn = _system.save_syn
 saved_syn = _system.saved_syn
+send_queue = _system.send_queue
 set_congestion = _system.set_congestion
 set_dead_peer_timeout = _system.set_dead_peer_timeout
 tcp_info = _system.tcp_info

@@ -1,13 +1,14 @@
-"""`ClosingWorker`: how the thread worker's main thread ends connections.
+"""`ClosingWorker`: how the thread worker ends connections, in whichever thread.
 
-The lingering close (RFC 9112, section 9.6) waits in the poller, not on the main thread, and so does
-a connection whose view has left it to a thread of its own. Hooks of an end run elsewhere.
+The lingering close (RFC 9112, section 9.6) waits in the poller, not in a thread, and so does a
+connection whose view has left it to a thread of its own. Hooks of an end run elsewhere.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from functools import partial
 from typing import Any
 
@@ -16,77 +17,77 @@ from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import READ, ready
 from ._parking import LINGER_TIMEOUT, ParkingWorker
-from ._tconn import TConn, close, close_may_wait, drained
+from ._tconn import Queue, TConn, close, close_may_wait, drained
 
 __all__ = ["ClosingWorker"]
 
 
 class ClosingWorker(ParkingWorker):
-    """Ends connections; all of it on the main thread, but where it is said."""
+    """Ends connections."""
 
-    def _linger(self, conn: TConn) -> None:
-        # Most peers have closed by now; if not, the poller tells when they do.
-        if conn.sock.closes_at_once or drained(conn):
-            self.nr_conns -= 1
-            self.close_elsewhere(conn.sock)
-        else:
-            self._park(conn, self.lingering_conns, LINGER_TIMEOUT, self._on_lingering_readable)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lingering_conns = Queue(self._on_lingering, self.close_conn)
+        """Closed on our side, and read until the peer closes too; still counted."""
+        self.left_conns = Queue(self.finish, self.finish)
+        """Left by their view to a thread of its own, which may have a goodbye to say."""
+        self.queues += [self.lingering_conns, self.left_conns]
 
-    def _end_left(self, conn: TConn, _sock: object = None) -> None:
-        """Say FIN after all: the other thread has had its time, or the peer has an answer."""
-        self.left_conns.remove(conn)
-        self.poller.unregister(conn.sock)
+    def finish(self, conn: TConn) -> None:
+        """Begin to close: say FIN, and read on in the poller until the peer has said it too."""
         with contextlib.suppress(OSError):
             conn.sock.shutdown(socket.SHUT_WR)
-        self._linger(conn)
+        # Most peers have closed by now; if not, the poller tells when they do.
+        if conn.sock.closes_at_once or drained(conn):
+            self.close_conn(conn)
+        else:
+            self.park(conn, self.lingering_conns, LINGER_TIMEOUT)
 
-    def _on_lingering_readable(self, conn: TConn, _sock: socket.socket) -> None:
+    def _on_lingering(self, conn: TConn) -> None:
         if drained(conn):
-            self._end_linger(conn)
+            self.close_conn(conn)
+        else:
+            self.park(conn, self.lingering_conns, max(0.0, conn.timeout - time.monotonic()))
 
-    def _end_linger(self, conn: TConn) -> None:
-        self.lingering_conns.remove(conn)
-        self.poller.unregister(conn.sock)
-        self.nr_conns -= 1
-        self.close_elsewhere(conn.sock)
+    def close_waiting(self, conn: TConn) -> None:
+        """Close a connection whose request has been waited for long enough.
 
-    def _close_waiting(self, conn: TConn) -> None:
-        """Close a connection that gunicorn has waited for long enough.
-
-        Unless its request has come by now, which would be lost, and reset.
+        Unless it has come by now: it would be lost, and reset.
         """
         connection = conn.sock.connection
         if connection is not None:
-            if self.alive and ready(conn.sock, READ, 0):
-                self.nr_conns += 1
+            if self.alive and _has_come(conn):
                 self.enqueue_req(conn)
                 return
             if not self.alive:
                 ending.assume(life_of(connection), CloseReason.SHUTDOWN)
             elif connection.state in (ConnState.NEW, ConnState.IDLE):
                 ending.assume(life_of(connection), CloseReason.KEEPALIVE_TIMEOUT)
-        self.close_elsewhere(conn.sock)
+        self.close_conn(conn)
 
-    def close_elsewhere(self, sock: Any) -> None:
-        """Close `sock` from the main thread: here if that takes no time, else there.
+    def close_conn(self, conn: TConn) -> None:
+        """Close a connection: here if that takes no time, else in a thread for such closes.
 
         It counts until it is closed, so that hooks which cannot keep up slow the accepting down.
         """
+        sock: Any = conn.sock
         connection = sock.connection
         hooked = connection is not None and self.tracker.has_hooks_of_end(connection)
         if not hooked and not close_may_wait(sock):
-            close(sock)
+            self._close_counted(conn)
             return
         sock.say_goodbye()  # now: the hooks may take their time, and their turn may come late
-        self.nr_conns += 1
-        self.tracker.hook_runner.submit(partial(self._close_counted, sock))
+        self.tracker.hook_runner.submit(partial(self._close_counted, conn))
 
-    def _close_counted(self, sock: Any) -> None:
-        """In a thread of the runner: close `sock`, and have it counted down."""
+    def _close_counted(self, conn: TConn) -> None:
         try:
-            close(sock)
+            close(conn.sock)
         finally:
-            self.method_queue.defer(self._closed_elsewhere)
+            self.forget(conn)
 
-    def _closed_elsewhere(self) -> None:
-        self.nr_conns -= 1
+
+def _has_come(conn: TConn) -> bool:
+    try:
+        return ready(conn.sock, READ, 0)
+    except (OSError, ValueError):  # another thread of the application's has closed it just now
+        return False

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import ssl
 import time
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn import http, util
 from gunicorn.uwsgi.errors import UWSGIParseException
@@ -25,11 +25,12 @@ from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_ag
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, PASSING_ERRORS, Listener
 from .._tracking.tracker import process_tracker
 from ..errors import UnsupportedError
-from . import _exchange, _patched, _proxy, _tls_context
+from . import _exchange, _patched, _places, _proxy, _tls_context
 from ._application import Application
 from ._exchange import Exchange
 from ._listeners import Listeners
 from ._proxy import note_proxy, read_all_kinds
+from ._response import Response
 from ._seams import check_seams
 from ._settings import keep_plain
 from ._stop import Stop
@@ -61,10 +62,14 @@ class TrackingWorker(base.Worker):
         (util, "write_error"),
         *_exchange.SEAMS,
         *_patched.SEAMS,
+        *_places.SEAMS,
         *_proxy.SEAMS,
         *_tls_context.SEAMS,
     )
     """What we rely on beyond the documented settings: pairs of an owner and a name."""
+
+    response_class: type[Response] = Response
+    """What gunicorn makes its responses of."""
 
     is_tls = False
     """Whether the listeners speak TLS; the setting itself takes a microsecond to ask for."""
@@ -96,6 +101,7 @@ class TrackingWorker(base.Worker):
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
         _patched.stop_if_patched(self)
         keep_plain(self.cfg)
+        _places.take_places(self.response_class)
         self.listeners.enter_worker()
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
         self.stop = Stop(self)
@@ -139,7 +145,7 @@ class TrackingWorker(base.Worker):
         """Tell whether the response that has ended was shorter than its head said."""
         if connection is None:
             return False
-        exchange = cast("Exchange", life_of(connection).exchange)
+        exchange: Any = life_of(connection).exchange
         return exchange.response is not None and exchange.is_short()
 
     def broken_off(self, connection: Connection | None, exc: OSError) -> None:
@@ -170,7 +176,7 @@ class TrackingWorker(base.Worker):
         if connection is None:
             return True
         life = life_of(connection)
-        exchange = cast("Exchange", life.exchange)
+        exchange: Any = life.exchange
         life.exchange = None
         if life.watched:
             self.tracker.request_ended(connection)

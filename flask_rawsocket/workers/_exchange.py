@@ -18,7 +18,7 @@ from gunicorn.http.unreader import Unreader
 
 from .._connection import exchange
 from .._sockets.duties import EMPTY_LINES
-from ..errors import InvalidStateError, UnsupportedError
+from ..errors import InvalidStateError
 from ._body import DRAINABLE, WholeBody, http_error, unread
 
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
     from .._connection.life import Life
 
-__all__ = ["LEAVE_TIMEOUT", "SEAMS", "Exchange", "HTTP2Exchange", "begins_request", "is_left"]
+__all__ = [
+    "LEAVE_TIMEOUT",
+    "SEAMS",
+    "Exchange",
+    "begins_request",
+    "is_left",
+]
 
 _NONE: Any = None
 _RESPONSE: Final = wsgi.Response(_NONE, _NONE, _NONE)
@@ -68,13 +74,16 @@ class Exchange(exchange.Exchange):
         log: gunicorn's logger.
     """
 
-    __slots__ = ("_is_file", "_log", "_req", "_sock", "is_left", "response")
+    __slots__ = ("_has_body", "_is_file", "_log", "_req", "_sock", "is_left", "response")
 
     is_left: bool
     """Whether the application has made gunicorn forget the response; see `Application`."""
 
     response: Any
     """gunicorn's own; None until the application is called."""
+
+    _has_body: bool
+    """Whether the request may have one."""
 
     _is_file: bool
     """Whether its body is a file, which the kernel may send: nobody counts the bytes then."""
@@ -97,8 +106,10 @@ class Exchange(exchange.Exchange):
             req._expected_100_continue = False  # noqa: SLF001  gunicorn's mark of it
             self.waits_for_body = req.version >= _HTTP_1_1
         body = req.body
-        if type(body.reader) is LengthReader and body.reader.length:
-            body.reader = WholeBody(req.unreader, body.reader.length)
+        reader = body.reader
+        self._has_body = type(reader) is not LengthReader or reader.length > 0
+        if self._has_body and type(reader) is LengthReader:
+            body.reader = WholeBody(req.unreader, reader.length)
 
     def start_response(self, status: str, headers: Any, *exc_info: Any) -> Any:
         """Begin the response as gunicorn does, which drops the application's own ``Connection``.
@@ -109,7 +120,7 @@ class Exchange(exchange.Exchange):
         for name, value in headers:
             if len(name) == _CONNECTION_LENGTH and _says_close(name, value):
                 self.force_close()
-        if unread(self._req.body) >= DRAINABLE:
+        if self._has_body and unread(self._req.body) >= DRAINABLE:
             self.force_close()
         return self.response.start_response(status, headers, *exc_info)
 
@@ -222,32 +233,6 @@ class Exchange(exchange.Exchange):
 
     def _send(self, data: bytes) -> None:
         self._sock.sendall(data)
-
-
-class HTTP2Exchange(exchange.Exchange):
-    """The streams of an HTTP/2 connection: none of them can take the connection of all."""
-
-    __slots__ = ("response",)
-
-    def force_close(self) -> None:
-        """Refuse: HTTP/2 has no ``Connection`` header (RFC 9113, section 8.2.2)."""
-        raise UnsupportedError("close_after_response is not supported on HTTP/2")
-
-    def refusal(self) -> Exception:
-        """Return the reason why the server cannot let go of the connection."""
-        return UnsupportedError("an HTTP/2 connection is shared by its streams: no hijack")
-
-    def has_begun(self) -> bool:
-        return True
-
-    def _unreachable(self, *_: Any) -> Any:
-        raise self.refusal()
-
-    let_go = no_response = _may_read_yet = _has_sent_head = _unreachable
-    complain: Any = _unreachable
-    read_failed: Any = _unreachable
-    _is_in_chunked_body = _take_read_ahead = _unreachable
-    _send: Any = _unreachable
 
 
 class _Hijacked:

@@ -1,25 +1,24 @@
 """`ParkingWorker`: where the thread worker's connections wait without a thread: in the poller.
 
-It is the poller that gunicorn has for kept-alive connections. Each connection that waits is in one
-of the queues as well, by which it times out; all of it is the main thread's.
+Each connection that waits is in one of the queues as well, by which it times out. Whoever takes it
+out of its queue has it: a thread of the pool that finds it ready, or the main thread.
 """
 
 from __future__ import annotations
 
-import selectors
+import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.workers import gthread
 
 from ._common import TrackingWorker
 from ._pool import Pool
+from ._readiness import Readiness, make_readiness
 from ._tconn import MethodQueue, Queue, TConn
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
 __all__ = ["LINGER_TIMEOUT", "ParkingWorker"]
 
@@ -30,72 +29,128 @@ LINGER_TIMEOUT: Final = 2.0
 class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
     """The queues, and how a connection gets into one and is found again."""
 
+    readiness: Readiness
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.tpool: Any
         self.method_queue: Any = MethodQueue()
-        self.pending_conns: Any = Queue()
-        self.keepalived_conns: Any = Queue()
-        self.lingering_conns = Queue()
-        """Closed on our side, and read until the peer closes too; still counted."""
-        self.left_conns = Queue()
-        """Left by their view to a thread of its own, which may have a goodbye to say."""
-        self._accept_again = 0.0
-        self._has_let_go = True
-        """Whether the listeners are closed, if they are to be; else descriptors had run out."""
+        self.queues: list[Queue] = []
+        """All of them."""
+        self._conns: dict[int, TConn] = {}
+        """Every connection, by the number that the poller knows it by."""
+        self._count_lock = threading.Lock()
+        """Guards `nr_conns`, and what leaves `_conns`."""
+        self._wakes_at = 0.0
+        """When the main thread looks after timeouts next."""
 
-    def get_thread_pool(self) -> Pool:
+    def get_thread_pool(self) -> Any:
         """Make the pool, with a thread in it."""
-        return Pool(self.cfg.threads, self.log)
+        self.readiness = make_readiness()
+        return Pool(self.cfg.threads, self.readiness, self.claim, self.serve, self.log)
 
-    def _park(
-        self,
-        conn: TConn,
-        queue: Queue,
-        timeout: float,
-        readable: Callable[[TConn, socket.socket], object],
-    ) -> None:
-        """Leave `conn` to the poller: `readable` is called when it is, or `queue` times it out."""
-        timeout = timeout if self.alive else min(timeout, self.last_moment)
-        conn.timeout = time.monotonic() + timeout
-        conn.wait = queue, readable
-        queue.append(conn)
-        callback = partial(self._on_readable, conn, queue, readable)
-        try:
-            self.poller.register(conn.sock, selectors.EVENT_READ, callback)
-        except KeyError:
-            self._forget_former(conn.sock.fileno())
-            self.poller.register(conn.sock, selectors.EVENT_READ, callback)
-        except (OSError, ValueError):  # somebody has closed it
-            queue.remove(conn)
-            self.nr_conns -= 1
+    def serve(self, conn: Any) -> None:
+        """Serve `conn`, which is ready for what it waited for, in a thread of the pool."""
+        raise NotImplementedError
 
-    @staticmethod
-    def _on_readable(
-        conn: TConn,
-        queue: Queue,
-        readable: Callable[[TConn, socket.socket], object],
-        sock: socket.socket,
-    ) -> None:
-        # It may have been forgotten since the poller saw it, by an accept in the same batch.
-        if conn in queue:
-            readable(conn, sock)
+    def close_conn(self, conn: TConn) -> None:
+        """Close `conn`, which waits nowhere, and count it no more."""
+        raise NotImplementedError
 
-    def _forget_former(self, fd: int) -> None:
-        """Forget the connection that had `fd` in the poller: the application has closed it there.
+    def enqueue_req(self, conn: Any) -> None:
+        """Have the pool serve `conn`, of which the poller has nothing to report."""
+        self.tpool.put(conn)
 
-        Its descriptor was given out again before we could notice.
+    def claim(self, fd: int) -> TConn | None:
+        """Take the connection of `fd` out of its queue; None where it is in none.
+
+        It may have timed out since the poller saw it, or be a later one of the same number.
         """
-        former = self.poller.get_key(fd)
-        self.poller.unregister(former.fileobj)
-        conn = former.data.args[0]
-        waiting = self.pending_conns, self.keepalived_conns, self.lingering_conns, self.left_conns
-        for queue in waiting:
-            if conn in queue:
-                queue.remove(conn)
-                self.nr_conns -= 1
+        conn = self._conns.get(fd)
+        return conn if conn is not None and conn.queue.claim(conn) else None
+
+    def admit(self, conn: TConn, queue: Queue, timeout: float) -> None:
+        """Count a new connection, and let it wait in `queue` for at most `timeout` seconds."""
+        conn.fd = fd = conn.sock.fileno()
+        former = self._conns.get(fd)
+        if former is not None and former.queue.claim(former):
+            # The application has closed it behind our back, and its number was given out again.
+            self.forget(former)
+        # In its queue before it is in the map: a late report of its number's former one finds it.
+        self._wait_in(conn, queue, timeout)
+        with self._count_lock:
+            self.nr_conns += 1
+            conn.is_counted = True
+            self._conns[fd] = conn
+        try:
+            self.readiness.add(fd)
+        except (OSError, ValueError) as exc:  # it is closed, or the system has no room for it
+            self._park_failed(conn, exc)
+
+    def park(self, conn: TConn, queue: Queue, timeout: float, what: str | None = None) -> None:
+        """Leave `conn` to the poller, until it is ready or `timeout` seconds are over.
+
+        Args:
+            conn: whoever calls has it, and has it no more afterwards.
+            queue: where it waits.
+            timeout: in seconds; less while the worker stops, where the queue says so.
+            what: what it waits for; None for what `queue` says.
+        """
+        fd = conn.sock.fileno()
+        self._wait_in(conn, queue, timeout)
+        if fd != conn.fd:  # somebody has closed it
+            self._park_failed(conn)
+            return
+        try:
+            self.readiness.arm(fd, what or queue.what)
+        except (OSError, ValueError) as exc:
+            self._park_failed(conn, exc)
+
+    def _wait_in(self, conn: TConn, queue: Queue, timeout: float) -> None:
+        now = time.monotonic()
+        conn.timeout = now + timeout
+        conn.queue = queue
+        queue.append(conn)
+        # Asked once it is there: a stop that begins from here on finds it in the queue.
+        if not self.alive and queue.is_for_requests:
+            conn.timeout = min(conn.timeout, now + self.last_moment)
+        if conn.timeout < self._wakes_at:
+            self.wake()
+
+    def _park_failed(self, conn: TConn, exc: Exception | None = None) -> None:
+        if conn.queue.claim(conn):
+            if exc is not None and conn.sock.fileno() >= 0:
+                self.log.error("A connection cannot be waited for: %s", exc)
+            self.close_conn(conn)
+
+    def forget(self, conn: TConn) -> None:
+        """Count `conn` no more: it is closed, or somebody else's."""
+        with self._count_lock:
+            # Under the lock: a later one may have its number by now.
+            if self._conns.get(conn.fd) is conn:
+                del self._conns[conn.fd]
+            if not conn.is_counted:
+                return
+            conn.is_counted = False
+            self.nr_conns -= 1
+            is_awaited = not self.alive or self.nr_conns == self.worker_connections - 1
+        if is_awaited:  # by the main thread: to accept again, or to stop
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the main thread look after things before its time."""
+        self.method_queue.defer(_nothing)
+
+    def next_timeout(self) -> float:
+        """Return when the first connection will have waited too long."""
+        firsts: Iterator[TConn | None] = (queue.first() for queue in self.queues)
+        return min((conn.timeout for conn in firsts if conn is not None), default=float("inf"))
 
     @property
     def last_moment(self) -> float:
         """How long a request that was on its way may take to come when the worker stops."""
         return min(LINGER_TIMEOUT, float(self.cfg.graceful_timeout) / 2)
+
+
+def _nothing() -> None:
+    """Be called."""

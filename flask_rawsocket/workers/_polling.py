@@ -1,11 +1,10 @@
-"""`PollingWorker`: the main thread of the thread worker: it accepts, waits, and hands out.
+"""`PollingWorker`: the main thread of the thread worker: it accepts, and ends what waits too long.
 
-It waits for bytes with the poller that gunicorn has for kept-alive connections. What differs from
-gunicorn's own:
+What differs from gunicorn's own:
 
 - a new connection goes to the poller, not to a thread that waits for its first byte;
-- so does a TLS connection whose handshake is done and whose request has not come;
-- the lingering close (RFC 9112, section 9.6) waits in the poller as well, not on the main thread;
+- the threads of the pool take connections out of the poller and put them back themselves;
+- the lingering close (RFC 9112, section 9.6) waits in the poller as well;
 - `nr_conns` goes down once for each connection, whatever happens to its socket.
 
 No hook runs on the main thread.
@@ -16,25 +15,43 @@ from __future__ import annotations
 import selectors
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
-from .._connection.state import ConnState
 from ._closing import ClosingWorker
 from ._common import ACCEPT_PAUSE
-from ._exchange import LEAVE_TIMEOUT, begins_request
-from ._tconn import Outcome, TConn
+from ._tconn import TConn
 
-if TYPE_CHECKING:
-    from concurrent import futures
-
-__all__ = ["PollingWorker"]
+__all__ = ["SILENT_TIMEOUT", "PollingWorker"]
 
 SILENT_TIMEOUT: Final = 5.0
 """What a new connection is given beyond `keepalive` for its first byte: gunicorn's own sum."""
 
+_HEARTBEAT: Final = 0.5
+"""The seconds between two signs of life to the arbiter, at least; its patience is whole seconds."""
+
+_JOIN_TIMEOUT: Final = 0.5
+"""The seconds for which threads that have nothing to do are waited for at the end."""
+
 
 class PollingWorker(ClosingWorker):
-    """Accepts connections and takes them back from the pool; all of it on the main thread."""
+    """Accepts connections, keeps the timeouts, and stops."""
+
+    pending_conns: Any
+    keepalived_conns: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._accept_again = 0.0
+        self._has_let_go = True
+        """Whether the listeners are closed, if they are to be; else descriptors had run out."""
+        self._next_sign = self._next_check = 0.0
+
+    def run(self) -> None:
+        """Serve as gunicorn does; then let idle threads end, so that none is cut off."""
+        try:
+            super().run()
+        finally:
+            self.tpool.shutdown(timeout=min(_JOIN_TIMEOUT, self.last_moment))
 
     def handle_quit(self, sig: Any, frame: Any) -> None:
         """Stop at once; that is, at the main loop's next turn.
@@ -46,12 +63,27 @@ class PollingWorker(ClosingWorker):
             super().handle_quit(sig, frame)
         self.alive = False
         self.quitting = (sig, frame)
-        self.method_queue.defer(lambda: None)
+        self.wake()
 
     def quit_now(self) -> None:
         """Do what gunicorn does on a QUIT: call ``worker_int``, and leave."""
         if self.quitting is not None:
             super().handle_quit(*self.quitting)
+
+    def notify(self) -> None:
+        """Tell the arbiter that this worker lives; by the clock, not for each connection."""
+        now = time.monotonic()
+        if now >= self._next_sign:
+            self._next_sign = now + _HEARTBEAT
+            super().notify()
+
+    def is_parent_alive(self) -> bool:
+        """Tell whether the arbiter lives; by the clock as well."""
+        now = time.monotonic()
+        if now < self._next_check:
+            return True
+        self._next_check = now + _HEARTBEAT
+        return super().is_parent_alive()
 
     def set_accept_enabled(self, enabled: bool | None) -> None:  # noqa: FBT001
         """Accept or stop accepting; not yet again while the machine is out of descriptors."""
@@ -84,8 +116,8 @@ class PollingWorker(ClosingWorker):
 
         gunicorn does so from 27.0 on, for the next ones.
         """
-        for queue in (self.pending_conns, self.keepalived_conns):
-            for conn in queue:
+        for queue in self.queues:
+            for conn in queue if queue.is_for_requests else ():
                 conn.timeout = min(conn.timeout, deadline)
 
     def accept(self, listener: Any) -> None:
@@ -97,89 +129,42 @@ class PollingWorker(ClosingWorker):
                 self._accept_again = time.monotonic() + ACCEPT_PAUSE
                 self.set_accept_enabled(False)
             return
-        self.nr_conns += 1
         conn = TConn(self.cfg, sock, cast("Any", addr), listener.getsockname())
-        conn.on_close = self._close_waiting
-        self._await_first(conn)
         connection = sock.connection
-        if connection is not None and sock.duties.life.due_hooks:
+        due = connection is not None and sock.duties.life.due_hooks
+        self.admit(conn, self.pending_conns, SILENT_TIMEOUT + self.cfg.keepalive)
+        if due:
             self.tracker.hook_runner.submit(partial(self.tracker.run_hooks, connection))
 
-    def _await_first(self, conn: TConn) -> None:
-        timeout = SILENT_TIMEOUT + self.cfg.keepalive
-        self._park(conn, self.pending_conns, timeout, self.on_pending_socket_readable)
-
     def wait_for_and_dispatch_events(self, timeout: Any) -> None:
-        """Wait and dispatch as gunicorn does, then end the lingering that has lasted too long."""
+        """Wait and dispatch as gunicorn does, until the first connection has waited too long."""
         if self.quitting is not None:
             self.quit_now()
-        queues = [self.lingering_conns, self.left_conns]
-        if not self.alive:
-            if not self._has_let_go:
-                timeout = min(timeout, ACCEPT_PAUSE)
-            # gunicorn before 27.0 waits for all of its grace here, even if one times out earlier.
-            queues += [self.pending_conns, self.keepalived_conns]
-        now = time.monotonic()
-        for queue in queues:
-            if queue:
-                timeout = max(0.0, min(timeout, queue[0].timeout - now))
-        super().wait_for_and_dispatch_events(timeout)
-        self._try_again()
-        now = time.monotonic()
-        while self.left_conns and self.left_conns[0].timeout <= now:
-            self._end_left(self.left_conns[0])
-        while self.lingering_conns and self.lingering_conns[0].timeout <= now:
-            self._end_linger(self.lingering_conns[0])
-
-    def _try_again(self) -> None:
-        """Do what was not possible before, for want of descriptors or of threads."""
+        if not self._has_let_go:
+            timeout = min(timeout, ACCEPT_PAUSE)
+        self._wakes_at = time.monotonic() + timeout
+        # A connection that is parked from here on wakes this thread if it times out before.
+        timeout = min(timeout, self.next_timeout() - time.monotonic())
+        super().wait_for_and_dispatch_events(max(0.0, timeout))
         if not self._has_let_go:
             self._let_go()
         if self.tpool.is_without_threads:
             self.tpool.retry()
+        if not self.alive:
+            self._end_waiting()  # gunicorn before 27.0 does not while it stops
 
-    def finish_request(self, conn: Any, fs: futures.Future[Any]) -> None:
-        """Take a connection back from the pool: keep it, wait for it, let it linger, or be done."""
-        failure = None if fs.cancelled() else fs.exception()
-        if failure is not None:
-            self.log.error("A connection could not be served", exc_info=failure)
-        failed = failure is not None or fs.cancelled()
-        outcome = Outcome.CLOSE if failed else fs.result()
-        if outcome is Outcome.WAIT:
-            self._await_first(conn)
-        elif outcome is Outcome.BACK:
-            self._wait_on(conn)
-        elif outcome is Outcome.LINGER:
-            self._linger(conn)
-        elif outcome is Outcome.LEFT:
-            self._park(conn, self.left_conns, LEAVE_TIMEOUT, self._end_left)
-        elif outcome is Outcome.KEEP:
-            self._keep(conn)
-        else:
-            self.nr_conns -= 1
-            connection = conn.sock.connection
-            hijacked = connection is not None and connection.state is ConnState.HIJACKED
-            # Still open? Then the thread failed before it could close.
-            if outcome is Outcome.CLOSE and not hijacked and conn.sock.fileno() >= 0:
-                conn.close()
+    def murder_keepalived(self, force: bool = False) -> None:  # noqa: FBT001, FBT002  gunicorn's
+        """Close the kept-alive connections that have waited too long, or all of them."""
+        now = float("inf") if force else time.monotonic()
+        for conn in self.keepalived_conns.expired(now):
+            self.keepalived_conns.on_timeout(conn)
 
-    def _keep(self, conn: TConn) -> None:
-        # The next request, or its beginning, may have been read already, and the poller would not
-        # see it: in gunicorn's parser (gunicorn before 27.0 left it there), or in the TLS layer.
-        if begins_request(conn.parser.unreader) or (self.is_tls and conn.sock.pending()):
-            conn.wait = self.keepalived_conns, self.on_client_socket_readable
-            conn.timeout = time.monotonic() + self.cfg.keepalive
-            self.enqueue_req(conn)
-        else:
-            timeout = self.cfg.keepalive
-            self._park(conn, self.keepalived_conns, timeout, self.on_client_socket_readable)
+    def murder_pending(self) -> None:
+        """End what has waited too long in any queue."""
+        self._end_waiting()
 
-    def _wait_on(self, conn: TConn) -> None:
-        """Wait on for a request, of which nothing has come, and no longer than it had."""
-        left = conn.timeout - time.monotonic()
-        if left > 0:
-            queue, readable = conn.wait
-            self._park(conn, queue, left, readable)
-        else:
-            self.nr_conns -= 1
-            conn.close()
+    def _end_waiting(self) -> None:
+        now = time.monotonic()
+        for queue in self.queues:
+            for conn in queue.expired(now):
+                queue.on_timeout(conn)

@@ -14,6 +14,8 @@ from gunicorn.http import message, parser
 from gunicorn.http.errors import InvalidProxyHeader, InvalidProxyLine
 
 from .._connection.address import ProxyHeader
+from ._parser import Parser
+from ._request import Request
 
 if TYPE_CHECKING:
     from .._connection.connection import Connection
@@ -43,8 +45,8 @@ _PROXY: Final = 0x21
 """Version 2, and the command PROXY."""
 
 
-class ProxiedRequest(message.Request):
-    """gunicorn's request, which reads every kind of header that the specification has."""
+class ProxiedRequest(Request):
+    """A request which reads every kind of header that the specification has."""
 
     def _parse_proxy_protocol_v1(self, unreader: Any, buf: bytearray) -> bytearray:
         while b"\r\n" not in buf and len(buf) < _LONGEST_LINE:
@@ -73,8 +75,8 @@ class ProxiedRequest(message.Request):
 
 
 def read_all_kinds() -> None:
-    """Have gunicorn's parser make requests of ours, in this process."""
-    parser.RequestParser.mesg_class = ProxiedRequest
+    """Have our parsers make requests that may come behind such a header, in this process."""
+    Parser.mesg_class = ProxiedRequest
 
 
 def note_proxy(connection: Connection, req: Any) -> None:

@@ -7,12 +7,15 @@ by ``Config.set``; so they are kept in the object itself, where Python finds the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from gunicorn.config import Config
 
 __all__ = ["keep_plain"]
+
+_COMPUTED: Final = ("_forwarded_allow_networks", "_proxy_allow_networks")
+"""What ``Config`` computes of a setting and keeps, and would not compute again; None at first."""
 
 
 def keep_plain(cfg: Config) -> None:
@@ -30,6 +33,8 @@ def keep_plain(cfg: Config) -> None:
     def set_plain(name: str, value: Any) -> None:
         type(cfg).set(cfg, name, value)
         keep(name)
+        for networks in _COMPUTED:
+            plain[networks] = None
 
     for name in cfg.settings:
         keep(name)

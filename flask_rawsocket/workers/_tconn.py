@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import socket
 import struct
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
+from gunicorn import http
+from gunicorn import sock as gunicorn_sock
 from gunicorn.workers import gthread
 
 from .._sockets.deadlines import READ, ready
 from .._sockets.plain import DONT_WAIT
+from ._readiness import READING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["MethodQueue", "Outcome", "Queue", "TConn", "close", "close_may_wait", "drained"]
+    from ._incoming import Incoming
+
+__all__ = ["MethodQueue", "Queue", "TConn", "close", "close_may_wait", "drained"]
 
 LINGER_BYTES: Final = 65536
 """How much it may send; likewise."""
@@ -27,30 +31,42 @@ _LINGER: Final = struct.Struct("ii")
 """``struct linger`` (socket(7))."""
 
 
-class Outcome(enum.Enum):
-    """What is to become of a connection that a pool thread has let go."""
-
-    KEEP = "wait for its next request"
-    WAIT = "wait for its first byte"
-    BACK = "wait on, as before: what has come is nothing of a request"
-    LEFT = "give a thread of the application's, which has it too, a moment; then let it linger"
-    LINGER = "let it finish its closing handshake"
-    CLOSE = "close it, if that has not been done"
-    FORGET = "nothing: it has been hijacked"
-
-
 class Queue:
-    """What gunicorn does with its deques of connections, with a `remove` that need not search.
+    """Where connections wait, in the order of their timeouts, and what ends their waiting.
 
-    gunicorn removes a connection whenever it becomes readable; beside 5,000 idle ones that was a
-    search through 5,000.
+    A connection that waits is in the poller too. Whoever takes it out of its queue has it, and
+    nobody else: the thread that finds it ready, or the main thread when its time is over.
+
+    It has what gunicorn does with its deques of connections, and need not search to remove one:
+    beside 5,000 idle ones that was a search through 5,000.
+
+    Args:
+        on_ready: called by a thread of the pool with a connection that is ready.
+        on_timeout: called by the main thread with one that has waited too long.
+        what: what it waits for: to read, or to write.
+        is_for_requests: whether nothing has come yet of what it waits for, so that a worker which
+            stops need not wait for long.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        on_ready: Callable[[TConn], object],
+        on_timeout: Callable[[TConn], object],
+        what: str = READING,
+        *,
+        is_for_requests: bool = False,
+    ) -> None:
+        self.on_ready = on_ready
+        self.on_timeout = on_timeout
+        self.what = what
+        self.is_for_requests = is_for_requests
         self._conns: OrderedDict[TConn, None] = OrderedDict()
+        # What follows is one step for all threads; OrderedDict's own methods are.
+        self.append: Callable[[TConn], None] = self._conns.setdefault
 
-    def append(self, conn: TConn) -> None:
-        self._conns[conn] = None
+    def claim(self, conn: TConn) -> bool:
+        """Take `conn` out, and tell whether it was there."""
+        return self._conns.pop(conn, False) is None
 
     def remove(self, conn: TConn) -> None:
         del self._conns[conn]
@@ -58,13 +74,27 @@ class Queue:
     def popleft(self) -> TConn:
         return self._conns.popitem(last=False)[0]
 
+    def first(self) -> TConn | None:
+        """Return the one whose time is over first; None where nobody waits."""
+        while self._conns:
+            with contextlib.suppress(RuntimeError, StopIteration):  # changed meanwhile
+                return next(iter(self._conns))
+        return None
+
+    def expired(self, now: float) -> Iterator[TConn]:
+        """Take out those whose time is over at `now`, a time of the monotonic clock."""
+        while (conn := self.first()) is not None and conn.timeout <= now:
+            if self.claim(conn):
+                yield conn
+
     def __getitem__(self, index: int) -> TConn:
-        if index != 0 or not self._conns:
+        conn = self.first()
+        if index != 0 or conn is None:
             raise IndexError(index)  # gunicorn asks for the first one only
-        return next(iter(self._conns))
+        return conn
 
     def __iter__(self) -> Iterator[TConn]:
-        return iter(self._conns)
+        return iter(list(self._conns))
 
     def __contains__(self, conn: object) -> bool:
         return conn in self._conns
@@ -84,13 +114,35 @@ class MethodQueue(gthread.PollableMethodQueue):
 
 
 class TConn(gthread.TConn):
-    """A connection as gunicorn's ``gthread`` keeps it, with a close that cannot fail."""
+    """A connection as gunicorn's ``gthread`` keeps it."""
 
     sock: Any
     parser: Any
-    on_close: Callable[[TConn], None]
-    """What closes it: set when it is accepted."""
     timeout: float
+
+    fd: int
+    """The number that the poller knows it by."""
+
+    queue: Queue
+    """Where it waits, or has waited last."""
+
+    incoming: Incoming | None = None
+    """The request of which a part has come."""
+
+    body_began = 0.0
+    """When the first of its body could have come, by the monotonic clock."""
+
+    is_wrapped = False
+    """Whether it speaks TLS by now."""
+
+    outgoing: Any = None
+    """What is left of its response, an `Outgoing`; None if nothing is."""
+
+    keeps = False
+    """Whether it is kept when that has been sent."""
+
+    is_counted = False
+    """Whether it is one of the worker's `nr_conns`."""
 
     responded = False
     """Whether a request has been answered since it last came out of the poller."""
@@ -98,36 +150,51 @@ class TConn(gthread.TConn):
     left = False
     """Whether its view has left it to a thread of its own, and had gunicorn forget the response."""
 
-    wait: tuple[Queue, Callable[[TConn, socket.socket], object]]
-    """Where it waits for a request, and what is called when it is readable."""
+    def wrap(self) -> None:
+        """Begin TLS; nothing is read or written yet.
+
+        Raises:
+            OSError: the socket is closed, or not connected.
+            TLSSetupError: there is no TLS context.
+        """
+        self.sock.settimeout(None)
+        self.sock = gunicorn_sock.ssl_wrap_socket(self.sock, self.cfg)
+        self.is_wrapped = True
+        self.sock.settimeout(0)
 
     def init(self) -> None:
-        """Set up TLS and the parser; the preface of HTTP/2 in the clear is not a request.
+        """Set up the parser; the handshake is done, where there is one.
 
-        gunicorn reads it here, if the peer may speak HTTP/2 by prior knowledge (26.2 and newer).
+        gunicorn reads the preface of HTTP/2 in the clear here, if the peer may speak that by prior
+        knowledge (26.2 and newer); the preface is not a request.
         """
         duties = self.sock.duties
-        if self.initialized or duties is None or not self._may_be_preface():
-            super().init()
+        if self.initialized:
             return
-        duties.head_due = False
-        duties.start_clock()
+        if self.is_wrapped:
+            self._init_over_tls()
+        elif duties is not None and self._may_be_preface():
+            duties.head_due = False
+            duties.start_clock()
+            super().init()
+            if not self.is_http2 and duties.connection is not None:
+                duties.request_begun()
+        else:
+            super().init()
+
+    def _init_over_tls(self) -> None:
+        self.is_http2 = gunicorn_sock.is_http2_negotiated(self.sock)
+        get_parser: Any = http.get_parser
+        self.parser = get_parser(self.cfg, self.sock, self.client, http2_connection=self.is_http2)
         super().init()
-        if not self.is_http2 and duties.connection is not None:
-            duties.request_begun()
+        if self.is_http2:
+            self.parser.initiate_connection()
 
     def _may_be_preface(self) -> bool:
         negotiation = getattr(gthread, "negotiation", None)
-        if negotiation is None or self.cfg.is_ssl:
+        if negotiation is None:
             return False
         return bool(negotiation.prior_knowledge_allowed(self.cfg, self.client))
-
-    def close(self, graceful: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
-        """Close it, called by gunicorn's main thread; hooks run elsewhere.
-
-        gunicorn counts a connection down before it closes it, and once more if that fails.
-        """
-        self.on_close(self)
 
 
 def drained(conn: TConn) -> bool:

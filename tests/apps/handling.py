@@ -130,6 +130,7 @@ def refused():
         "on_disconnect": lambda: conn.on_disconnect(lambda: None),
         "wait_disconnected": lambda: conn.wait_disconnected(0),
         "set_deadlines": lambda: conn.set_deadlines(read=1),
+        "set_min_rates": lambda: conn.set_min_rates(read=1),
     }
     found = {}
     for name, call in calls.items():

@@ -15,6 +15,7 @@ answered = threading.Event()
 RIGHTS = {
     "hijack": lambda conn: conn.hijack(),
     "abort": lambda conn: conn.abort(),
+    "set_min_rates": lambda conn: conn.set_min_rates(read=1e9, write=1e9, grace=0),
     "set_deadlines": lambda conn: conn.set_deadlines(read=0.001, write=0.001),
     "close_after_response": lambda conn: conn.close_after_response(),
     "on_disconnect": lambda conn: conn.on_disconnect(lambda: record(called=True)),

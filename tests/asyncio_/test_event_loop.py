@@ -295,8 +295,8 @@ def test_streams_that_cannot_be_opened(pair, caplog, monkeypatch):
     def refuse(*args):
         raise RuntimeError("that descriptor is used by another transport")
 
+    monkeypatch.setattr(_served.PlainTransport, "__init__", refuse)
     loop_class = asyncio.selector_events.BaseSelectorEventLoop
-    monkeypatch.setattr(loop_class, "connect_accepted_socket", refuse)
     monkeypatch.setattr(loop_class, "add_reader", refuse)
     connection.hijack_async(echo)
     assert read_all(client) == b""
@@ -465,3 +465,68 @@ def test_a_stop_without_a_loop():
     assert ConnectionTracker().stop_handlers(0)
     assert EventLoop(Runner("test")).stop(0)
     assert not EventLoop(Runner("test")).abort(object())
+
+
+def test_many_handed_over_at_once(connect):
+    """All begin, in the order in which they were handed over, however busy the loop has been."""
+    others, order = [connect() for _ in range(5)], []
+    with blocked_loop(connect()[1]):
+        for client, connection in others:
+
+            async def handler(reader, writer, connection=connection):
+                order.append(connection)
+                writer.write(await reader.readexactly(4))
+
+            connection.hijack_async(handler)
+            client.sendall(b"ping")
+    for client, _ in others:
+        assert read_all(client) == b"ping"
+    assert order == [connection for _, connection in others]
+
+
+def test_a_stop_includes_those_that_have_not_begun(connect, tracker):
+    """What was handed over just before a stop is closed by it, like the others."""
+    ending = threading.Thread(target=tracker.stop_handlers, args=[10])
+    with blocked_loop(connect()[1]):
+        others = [connect() for _ in range(3)]
+        for _, connection in others:
+            connection.hijack_async(echo)
+        ending.start()
+    ending.join(10)
+    for client, connection in others:
+        assert connection.state is ConnState.CLOSED
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            assert client.recv(1) == b""
+
+
+def test_a_slow_close_delays_nobody(connect, tracker):
+    """While the CLOSED hook of one takes its time, others are served, and end with their hooks."""
+    _, slow = connect()
+    leave, entered, seen = threading.Event(), threading.Event(), []
+
+    def closed(conn, old, new):
+        if conn is slow:
+            entered.set()
+            assert leave.wait(10)
+        seen.append(conn)
+
+    hooks = closed_hook(tracker, closed)
+
+    async def handler(reader, writer):
+        writer.write(await reader.read(4))
+
+    async def end(reader, writer):
+        """Return at once."""
+
+    slow.hijack_async(end)
+    assert entered.wait(10)
+    others = [connect() for _ in range(3)]
+    for client, connection in others:
+        connection.hijack_async(handler)
+        client.sendall(b"ping")
+        assert read_all(client) == b"ping"
+    wait_for(lambda: len(seen) == len(others), "the others' hooks")
+    assert slow not in seen
+    leave.set()
+    wait_for(lambda: slow in seen, "its own")
+    del hooks

@@ -27,7 +27,7 @@ def connection_in(sock, state):
     connection = Connection(
         sock, None, family=sock.family, remote_address=("h", 1), local_address=("h", 2)
     )
-    connection.key = "h:1"
+    life_of(connection).key = "h:1"
     life_of(connection).state = state
     return connection
 

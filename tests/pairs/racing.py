@@ -44,6 +44,7 @@ CALLS = {
     "hijack_async": lambda conn: conn.hijack_async(handler),
     "abort": lambda conn: conn.abort(),
     "close": lambda conn: conn.sock.close(),
+    "set_min_rates": lambda conn: conn.set_min_rates(read=5, write=5),
     "set_deadlines": lambda conn: conn.set_deadlines(read=5, write=5),
     "on_disconnect": lambda conn: conn.on_disconnect(bool),
     "queues": lambda conn: conn.queues(),

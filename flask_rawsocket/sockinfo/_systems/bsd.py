@@ -42,6 +42,7 @@ __all__ = [
     "reset",
     "save_syn",
     "saved_syn",
+    "send_queue",
     "set_congestion",
     "set_dead_peer_timeout",
     "tcp_info",
@@ -234,6 +235,15 @@ def queues(sock: socket.socket) -> Queues:
     if sock.family == _AF_UNIX or _HERE.fionwrite is None:
         return Queues(receive, None, None)
     return Queues(receive, ioctl_int(sock, _HERE.fionwrite, "queues"), None)
+
+
+def send_queue(sock: socket.socket) -> int | None:
+    """Return how much of what was sent waits in the kernel (``FIONWRITE``), if that is known.
+
+    Raises:
+        ConnectionClosedError: the socket has been closed.
+    """
+    return queues(sock).send
 
 
 def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:

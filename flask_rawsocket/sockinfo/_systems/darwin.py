@@ -47,6 +47,7 @@ __all__ = [
     "reset",
     "save_syn",
     "saved_syn",
+    "send_queue",
     "set_congestion",
     "set_dead_peer_timeout",
     "tcp_info",
@@ -146,6 +147,15 @@ def queues(sock: socket.socket) -> Queues:
     except OSError as exc:
         fail(exc, "queues")
     return Queues(receive, send, None)
+
+
+def send_queue(sock: socket.socket) -> int | None:
+    """Return how much of what was sent waits in the kernel (``SO_NWRITE``), if that is known.
+
+    Raises:
+        ConnectionClosedError: the socket has been closed.
+    """
+    return queues(sock).send
 
 
 def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:

@@ -36,6 +36,7 @@ __all__ = [
     "reset",
     "save_syn",
     "saved_syn",
+    "send_queue",
     "set_congestion",
     "set_dead_peer_timeout",
     "tcp_info",
@@ -86,6 +87,11 @@ def peer_pidfd(sock: socket.socket) -> AbstractContextManager[int]:
 def queues(sock: socket.socket) -> Queues:
     """Raise `UnsupportedError`: this system does not have it."""
     _refuse(sock, "queues")
+
+
+def send_queue(sock: socket.socket) -> int | None:
+    """Raise `UnsupportedError`: this system does not have it."""
+    _refuse(sock, "send_queue")
 
 
 def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:  # noqa: ARG001

@@ -49,6 +49,7 @@ __all__ = [
     "reset",
     "save_syn",
     "saved_syn",
+    "send_queue",
     "set_congestion",
     "set_dead_peer_timeout",
     "tcp_info",
@@ -146,6 +147,20 @@ def queues(sock: socket.socket) -> Queues:
         if sock.family == socket.AF_UNIX:
             return Queues(receive, None, None)
         return Queues(receive, _ioctl_int(fd, termios.TIOCOUTQ), _ioctl_int(fd, _SIOCOUTQNSD))
+
+
+def send_queue(sock: socket.socket) -> int | None:
+    """Return how much of what was sent waits in the kernel (``SIOCOUTQ``).
+
+    Of a TCP socket these are the bytes that are not acknowledged; of a UNIX socket it is the memory
+    of what the peer has not read, buffer for buffer (unix_outq_len, net/unix/af_unix.c).
+
+    Raises:
+        UnsupportedError: the socket is listening, and has no such queue.
+        ConnectionClosedError: the socket has been closed.
+    """
+    with OpenFd(sock, "send_queue") as fd:
+        return _ioctl_int(fd, termios.TIOCOUTQ)
 
 
 def _ioctl_int(fd: int, request: int) -> int:

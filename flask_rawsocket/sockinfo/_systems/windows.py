@@ -53,6 +53,7 @@ __all__ = [
     "reset",
     "save_syn",
     "saved_syn",
+    "send_queue",
     "set_congestion",
     "set_dead_peer_timeout",
     "tcp_info",
@@ -182,6 +183,15 @@ def queues(sock: socket.socket) -> Queues:
     except OSError as exc:
         fail(exc, "queues")
     return Queues(int.from_bytes(raw, "little"), None, None)
+
+
+def send_queue(sock: socket.socket) -> int | None:
+    """Return None: Windows does not report how much of what was sent waits in the kernel.
+
+    Raises:
+        ConnectionClosedError: the socket has been closed.
+    """
+    return queues(sock).send
 
 
 def set_dead_peer_timeout(sock: socket.socket, seconds: float | None) -> None:
