@@ -67,10 +67,10 @@ class ReceivingWorker(PollingWorker):
         self.queues += [self.head_conns, self.body_conns]
         self._limits: Limits
 
-    def load_wsgi(self) -> None:
-        """Load the application, which says how much of a body is read ahead."""
-        super().load_wsgi()
+    def run(self) -> None:
+        """Serve; how much is read ahead say the application and the settings, hooks heard."""
         self._limits = Limits(self.cfg, self.tracker.settings.body_buffer)
+        super().run()
 
     def serve_request(self, conn: TConn) -> None:
         """Serve the request that has come on `conn`, and see to what becomes of it."""
