@@ -120,7 +120,8 @@ class Pool:
             thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
 
     def _work(self, me: _Worker) -> None:
-        ready, claim, serve, wait = self._ready, self._claim, self._serve, self._readiness.wait
+        ready, claim, serve = self._ready, self._claim, self._serve
+        wait, kick = self._readiness.wait, self._readiness.kick
         was_found = True  # by the poller, the last one
         while not self._ended:
             if self._leader is not me and self._standby is not me:
@@ -141,6 +142,9 @@ class Pool:
                 continue
             if self._standby is None:
                 self._recruit()
+            if ready:
+                # Of two kicks a thread may have taken both; another one is to see to the rest.
+                kick()
             try:
                 serve(conn)
             except BaseException as exc:  # noqa: BLE001  the thread is for other connections too
@@ -148,7 +152,7 @@ class Pool:
             conn = None  # which may be garbage now, and is closed by that
             me.served += 1
             me.began = 0.0
-        self._readiness.kick()  # for the next one
+        kick()  # for the next one
 
     def _next_ready(self) -> Any:
         with contextlib.suppress(IndexError):

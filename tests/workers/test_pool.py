@@ -17,7 +17,7 @@ import pytest
 from servers import wait_for
 
 from flask_rawsocket.workers._pool import Pool
-from flask_rawsocket.workers._readiness import make_readiness
+from flask_rawsocket.workers._readiness import WRITING, make_readiness
 
 NO_THREADS = """
 import os, threading
@@ -267,6 +267,24 @@ class TestTurns:
         wait_for(lambda: served.count() == 600, "all to be served")
         names = [what for _, what in served.calls]
         assert names.index(b"p") < 10
+
+    def test_two_puts_that_wake_one_thread(self, serving, monkeypatch):
+        """The kicks of both are taken by the thread that serves the first, whose view blocks."""
+        served = serving(2)
+        first, second = served.connect(), served.connect()
+        first.ask()
+        wait_for(lambda: served.count() == 1 and len(threads_of(served)) == 2, "a standby")
+        for conn, what in ((first, b"b"), (second, b"q")):
+            wait_for(lambda conn=conn: served.waiting.pop(conn.fd, None), "it to wait")
+            served.readiness.arm(conn.fd, WRITING)  # reported once, and claimed by nobody
+            conn.ask(what)
+        with monkeypatch.context() as patch:
+            patch.setattr(served.readiness, "kick", lambda: None)
+            served.pool.put(first)
+        served.pool.put(second)
+        wait_for(lambda: served.count() == 2, "the second to be served")
+        assert served.blocked
+        assert not served.count(b"b")
 
     def test_a_client_that_is_always_put(self, serving):
         """Those that the poller finds have their turn beside one that is put again and again."""
