@@ -11,11 +11,12 @@ import contextlib
 import functools
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, AnyStr, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, AnyStr, Final, Generic, NoReturn, TypeVar
 
 from flask import current_app
 from werkzeug.exceptions import ClientDisconnected
 
+from ._connection.connection import life_of
 from ._connection.liveness import watch
 from ._wsgi import close
 from .errors import ConnectionClosedError, RawSocketError
@@ -48,7 +49,7 @@ class _Block:
     def checkpoint(self) -> None:
         """Raise ``ClientDisconnected`` if the block's client is gone; callable in any thread."""
         if self._told.is_set() and _is_gone(self.connection):
-            raise ClientDisconnected
+            _stop(self.connection)
 
     def end(self) -> None:
         """Stop watching; from here on `checkpoint` asks the kernel."""
@@ -91,7 +92,19 @@ def checkpoint() -> None:
     if block is not None and block.connection is connection:
         block.checkpoint()
     elif _is_gone(connection):
-        raise ClientDisconnected
+        _stop(connection)
+
+
+def _stop(connection: Connection | None) -> NoReturn:
+    """Stop the application, and let its server know why."""
+    _note(connection)
+    raise ClientDisconnected
+
+
+def _note(connection: Connection | None) -> None:
+    exchange = life_of(connection).exchange if connection is not None else None
+    if exchange is not None:
+        exchange.client_is_gone()
 
 
 class StopWhenDisconnected:
@@ -151,6 +164,7 @@ class UntilDisconnected(Generic[AnyStr]):
             except StopIteration:
                 return
             yield item
+        _note(self._connection)
         self.close()
         if self._connection is not None and self._connection.managed:
             # A client that has only half-closed must not take what it has got for the whole

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     _Function = TypeVar("_Function", bound=Callable[[], object])
     _Called = TypeVar("_Called")
 
-__all__ = ["RawSocket"]
+__all__ = ["RawSocket", "activate"]
 
 _NAME = "rawsocket"
 
@@ -88,11 +88,7 @@ class RawSocket:
         settings = read_settings(app.config)  # raises before anything is changed
         app.extensions[_NAME] = self
         app.wsgi_app = _globals.ConnectionMiddleware(app.wsgi_app)  # type: ignore[method-assign]
-        if process_tracker.settings.unix_remote_addr is None:
-            process_tracker.settings.unix_remote_addr = True
-        for name, value in settings.items():
-            setattr(process_tracker.settings, name, value)
-        process_tracker.add_hooks(self._hooks)
+        _apply(settings, self._hooks)
 
     @property
     def current_conn(self) -> Connection:
@@ -280,6 +276,25 @@ class RawSocket:
             iterable: the parts of the response, all ``bytes`` or all ``str``.
         """
         return UntilDisconnected(iterable)
+
+
+def activate(app: Flask) -> None:
+    """Make of an application once more what its set-up has made of this process: for tests.
+
+    Args:
+        app: one that may not have been set up at all.
+    """
+    rawsocket = app.extensions.get(_NAME)
+    if isinstance(rawsocket, RawSocket):
+        _apply(read_settings(app.config), rawsocket._hooks)  # noqa: SLF001  of this file
+
+
+def _apply(settings: dict[str, Any], hooks: Hooks) -> None:
+    if process_tracker.settings.unix_remote_addr is None:
+        process_tracker.settings.unix_remote_addr = True
+    for name, value in settings.items():
+        setattr(process_tracker.settings, name, value)
+    process_tracker.add_hooks(hooks)
 
 
 def _callable(function: _Called, name: str) -> _Called:

@@ -31,8 +31,9 @@ def get_current_conn() -> Connection:
     connection = find_current_conn()
     if connection is None:
         raise NoConnectionError(
-            "This request's server does not expose its socket (Flask's test client has none): run "
-            "the app with `gunicorn -k flask_rawsocket.Worker` or `flask rawsocket run`."
+            "This request's server does not expose its socket: run the app with "
+            "`gunicorn -k flask_rawsocket.Worker` or `flask rawsocket run`. Flask's test client "
+            "has none: in a test, use the pytest fixture `rawsocket_client`."
         )
     return connection
 

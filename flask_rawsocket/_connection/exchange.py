@@ -175,6 +175,9 @@ class Exchange(ABC):
     def complain(self, text: str, exc: BaseException) -> None:
         """Log that the view of a hijacked connection has failed."""
 
+    def client_is_gone(self) -> None:  # noqa: B027  nothing, but where somebody wants to know
+        """The application has been stopped because its client is gone."""
+
     def announced_length(self) -> int | None:
         """Return the Content-Length of the application's response; None if it has not said one."""
         return None

@@ -67,6 +67,11 @@ class Hooks:
         self.first_name = self.first_name or _name(function)
         unheard.add(self)
 
+    def save(self) -> Callable[[], None]:
+        """Return what makes these hooks again what they are now."""
+        kept = dict(vars(self), _by_state=self._by_state.copy())
+        return lambda: vars(self).update(kept)
+
     @property
     def shutdown(self) -> tuple[Callable[[], object], ...]:
         """The functions to call when the server begins to stop."""
@@ -97,6 +102,23 @@ class HookRegistry:
             alive.append(weakref.ref(hooks))
         self._hooks = tuple(alive)
         self.is_empty = False
+
+    def save(self) -> Callable[[], None]:
+        """Return what takes back all that is hooked from here on; the tracker's lock is held."""
+        hooks, is_empty = self._hooks, self.is_empty
+        alive = [each for ref in hooks if (each := ref()) is not None]
+        contents = [each.save() for each in alive]
+
+        def restore() -> None:
+            for ref in self._hooks:
+                added = ref()
+                if added is not None and added not in alive:
+                    added.is_set_up = False
+            for content in contents:
+                content()
+            self._hooks, self.is_empty = hooks, is_empty
+
+        return restore
 
     def any_into(self, state: ConnState) -> bool:
         """Tell whether anything is hooked on a change into `state`."""

@@ -12,6 +12,7 @@ thread calls `run_hooks`. `opened` never makes them: it runs on the accept path.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -189,6 +190,21 @@ class States:
         """Let `hooks` hear of every connection of this process for as long as they exist."""
         with self._lock:
             self._hooks.add(hooks)
+
+    def save(self) -> Callable[[], None]:
+        """Return what forgets all that is hooked and set from here on: for tests."""
+        settings = dataclasses.replace(self.settings)
+        hooked = self._hooks.save()
+        told = unheard.save()
+
+        def restore() -> None:
+            with self._lock:
+                hooked()
+            told()
+            for field in dataclasses.fields(settings):
+                setattr(self.settings, field.name, getattr(settings, field.name))
+
+        return restore
 
     def is_live(self, connection: Connection) -> bool:
         """Tell whether `connection` is a live one of this process, and not one of its parent's."""
