@@ -182,7 +182,6 @@ class _Request:
         self._exchange = exchange
         self._method: str = environ["REQUEST_METHOD"]
         self._keep = environ.get("HTTP_CONNECTION", "").lower() != "close"
-        self._upgrades = "HTTP_UPGRADE" in environ
 
     def end(self, *, failed: bool = False) -> None:
         said = (self._exchange.header("connection") or "").lower()
@@ -209,8 +208,11 @@ class _Request:
         self.end()
         if self._pair.was_reset:
             raise ConnectionResetError("the view has reset the connection")
-        peer, speaks_http = self._pair.peer, self._exchange.logged_status != SWITCHING
-        if peer.is_closed or not (speaks_http or self._upgrades or peer.begins_with(b"HTTP/1.")):
+        peer = self._pair.peer
+        is_http = not peer.is_closed and (
+            self._exchange.answers_in_http or peer.begins_with(b"HTTP/1.")
+        )
+        if not is_http:
             start_response(SWITCHING, [])
             return ()
         head, body = read_response(peer, self._method)

@@ -24,7 +24,10 @@ class Exchange(exchange.Exchange):
         send: writes to the client.
     """
 
-    __slots__ = ("_body", "_head", "_send_bytes", "client_was_gone", "logged_status")
+    __slots__ = ("_body", "_head", "_send_bytes", "answers_in_http", "client_was_gone", "logged_status")
+
+    answers_in_http: bool
+    """Whether the owner of a hijacked connection begins with the head of a response."""
 
     client_was_gone: bool
     """Whether the application has been stopped because its client is gone."""
@@ -32,6 +35,7 @@ class Exchange(exchange.Exchange):
     def __init__(self, environ: WSGIEnvironment, send: Callable[[bytes], object]) -> None:
         super().__init__()
         self.waits_for_body = environ.get("HTTP_EXPECT", "").lower() == "100-continue"
+        self.answers_in_http = "HTTP_UPGRADE" in environ
         self.client_was_gone = False
         self.logged_status = SWITCHING
         self._head: tuple[str, list[tuple[str, str]]] | None = None
@@ -58,6 +62,11 @@ class Exchange(exchange.Exchange):
 
     def client_is_gone(self) -> None:
         self.client_was_gone = True
+
+    def version(self) -> str:
+        """Return the version of HTTP: what asks for it is about to answer in it."""
+        self.answers_in_http = True
+        return super().version()
 
     def announced_length(self) -> int | None:
         length = self.header("content-length")

@@ -48,8 +48,11 @@ def _rawsocket_reset(request: pytest.FixtureRequest) -> Iterator[None]:
 def rawsocket_client(app: Flask) -> Iterator[RawSocketClient]:
     """Flask's test client, with a real connection under each request of the fixture ``app``."""
     client = RawSocketClient(app)
+    # From here on: what was hooked before is the application's, the rest is the test's.
+    restore = process_tracker.save()
     yield client
     client.close()
+    restore()
 
 
 @pytest.fixture
@@ -58,4 +61,6 @@ def rawsocket_server(app: Flask, request: pytest.FixtureRequest) -> Iterator[Raw
     marker = request.node.get_closest_marker("rawsocket_server")
     args, kwargs = (marker.args, marker.kwargs) if marker else ((), {})
     with RawSocketServer(app, *args, **kwargs) as server:
+        restore = process_tracker.save()
         yield server
+    restore()

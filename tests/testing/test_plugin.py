@@ -86,9 +86,9 @@ def app(request):
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_each(app, rawsocket_client, times):
+    heard.clear()
     assert rawsocket_client.get("/").status_code == 200
     assert {each[0] for each in heard} == {heard[-1][0]}
-    heard.clear()
     expected = app.config.get("RAWSOCKET_HEADER_TIMEOUT", 10.0)
     assert process_tracker.settings.header_timeout == expected
 """

@@ -140,7 +140,8 @@ def test_a_stream(rawsocket_server, seen):
     assert next(response.iter_encoded()).startswith(b"part 0\n")
     client.peer.leave()
     rawsocket_server.wait_closed()
-    assert seen == ["N", "A", "C CLIENT"]
+    assert seen[:2] == ["N", "A"]
+    assert seen[2] in {"C CLIENT", "C APP"}  # the stream ends it, too, if it is the first to notice
 
 
 def test_a_stream_that_is_not_read(rawsocket_server):
