@@ -18,6 +18,7 @@ from werkzeug.exceptions import ClientDisconnected
 
 from ._connection.connection import life_of
 from ._connection.liveness import watch
+from ._misuse import name_of
 from ._wsgi import close
 from .errors import ConnectionClosedError, RawSocketError
 from .globals import find_current_conn
@@ -152,6 +153,11 @@ class UntilDisconnected(Generic[AnyStr]):
     """See `RawSocket.until_disconnected`."""
 
     def __init__(self, iterable: Iterable[AnyStr]) -> None:
+        if callable(iterable) and not hasattr(iterable, "__iter__"):
+            raise TypeError(
+                f"until_disconnected takes an iterable, and {name_of(iterable)} is a function: "
+                "return rawsocket.until_disconnected(generate()) from the view"
+            )
         self._iterable: Iterable[Any] = iterable
         self._connection = find_current_conn()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     _T = TypeVar("_T", int, str)
 
 __all__ = ["RequirePeer", "peer_identity"]
+
+log = logging.getLogger("flask_rawsocket")
 
 
 def peer_identity() -> str:
@@ -57,6 +60,8 @@ class RequirePeer:
         self._users = _several("user", user, str)
         self._gids = _several("gid", gid, int)
         self._groups = _several("group", group, str)
+        _log_unknown("user", self._users, _uid_of)
+        _log_unknown("group", self._groups, _gid_of)
 
     @overload
     def __call__(self, view: _View, /) -> _View: ...
@@ -164,6 +169,18 @@ def _unmapped(kind: str) -> int | None:
         return int((_PROC / f"sys/kernel/overflow{kind}").read_text())
     except (OSError, ValueError):  # another system
         return None
+
+
+def _log_unknown(kind: str, names: frozenset[str] | None, find: Callable[[str], int]) -> None:
+    """Log each of `names` that the system does not know now: a misspelt one admits nobody.
+
+    It may know it later, and is asked for each request; so this is no error.
+    """
+    for name in sorted(names or ()):
+        if not _ids([name], find):
+            log.warning(
+                "require_peer: there is no %s %r on this system; it admits nobody", kind, name
+            )
 
 
 def _ids(names: Iterable[str], find: Callable[[str], int]) -> set[int]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import enum
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import InvalidStateError, UnsupportedError
 
 if TYPE_CHECKING:
     import asyncio
+    import weakref
     from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
 
@@ -58,7 +59,20 @@ class Exchange(ABC):
         waits_for_body: whether the client still waits to be told that it may send its body.
     """
 
-    __slots__ = ("_readers", "hijacked", "thread", "waits_for_body")
+    __slots__ = (
+        "_readers",
+        "hijacked",
+        "stream",
+        "stream_was_forgotten",
+        "thread",
+        "waits_for_body",
+    )
+
+    stream: weakref.ref[Any] | None
+    """What a hijack has returned. Set by the tracker, and only then; None where a loop has it."""
+
+    stream_was_forgotten: bool
+    """Whether the socket of that was forgotten. Set by its finalizer, and only then."""
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
@@ -104,6 +118,18 @@ class Exchange(ABC):
                 raise refusal
             self.hijacked = True
         return self._take_read_ahead()
+
+    def threw_away(self, *, has_tls_open: bool) -> bool:
+        """Tell whether nobody has what the hijack has returned, and nobody has closed it.
+
+        Args:
+            has_tls_open: whether it is an open connection over TLS, whose socket is forgotten only
+                when the server refers to it no more.
+        """
+        if getattr(self, "stream_was_forgotten", False):
+            return True
+        stream = getattr(self, "stream", None)
+        return has_tls_open and stream is not None and stream() is None
 
     def __enter__(self) -> None:
         with _lock:

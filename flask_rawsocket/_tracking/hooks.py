@@ -11,6 +11,7 @@ import logging
 import threading
 import weakref
 from collections import deque
+from types import CoroutineType
 from typing import TYPE_CHECKING, TypeAlias
 
 from .._connection.connection import life_of
@@ -172,7 +173,14 @@ class HookRegistry:
         call = object()
         self._running[call] = function, args
         try:
-            function(*args)
+            result = function(*args)
+            if isinstance(result, CoroutineType):
+                result.close()
+                log.error(
+                    "The hook %s has returned a coroutine, which nobody awaits: it has done "
+                    "nothing. Hook a plain function.",
+                    _name(function),
+                )
         except BaseException as exc:
             is_main = threading.current_thread() is threading.main_thread()
             if not isinstance(exc, Exception) and is_main and self.exit_is_signal():

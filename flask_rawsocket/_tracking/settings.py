@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Settings", "read_settings"]
+__all__ = ["Settings", "log_unknown", "read_settings"]
+
+log = logging.getLogger("flask_rawsocket")
 
 
 @dataclass(slots=True)
@@ -57,6 +61,16 @@ def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def log_unknown(config: Mapping[str, Any]) -> None:
+    """Log each key in an application's `config` that looks like one of ours, and is not."""
+    known = {f"RAWSOCKET_{name.upper()}" for name in _ACCEPTED}
+    for key in config:
+        if key not in known and key.upper().startswith(_PREFIXES):
+            near = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}."
+            log.warning("%s is not a setting of Flask-RawSocket, and does nothing: %s", key, hint)
+
+
 def _is_number(value: object) -> bool:
     # A bool is an int, but not a number of seconds.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -78,6 +92,8 @@ def _is_size(value: object) -> bool:
 def _is_bool(value: object) -> bool:
     return isinstance(value, bool)
 
+
+_PREFIXES: Final = ("RAWSOCKET_", "RAW_SOCKET_")
 
 _ACCEPTED: Final = {
     "header_timeout": (_is_timeout, "seconds above 0, or None"),

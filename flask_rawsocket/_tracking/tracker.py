@@ -7,6 +7,7 @@ told so.
 from __future__ import annotations
 
 import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from .. import sockinfo
@@ -54,8 +55,10 @@ class ConnectionTracker(States):
         check_asker(connection, life)
         forgotten.start()
         with self._lock:
-            leading_bytes = _exchange_of(connection).hand_over()
+            exchange = _exchange_of(connection)
+            leading_bytes = exchange.hand_over()
             stream = HijackedSocket(_give_away(connection), leading_bytes)
+            exchange.stream = weakref.ref(stream)
             ending.reset(life)
             due = self._change(connection, life, ConnState.HIJACKED)
             self._hijacked.add(connection)
@@ -81,6 +84,9 @@ class ConnectionTracker(States):
 
     def serve(self, connection: Connection, stream: HijackedSocket, handler: StreamHandler) -> None:
         """Have `handler` serve `stream`, the one of `connection`, on the event loop."""
+        exchange = life_of(connection).exchange
+        if exchange is not None:
+            exchange.stream = None  # the loop keeps the socket, and not the stream
         loop: Any = self._event_loop  # which `prepare_serving` has made
         loop.serve(connection, stream, handler)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from flask.testing import FlaskClient
@@ -129,12 +128,14 @@ class RawSocketClient(FlaskClient):
         Args:
             args: as of ``client.open()``, such as the path.
             kwargs: likewise, such as ``method`` and ``json``.
+
+        Raises:
+            RuntimeError: the client is in a ``with`` block, whose context would be the thread's.
         """
+        if self.preserve_context:
+            raise RuntimeError("start() does not work inside of `with client:`, which is a context")
         client = copy.copy(self)
         client._pair = client._exchange = None  # noqa: SLF001  a copy of this very object
-        client.preserve_context = False
-        client._context_stack = ExitStack()  # noqa: SLF001
-        client._new_contexts = []  # noqa: SLF001
         return Running(client, lambda: client.open(*args, **{"buffered": True, **kwargs}))
 
     @property

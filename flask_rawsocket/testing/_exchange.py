@@ -24,7 +24,14 @@ class Exchange(exchange.Exchange):
         send: writes to the client.
     """
 
-    __slots__ = ("_body", "_head", "_send_bytes", "answers_in_http", "client_was_gone", "logged_status")
+    __slots__ = (
+        "_body",
+        "_head",
+        "_send_bytes",
+        "answers_in_http",
+        "client_was_gone",
+        "logged_status",
+    )
 
     answers_in_http: bool
     """Whether the owner of a hijacked connection begins with the head of a response."""

@@ -121,7 +121,7 @@ class Peer:
         """Take in what has come; tell whether there may be more."""
         try:
             data = self.sock.recv(_CHUNK)
-        except OSError:  # nothing has come; or under TLS a record that is not ours, such as a ticket
+        except OSError:  # nothing has come; or, under TLS, a ticket
             return bool(select.select([self.sock], [], [], 0)[0])
         self._buffer += data
         return bool(data)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .._connection.address import AF_UNIX
 from .._tracking.tracker import process_tracker
 from ..extension import activate
-from ..serving import make_server
+from ..serving import ThreadedWSGIServer
 from ._pair import TRANSPORTS, server_context, wrap_client
 from ._peer import TIMEOUT, wait_for
 from ._socket_client import SocketClient
@@ -28,6 +28,16 @@ __all__ = ["RawSocketServer"]
 
 _POLL: Final = 0.02
 """How often, in seconds, the server looks whether it is to stop."""
+
+
+class _Server(ThreadedWSGIServer):
+    accepted = 0
+    """How many connections are, or were, in the map."""
+
+    def get_request(self) -> tuple[Any, Any]:
+        found = super().get_request()
+        self.accepted += 1
+        return found
 
 
 class RawSocketServer:
@@ -63,7 +73,8 @@ class RawSocketServer:
         self.path = str(Path(self._folder, "s")) if self._folder else None
         host = f"unix://{self.path}" if self.path else "127.0.0.1"
         context = server_context(tls)
-        self._server = make_server(host, 0, app, threaded=True, ssl_context=context)
+        self._server = _Server(host, 0, app, ssl_context=context)
+        self._dialled = 0
         self._address: Any = self._server.socket.getsockname()
         scheme = "https" if tls else "http"
         self.url = f"{scheme}://localhost" if self.path else f"{scheme}://127.0.0.1:{self.port}"
@@ -133,6 +144,9 @@ class RawSocketServer:
         sock.settimeout(TIMEOUT)
         try:
             sock.connect(self.path or self._address)
+            self._dialled += 1
+            # So that a test which waits for its end does not find that there is none yet.
+            wait_for(lambda: self._server.accepted >= self._dialled, "an accept")
             return wrap_client(sock) if self._tls else sock
         except BaseException:
             sock.close()
