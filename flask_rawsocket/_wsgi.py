@@ -92,18 +92,11 @@ def _log_dropped(exchange: Exchange, environ: dict[str, Any]) -> None:
         log.warning(
             "The view %s has thrown away what hijack() returned, so %r is closed, and nobody gets "
             "the response: keep the stream and write to it, or do not hijack",
-            _view_of(environ),
+            exchange.view or environ.get("PATH_INFO"),
             connection,
         )
     elif length:
         log.debug("%r was hijacked: the view's response, %d bytes, is dropped", connection, length)
-
-
-def _view_of(environ: dict[str, Any]) -> str:
-    """Return the name of a request's view; its path, where the application does not name it."""
-    # Werkzeug's requests enter themselves; Flask's have an endpoint.
-    endpoint = getattr(environ.get("werkzeug.request"), "endpoint", None)
-    return str(endpoint or environ.get("PATH_INFO", ""))
 
 
 def _dropped(exchange: Exchange, body: Iterable[bytes]) -> Iterable[bytes]:

@@ -85,6 +85,14 @@ PUBLIC = {
         "tcp_info",
         "tls_info",
     ],
+    "flask_rawsocket.testing": [
+        "Peer",
+        "RawSocketClient",
+        "RawSocketServer",
+        "Running",
+        "SocketClient",
+        "wait_for",
+    ],
     "flask_rawsocket.workers": ["SyncWorker", "ThreadWorker"],
 }
 

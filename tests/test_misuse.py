@@ -10,7 +10,9 @@ from flask import Flask
 from flask_rawsocket import ConnState, RawSocket, current_conn
 from flask_rawsocket._misuse import name_of, plain_function
 
-AWAITED_BY_NOBODY = "{} takes a plain function: {} is a coroutine function, which nobody would await"
+AWAITED_BY_NOBODY = (
+    "{} takes a plain function: {} is a coroutine function, which nobody would await"
+)
 
 
 async def hook(*_):

@@ -96,8 +96,9 @@ def test_a_response_that_is_dropped(run_server, folder, transport, name):
                 client.get(path)
                 assert client.rest() == b""
         wait_for(
-            lambda: re.findall(THROWN_AWAY, server.log.read_text())
-            == ["forgetful", "forgets_a_stream"],
+            lambda: (
+                re.findall(THROWN_AWAY, server.log.read_text()) == ["forgetful", "forgets_a_stream"]
+            ),
             "the names in the log",
         )
         assert server.log.read_text().count(DROPPED) == 3

@@ -65,11 +65,15 @@ class Exchange(ABC):
         "stream",
         "stream_was_forgotten",
         "thread",
+        "view",
         "waits_for_body",
     )
 
     stream: weakref.ref[Any] | None
     """What a hijack has returned. Set by the tracker, and only then; None where a loop has it."""
+
+    view: str | None
+    """The name of the view that has hijacked, where it has one. Set with `stream`."""
 
     stream_was_forgotten: bool
     """Whether the socket of that was forgotten. Set by its finalizer, and only then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,12 +64,15 @@ def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def log_unknown(config: Mapping[str, Any]) -> None:
     """Log each key in an application's `config` that looks like one of ours, and is not."""
-    known = {f"RAWSOCKET_{name.upper()}" for name in _ACCEPTED}
+    known = {name.upper(): f"RAWSOCKET_{name.upper()}" for name in _ACCEPTED}
     for key in config:
-        if key not in known and key.upper().startswith(_PREFIXES):
-            near = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}."
-            log.warning("%s is not a setting of Flask-RawSocket, and does nothing: %s", key, hint)
+        looks = _LOOKS_LIKE_OURS.fullmatch(key)
+        if looks is None or key in known.values():
+            continue
+        near = difflib.get_close_matches(looks[1].upper(), known, n=1)
+        every = ", ".join(sorted(known.values()))
+        hint = f"did you mean {known[near[0]]}?" if near else f"there are {every}."
+        log.warning("%s is not a setting of Flask-RawSocket, and does nothing: %s", key, hint)
 
 
 def _is_number(value: object) -> bool:
@@ -93,7 +97,7 @@ def _is_bool(value: object) -> bool:
     return isinstance(value, bool)
 
 
-_PREFIXES: Final = ("RAWSOCKET_", "RAW_SOCKET_")
+_LOOKS_LIKE_OURS: Final = re.compile(r"RAW_?SOCKET_(.*)", re.IGNORECASE)
 
 _ACCEPTED: Final = {
     "header_timeout": (_is_timeout, "seconds above 0, or None"),

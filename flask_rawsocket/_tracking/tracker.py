@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import sockinfo
 from .._asyncio.seams import check_seams
 from .._connection import ending
-from .._connection.asking import check_asker
+from .._connection.asking import check_asker, view_name
 from .._connection.connection import life_of
 from .._connection.hijacked import HijackedSocket
 from .._connection.state import TRANSITIONS, ConnState, illegal_transition
@@ -54,11 +54,12 @@ class ConnectionTracker(States):
         life = life_of(connection)
         check_asker(connection, life)
         forgotten.start()
+        view = view_name()
         with self._lock:
             exchange = _exchange_of(connection)
             leading_bytes = exchange.hand_over()
             stream = HijackedSocket(_give_away(connection), leading_bytes)
-            exchange.stream = weakref.ref(stream)
+            exchange.stream, exchange.view = weakref.ref(stream), view
             ending.reset(life)
             due = self._change(connection, life, ConnState.HIJACKED)
             self._hijacked.add(connection)
