@@ -270,7 +270,9 @@ def test_links_to_files(path):
         assert (path.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("module", [flask_rawsocket, sockinfo, testing], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "module", [flask_rawsocket, sockinfo, testing], ids=lambda each: each.__name__
+)
 def test_public_names(module):
     """The API's page has every public name."""
     page = (ROOT / "docs" / "api.md").read_text()

@@ -1,4 +1,4 @@
-"""What is easily written wrong, and would do nothing: each is one sentence, and names the function."""
+"""What is easily written wrong, and would do nothing: one sentence each, with the name."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def seen():
 
 
 @pytest.fixture
-def app(seen):
+def app(seen):  # noqa: C901, PLR0915  many small views
     """An application of a user's."""
     app = Flask("user")
     app.testing = True

@@ -28,7 +28,7 @@ def seen():
 
 
 @pytest.fixture
-def app(seen):
+def app(seen):  # noqa: C901  likewise
     """An application of a user's."""
     app = Flask("user")
     app.testing = True
