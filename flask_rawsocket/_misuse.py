@@ -1,18 +1,21 @@
-"""What is easily written wrong, and would do nothing: it is refused where it stands, by name."""
+"""What is easily written wrong, and would do nothing: it is named where it stands."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     _Function = TypeVar("_Function", bound=Callable[..., Any])
     _Called = TypeVar("_Called")
 
-__all__ = ["name_of", "plain_function", "with_parentheses"]
+__all__ = ["log_above_route", "name_of", "plain_function", "with_parentheses"]
+
+log = logging.getLogger("flask_rawsocket")
 
 
 def name_of(function: object) -> str:
@@ -54,3 +57,20 @@ def with_parentheses(method: _Function) -> _Function:
         return method(self, *args, **kwargs)
 
     return checked  # type: ignore[return-value]
+
+
+def log_above_route(view: Any, apps: Iterable[Any], decorator: str) -> None:
+    """Log that `view`, which is being decorated, is the view of a route already.
+
+    Args:
+        view: the function.
+        apps: the applications that may have it.
+        decorator: its name.
+    """
+    if any(view in app.view_functions.values() for app in list(apps)):
+        log.warning(
+            "%s stands above the route of %s, which has been registered without it: "
+            "write it below @app.route",
+            decorator,
+            name_of(view),
+        )

@@ -18,7 +18,7 @@ from werkzeug.exceptions import ClientDisconnected
 
 from ._connection.connection import life_of
 from ._connection.liveness import watch
-from ._misuse import name_of
+from ._misuse import log_above_route, name_of
 from ._wsgi import close
 from .errors import ConnectionClosedError, RawSocketError
 from .globals import find_current_conn
@@ -111,12 +111,14 @@ def _note(connection: Connection | None) -> None:
 class StopWhenDisconnected:
     """See `RawSocket.stop_when_disconnected`."""
 
-    def __init__(self) -> None:
+    def __init__(self, apps: Iterable[Any] = ()) -> None:
+        self._apps = apps
         self._blocks: list[_Block] = []
         """The running blocks: several if they are nested or in several threads."""
 
     def __call__(self, view: _View) -> _View:
         """Decorate `view`, which may be an ``async def``."""
+        log_above_route(view, self._apps, "stop_when_disconnected")
 
         @functools.wraps(view)
         def stopping(*args: Any, **kwargs: Any) -> Any:

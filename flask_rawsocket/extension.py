@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import globals as _globals
@@ -67,6 +68,7 @@ class RawSocket:
 
     def __init__(self, app: Flask | None = None) -> None:
         self._hooks = Hooks()
+        self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()  # those that it was set up on
         if app is not None:
             self.init_app(app)
 
@@ -88,6 +90,7 @@ class RawSocket:
         settings = read_settings(app.config)  # raises before anything is changed
         log_unknown(app.config)
         app.extensions[_NAME] = self
+        self._apps.add(app)
         app.wsgi_app = _globals.ConnectionMiddleware(app.wsgi_app)  # type: ignore[method-assign]
         process_tracker.set_up(settings, self._hooks)
 
@@ -210,7 +213,7 @@ class RawSocket:
             ValueError: no argument was given.
             TypeError: an id is not an int, or a name is not a str.
         """
-        return RequirePeer(uid=uid, user=user, gid=gid, group=group)
+        return RequirePeer(self._apps, uid=uid, user=user, gid=gid, group=group)
 
     def peer_identity(self) -> str:
         """Return who the current request's peer is: what to key a rate limit or a ban on.
@@ -249,7 +252,7 @@ class RawSocket:
         On a server that is not one of this package's each `checkpoint` asks the kernel; where the
         server shows no socket, as Flask's test client, the client is taken for present.
         """
-        return StopWhenDisconnected()
+        return StopWhenDisconnected(self._apps)
 
     def checkpoint(self) -> None:
         """Raise ``werkzeug.exceptions.ClientDisconnected`` if the current request's client is gone.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from flask import abort, current_app
 
+from ._misuse import log_above_route
 from .globals import get_current_conn
 
 grp: Any
@@ -48,6 +49,7 @@ class RequirePeer:
 
     def __init__(
         self,
+        apps: Iterable[Any] = (),
         *,
         uid: int | Iterable[int] | None,
         user: str | Iterable[str] | None,
@@ -56,6 +58,7 @@ class RequirePeer:
     ) -> None:
         if uid is None and user is None and gid is None and group is None:
             raise ValueError("require_peer needs a uid, a user, a gid or a group")
+        self._apps = apps
         self._uids = _several("uid", uid, int)
         self._users = _several("user", user, str)
         self._gids = _several("gid", gid, int)
@@ -82,6 +85,7 @@ class RequirePeer:
                 f"require_peer: {view!r} is not a view; "
                 "for a blueprint or an application, pass the check to its before_request()"
             )
+        log_above_route(view, self._apps, "require_peer")
         return self._of_coroutine(view) if inspect.iscoroutinefunction(view) else self._of(view)
 
     def _of(self, view: Callable[..., Any]) -> Callable[..., Any]:

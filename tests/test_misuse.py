@@ -83,6 +83,21 @@ def test_a_function_of_an_iterable_that_decorates():
         RawSocket().until_disconnected(view)
 
 
+@pytest.mark.parametrize("name", ["require_peer", "stop_when_disconnected"])
+def test_decorators_above_the_route(name, caplog):
+    """The route has the view without them: the log says so, and by which name."""
+    app = Flask("order")
+    rawsocket = RawSocket(app)
+    kwargs = {"uid": 0} if name == "require_peer" else {}
+    decorate = getattr(rawsocket, name)(**kwargs)
+    app.add_url_rule("/right", "right", decorate(lambda: "guarded"))
+    assert caplog.records == []
+    app.add_url_rule("/wrong", "wrong", view)
+    decorate(view)
+    (text,) = [each.getMessage() for each in caplog.records]
+    assert text.startswith(f"{name} stands above the route of view, which has been registered")
+
+
 def test_what_is_not_misused():
     """A plain function is returned as it is; what has no name is shown."""
     assert plain_function(view, "on_shutdown") is view
