@@ -53,7 +53,7 @@ cov: .venv/.dev
 	$(BIN)/coverage report
 
 # What stands on Flask, Werkzeug and gunicorn.
-MIN_TESTS = tests/workers tests/serving tests/test_sequences.py tests/test_hijack.py \
+MIN_TESTS = tests/workers tests/serving tests/testing tests/test_sequences.py tests/test_hijack.py \
 	tests/test_foreign.py tests/test_extension.py tests/test_exports.py
 
 test-min: .venv-min/.test

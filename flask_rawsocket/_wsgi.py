@@ -13,6 +13,8 @@ import logging
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from ._connection.connection import life_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from wsgiref.types import StartResponse, WSGIApplication
@@ -74,15 +76,27 @@ def call(
     except BaseException as exc:  # noqa: BLE001  raised again, but for what nobody can hear of
         exchange.view_failed(exc)
     if exchange.hijacked:
-        length = exchange.announced_length()
-        if length:
-            log.debug(
-                "%r was hijacked: the view's response, %d bytes, is dropped", get(environ), length
-            )
+        _log_dropped(exchange, environ)
         return _dropped(exchange, body)
     if exchange.waits_for_body:
         exchange.before_response()
     return body
+
+
+def _log_dropped(exchange: Exchange, environ: dict[str, Any]) -> None:
+    """The view of a hijacked connection has returned: log what it has thrown away."""
+    connection, length = get(environ), exchange.announced_length()
+    life = life_of(connection) if connection is not None else None
+    has_tls_open = life is not None and life.is_tls and life.is_hijacked()
+    if length != 0 and exchange.threw_away(has_tls_open=has_tls_open):
+        log.warning(
+            "The view %s has thrown away what hijack() returned, so %r is closed, and nobody gets "
+            "the response: keep the stream and write to it, or do not hijack",
+            exchange.view or environ.get("PATH_INFO"),
+            connection,
+        )
+    elif length:
+        log.debug("%r was hijacked: the view's response, %d bytes, is dropped", connection, length)
 
 
 def _dropped(exchange: Exchange, body: Iterable[bytes]) -> Iterable[bytes]:

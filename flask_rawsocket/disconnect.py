@@ -11,12 +11,14 @@ import contextlib
 import functools
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, AnyStr, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, AnyStr, Final, Generic, NoReturn, TypeVar
 
 from flask import current_app
 from werkzeug.exceptions import ClientDisconnected
 
+from ._connection.connection import life_of
 from ._connection.liveness import watch
+from ._misuse import log_above_route, name_of
 from ._wsgi import close
 from .errors import ConnectionClosedError, RawSocketError
 from .globals import find_current_conn
@@ -48,7 +50,7 @@ class _Block:
     def checkpoint(self) -> None:
         """Raise ``ClientDisconnected`` if the block's client is gone; callable in any thread."""
         if self._told.is_set() and _is_gone(self.connection):
-            raise ClientDisconnected
+            _stop(self.connection)
 
     def end(self) -> None:
         """Stop watching; from here on `checkpoint` asks the kernel."""
@@ -91,18 +93,32 @@ def checkpoint() -> None:
     if block is not None and block.connection is connection:
         block.checkpoint()
     elif _is_gone(connection):
-        raise ClientDisconnected
+        _stop(connection)
+
+
+def _stop(connection: Connection | None) -> NoReturn:
+    """Stop the application, and let its server know why."""
+    _note(connection)
+    raise ClientDisconnected
+
+
+def _note(connection: Connection | None) -> None:
+    exchange = life_of(connection).exchange if connection is not None else None
+    if exchange is not None:
+        exchange.client_is_gone()
 
 
 class StopWhenDisconnected:
     """See `RawSocket.stop_when_disconnected`."""
 
-    def __init__(self) -> None:
+    def __init__(self, apps: Iterable[Any] = ()) -> None:
+        self._apps = apps
         self._blocks: list[_Block] = []
         """The running blocks: several if they are nested or in several threads."""
 
     def __call__(self, view: _View) -> _View:
         """Decorate `view`, which may be an ``async def``."""
+        log_above_route(view, self._apps, "stop_when_disconnected")
 
         @functools.wraps(view)
         def stopping(*args: Any, **kwargs: Any) -> Any:
@@ -139,6 +155,11 @@ class UntilDisconnected(Generic[AnyStr]):
     """See `RawSocket.until_disconnected`."""
 
     def __init__(self, iterable: Iterable[AnyStr]) -> None:
+        if callable(iterable) and not hasattr(iterable, "__iter__"):
+            raise TypeError(
+                f"until_disconnected takes an iterable, and {name_of(iterable)} is a function: "
+                "return rawsocket.until_disconnected(generate()) from the view"
+            )
         self._iterable: Iterable[Any] = iterable
         self._connection = find_current_conn()
 
@@ -151,6 +172,7 @@ class UntilDisconnected(Generic[AnyStr]):
             except StopIteration:
                 return
             yield item
+        _note(self._connection)
         self.close()
         if self._connection is not None and self._connection.managed:
             # A client that has only half-closed must not take what it has got for the whole

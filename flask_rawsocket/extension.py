@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import globals as _globals
 from ._connection.state import ConnState
+from ._misuse import plain_function, with_parentheses
 from ._ss import describe, snapshot
 from ._tracking.hooks import Hooks
-from ._tracking.settings import read_settings
+from ._tracking.settings import log_unknown, read_settings
 from ._tracking.tracker import process_tracker
 from .disconnect import StopWhenDisconnected, UntilDisconnected, checkpoint
 from .peer import RequirePeer, peer_identity
@@ -25,9 +27,8 @@ if TYPE_CHECKING:
 
     _Hook = TypeVar("_Hook", bound=StateHook)
     _Function = TypeVar("_Function", bound=Callable[[], object])
-    _Called = TypeVar("_Called")
 
-__all__ = ["RawSocket"]
+__all__ = ["RawSocket", "activate"]
 
 _NAME = "rawsocket"
 
@@ -45,9 +46,9 @@ class RawSocket(Streams):
     Hooks hear of every connection of the process, including those whose requests go to another
     application.
 
-    `init_app` reads the application's configuration once. As the server reads requests before any
-    application sees them, these settings apply to the whole process; if several applications in it
-    differ, the one that is set up last decides:
+    `init_app` reads the application's configuration once, and logs keys that it does not know. As
+    the server reads requests before any application sees them, these settings apply to the whole
+    process; if several applications in it differ, the one that is set up last decides:
 
     - ``RAWSOCKET_HEADER_TIMEOUT``: the seconds from the first byte of a request, or of a TLS
       handshake, to the end of the request's head; 10 by default, None for no limit.
@@ -68,6 +69,7 @@ class RawSocket(Streams):
 
     def __init__(self, app: Flask | None = None) -> None:
         self._hooks = Hooks()
+        self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()  # those that it was set up on
         if app is not None:
             self.init_app(app)
 
@@ -87,13 +89,11 @@ class RawSocket(Streams):
                 "call init_app once, or pass the app to the constructor, not both."
             )
         settings = read_settings(app.config)  # raises before anything is changed
+        log_unknown(app.config)
         app.extensions[_NAME] = self
+        self._apps.add(app)
         app.wsgi_app = _globals.ConnectionMiddleware(app.wsgi_app)  # type: ignore[method-assign]
-        if process_tracker.settings.unix_remote_addr is None:
-            process_tracker.settings.unix_remote_addr = True
-        for name, value in settings.items():
-            setattr(process_tracker.settings, name, value)
-        process_tracker.add_hooks(self._hooks)
+        process_tracker.set_up(settings, self._hooks)
 
     @property
     def current_conn(self) -> Connection:
@@ -151,17 +151,17 @@ class RawSocket(Streams):
             states: call it on changes into these states; without any, on every change.
 
         Raises:
-            TypeError: an argument is neither a state nor a function.
+            TypeError: an argument is neither a state nor a function; or it is a coroutine function.
         """
         if len(states) == 1 and not isinstance(states[0], ConnState) and callable(states[0]):
-            self._hooks.add((), states[0])
+            self._hooks.add((), plain_function(states[0], "on_state_change"))
             return states[0]
         wrong = [each for each in states if not isinstance(each, ConnState)]
         if wrong:
             raise TypeError(f"on_state_change takes ConnStates or a function, not {wrong[0]!r}")
 
         def decorate(hook: _Hook) -> _Hook:
-            self._hooks.add(states, _callable(hook, "on_state_change"))
+            self._hooks.add(states, plain_function(hook, "on_state_change"))
             return hook
 
         return decorate
@@ -173,11 +173,12 @@ class RawSocket(Streams):
         timeout applies to it as well. What it raises is logged.
 
         Raises:
-            TypeError: it is not callable.
+            TypeError: it is not callable, or a coroutine function.
         """
-        self._hooks.add_shutdown(_callable(function, "on_shutdown"))
+        self._hooks.add_shutdown(plain_function(function, "on_shutdown"))
         return function
 
+    @with_parentheses
     def require_peer(
         self,
         *,
@@ -213,7 +214,7 @@ class RawSocket(Streams):
             ValueError: no argument was given.
             TypeError: an id is not an int, or a name is not a str.
         """
-        return RequirePeer(uid=uid, user=user, gid=gid, group=group)
+        return RequirePeer(self._apps, uid=uid, user=user, gid=gid, group=group)
 
     def peer_identity(self) -> str:
         """Return who the current request's peer is: what to key a rate limit or a ban on.
@@ -233,6 +234,7 @@ class RawSocket(Streams):
         """
         return peer_identity()
 
+    @with_parentheses
     def stop_when_disconnected(self) -> StopWhenDisconnected:
         """Stop a long view once its client is gone: a context manager, or a decorator for views.
 
@@ -251,7 +253,7 @@ class RawSocket(Streams):
         On a server that is not one of this package's each `checkpoint` asks the kernel; where the
         server shows no socket, as Flask's test client, the client is taken for present.
         """
-        return StopWhenDisconnected()
+        return StopWhenDisconnected(self._apps)
 
     def checkpoint(self) -> None:
         """Raise ``werkzeug.exceptions.ClientDisconnected`` if the current request's client is gone.
@@ -283,7 +285,13 @@ class RawSocket(Streams):
         return UntilDisconnected(iterable)
 
 
-def _callable(function: _Called, name: str) -> _Called:
-    if not callable(function):
-        raise TypeError(f"{name} decorates a function, not {function!r}")
-    return function
+def activate(app: Flask) -> None:
+    """Make of an application once more what its set-up has made of this process: for tests.
+
+    Args:
+        app: one that may not have been set up at all.
+    """
+    rawsocket = app.extensions.get(_NAME)
+    if isinstance(rawsocket, RawSocket):
+        hooks = rawsocket._hooks  # noqa: SLF001  of this file
+        process_tracker.set_up(read_settings(app.config), hooks)

@@ -8,7 +8,7 @@ from flask import has_request_context, request
 from werkzeug.local import LocalProxy
 
 from . import _wsgi, foreign
-from ._connection.asking import ask_by
+from ._connection.asking import ask_by, name_by
 from ._tracking.unheard import unheard
 from .errors import NoConnectionError
 
@@ -31,8 +31,9 @@ def get_current_conn() -> Connection:
     connection = find_current_conn()
     if connection is None:
         raise NoConnectionError(
-            "This request's server does not expose its socket (Flask's test client has none): run "
-            "the app with `gunicorn -k flask_rawsocket.Worker` or `flask rawsocket run`."
+            "This request's server does not expose its socket: run the app with "
+            "`gunicorn -k flask_rawsocket.Worker` or `flask rawsocket run`. Flask's test client "
+            "has none: in a test, use the pytest fixture `rawsocket_client`."
         )
     return connection
 
@@ -89,3 +90,11 @@ def _asking_request() -> tuple[Connection, Exchange | None] | None:
 
 
 ask_by(_asking_request)
+
+
+def _view_name() -> str | None:
+    """Return the endpoint of the current request context."""
+    return request.endpoint if has_request_context() else None
+
+
+name_by(_view_name)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from flask import abort, current_app
 
+from ._misuse import log_above_route
 from .globals import get_current_conn
 
 grp: Any
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RequirePeer", "peer_identity"]
 
+log = logging.getLogger("flask_rawsocket")
+
 
 def peer_identity() -> str:
     """See `RawSocket.peer_identity`."""
@@ -45,6 +49,7 @@ class RequirePeer:
 
     def __init__(
         self,
+        apps: Iterable[Any] = (),
         *,
         uid: int | Iterable[int] | None,
         user: str | Iterable[str] | None,
@@ -53,10 +58,13 @@ class RequirePeer:
     ) -> None:
         if uid is None and user is None and gid is None and group is None:
             raise ValueError("require_peer needs a uid, a user, a gid or a group")
+        self._apps = apps
         self._uids = _several("uid", uid, int)
         self._users = _several("user", user, str)
         self._gids = _several("gid", gid, int)
         self._groups = _several("group", group, str)
+        _log_unknown("user", self._users, _uid_of)
+        _log_unknown("group", self._groups, _gid_of)
 
     @overload
     def __call__(self, view: _View, /) -> _View: ...
@@ -77,6 +85,7 @@ class RequirePeer:
                 f"require_peer: {view!r} is not a view; "
                 "for a blueprint or an application, pass the check to its before_request()"
             )
+        log_above_route(view, self._apps, "require_peer")
         return self._of_coroutine(view) if inspect.iscoroutinefunction(view) else self._of(view)
 
     def _of(self, view: Callable[..., Any]) -> Callable[..., Any]:
@@ -164,6 +173,18 @@ def _unmapped(kind: str) -> int | None:
         return int((_PROC / f"sys/kernel/overflow{kind}").read_text())
     except (OSError, ValueError):  # another system
         return None
+
+
+def _log_unknown(kind: str, names: frozenset[str] | None, find: Callable[[str], int]) -> None:
+    """Log each of `names` that the system does not know now: a misspelt one admits nobody.
+
+    It may know it later, and is asked for each request; so this is no error.
+    """
+    for name in sorted(names or ()):
+        if not _ids([name], find):
+            log.warning(
+                "require_peer: there is no %s %r on this system; it admits nobody", kind, name
+            )
 
 
 def _ids(names: Iterable[str], find: Callable[[str], int]) -> set[int]:

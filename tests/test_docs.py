@@ -27,7 +27,7 @@ import pytest
 from servers import PATIENCE, held_port, wait_for
 
 import flask_rawsocket
-from flask_rawsocket import sockinfo
+from flask_rawsocket import sockinfo, testing
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -151,7 +151,7 @@ class Page:
                 self.start(words)
             case ["curl", *arguments]:
                 self.shows(["curl", "--silent", "--show-error", *arguments], expected)
-            case ["flask", "rawsocket", "ss", *_]:
+            case ["flask", "rawsocket", "ss", *_] | ["pytest", *_]:
                 self.shows(words, expected)
             case ["python", *script]:
                 self.shows([sys.executable, "-W", "error", *script], expected)
@@ -270,7 +270,9 @@ def test_links_to_files(path):
         assert (path.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("module", [flask_rawsocket, sockinfo], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "module", [flask_rawsocket, sockinfo, testing], ids=lambda each: each.__name__
+)
 def test_public_names(module):
     """The API's page has every public name."""
     page = (ROOT / "docs" / "api.md").read_text()

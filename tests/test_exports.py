@@ -97,6 +97,14 @@ PUBLIC = {
         "WebSocketClosedError",
         "current_stream",
     ],
+    "flask_rawsocket.testing": [
+        "Peer",
+        "RawSocketClient",
+        "RawSocketServer",
+        "Running",
+        "SocketClient",
+        "wait_for",
+    ],
     "flask_rawsocket.workers": ["SyncWorker", "ThreadWorker"],
 }
 

@@ -84,6 +84,25 @@ def test_a_setting_that_makes_no_sense(name, value):
     assert RawSocket(app) is app.extensions["rawsocket"]
 
 
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("RAWSOCKET_HEADER_TIMOUT", "did you mean RAWSOCKET_HEADER_TIMEOUT?"),
+        ("RAWSOCKET_STOPTIMEOUT", "did you mean RAWSOCKET_STOP_TIMEOUT?"),
+        ("RAW_SOCKET_SAVE_SYN", "did you mean RAWSOCKET_SAVE_SYN?"),
+        ("rawsocket_save_syn", "did you mean RAWSOCKET_SAVE_SYN?"),
+        ("RAWSOCKET_X", "there are RAWSOCKET_BODY_BUFFER, RAWSOCKET_HEADER_TIMEOUT, "),
+    ],
+)
+def test_a_setting_that_there_is_not(key, hint, caplog):
+    """It is named at set-up, with the nearest that there is; every other key is left alone."""
+    app = Flask("misspelt")
+    app.config |= {key: 1, "RAWSOCKET_SAVE_SYN": False, "SOCKET_TIMEOUT": 1, "RAWSOCKETS": 1}
+    RawSocket(app)
+    (text,) = [each.getMessage() for each in caplog.records]
+    assert text.startswith(f"{key} is not a setting of Flask-RawSocket, and does nothing: {hint}")
+
+
 @pytest.mark.parametrize("wrong", ["closed", [ConnState.CLOSED], None])
 def test_hooks_on_what_is_no_state(wrong):
     """They are refused at once, and nothing is hooked on anything."""

@@ -408,3 +408,15 @@ def test_nothing_asked_for():
     """A check that asks for nothing would let everybody in by mistake."""
     with pytest.raises(ValueError, match="needs a uid, a user, a gid or a group"):
         RawSocket().require_peer()
+
+
+def test_names_that_the_system_does_not_know(caplog):
+    """They are named when the check is made, before any request; known ones are not."""
+    RawSocket().require_peer(user=[ME, "depoly"], group=["no-such-group", MY_GROUP])
+    assert [each.getMessage() for each in caplog.records] == [
+        "require_peer: there is no user 'depoly' on this system; it admits nobody",
+        "require_peer: there is no group 'no-such-group' on this system; it admits nobody",
+    ]
+    caplog.clear()
+    RawSocket().require_peer(uid=4711, gid=4711, user=ME)
+    assert caplog.records == []

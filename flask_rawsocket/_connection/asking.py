@@ -20,14 +20,25 @@ if TYPE_CHECKING:
 
     Asker = tuple[Connection, Exchange | None]
 
-__all__ = ["ask_by", "check_asker"]
+__all__ = ["ask_by", "check_asker", "name_by", "view_name"]
 
 _askers: list[Callable[[], Asker | None]] = []
+_namers: list[Callable[[], str | None]] = []
 
 
 def ask_by(asker: Callable[[], Asker | None]) -> None:
     """Have `asker` asked, from here on, for the connection and request of the calling thread."""
     _askers.append(asker)
+
+
+def name_by(namer: Callable[[], str | None]) -> None:
+    """Have `namer` asked, from here on, for the name of the view of the calling thread."""
+    _namers.append(namer)
+
+
+def view_name() -> str | None:
+    """Return the name of the view of the calling thread; None where there is none."""
+    return next((name for namer in _namers if (name := namer())), None)
 
 
 def check_asker(connection: Connection, life: Life) -> None:

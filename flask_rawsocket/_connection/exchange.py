@@ -10,12 +10,13 @@ from __future__ import annotations
 import enum
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import InvalidStateError, UnsupportedError
 
 if TYPE_CHECKING:
     import asyncio
+    import weakref
     from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
     from wsgiref.types import StartResponse
@@ -82,7 +83,25 @@ class Exchange(ABC):
         logged_status: what the access log is to say of a hijacked connection.
     """
 
-    __slots__ = ("_readers", "hijacked", "logged_status", "thread", "waits_for_body")
+    __slots__ = (
+        "_readers",
+        "hijacked",
+        "logged_status",
+        "stream",
+        "stream_was_forgotten",
+        "thread",
+        "view",
+        "waits_for_body",
+    )
+
+    stream: weakref.ref[Any] | None
+    """What a hijack has returned. Set by the tracker, and only then; None where a loop has it."""
+
+    view: str | None
+    """The name of the view that has hijacked, where it has one. Set with `stream`."""
+
+    stream_was_forgotten: bool
+    """Whether the socket of that was forgotten. Set by its finalizer, and only then."""
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
@@ -129,6 +148,18 @@ class Exchange(ABC):
                 raise refusal
             self.hijacked = True
         return self._take_read_ahead()
+
+    def threw_away(self, *, has_tls_open: bool) -> bool:
+        """Tell whether nobody has what the hijack has returned, and nobody has closed it.
+
+        Args:
+            has_tls_open: whether it is an open connection over TLS, whose socket is forgotten only
+                when the server refers to it no more.
+        """
+        if getattr(self, "stream_was_forgotten", False):
+            return True
+        stream = getattr(self, "stream", None)
+        return has_tls_open and stream is not None and stream() is None
 
     def __enter__(self) -> None:
         with _lock:
@@ -215,6 +246,9 @@ class Exchange(ABC):
     @abstractmethod
     def complain(self, text: str, exc: BaseException) -> None:
         """Log that the view of a hijacked connection has failed."""
+
+    def client_is_gone(self) -> None:  # noqa: B027  nothing, but where somebody wants to know
+        """The application has been stopped because its client is gone."""
 
     def announced_length(self) -> int | None:
         """Return the Content-Length of the application's response; None if it has not said one."""

@@ -44,7 +44,7 @@ class HijackedSocket:
             pipelined request, or the first bytes of the new protocol.
     """
 
-    __slots__ = ("_rest", "_translated", "leading_bytes", "sock")
+    __slots__ = ("__weakref__", "_rest", "_translated", "leading_bytes", "sock")
 
     def __init__(self, sock: socket.socket, leading_bytes: bytes) -> None:
         self.sock = sock

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import sockinfo
+from .._misuse import plain_function
 from .kernel import KernelFacts
 from .state import CloseReason
 
@@ -123,11 +124,12 @@ class Liveness(KernelFacts):
             A function that takes the callback back.
 
         Raises:
+            TypeError: it cannot be called, or is a coroutine function, which nobody would await.
             ConnectionClosedError: it has been closed on our side.
             UnsupportedError: the server is not one of this package's.
             RawSocketError: the system can watch no more connections; ``__cause__`` says why.
         """
-        return self._keeper.watch(self, callback)
+        return self._keeper.watch(self, plain_function(callback, "on_disconnect"))
 
 
 def watch(connection: Liveness, tell: Callable[[], object]) -> Callable[[], None]:

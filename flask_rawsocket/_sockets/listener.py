@@ -65,6 +65,9 @@ class Listener:
         tracker: who is told.
     """
 
+    connection_class: type[Connection] = Connection
+    """What is made of each connection that is accepted."""
+
     def __init__(self, sock: Any, tracker: ConnectionTracker) -> None:
         self._listening = sock
         # Not socket.accept(): it would build a socket object only for us to take apart.
@@ -202,7 +205,7 @@ class Listener:
             # Some systems know no name any more of a connection that was reset already.
             with contextlib.suppress(OSError):
                 local = sock.getsockname()
-        connection = Connection(
+        connection = self.connection_class(
             sock, tracker, family=self._family, remote_address=address, local_address=local
         )
         # First: as soon as there is an entry, other threads may end the connection.

@@ -249,6 +249,9 @@ class Tracked(socket.socket):
         tracker: ConnectionTracker = duties.tracker
         if not tracker.is_hijacked(connection):
             return
+        exchange = duties.life.exchange
+        if exchange is not None:
+            exchange.stream_was_forgotten = True
         # Where it was garbage in a cycle, what refers weakly to it has forgotten it already.
         duties.life.sock = self
         text = f"{connection!r} was hijacked and not closed"

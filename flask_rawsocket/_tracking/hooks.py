@@ -11,6 +11,7 @@ import logging
 import threading
 import weakref
 from collections import deque
+from types import CoroutineType
 from typing import TYPE_CHECKING, TypeAlias
 
 from .._connection.connection import life_of
@@ -67,6 +68,11 @@ class Hooks:
         self.first_name = self.first_name or _name(function)
         unheard.add(self)
 
+    def save(self) -> Callable[[], None]:
+        """Return what makes these hooks again what they are now."""
+        kept = dict(vars(self), _by_state=self._by_state.copy())
+        return lambda: vars(self).update(kept)
+
     @property
     def shutdown(self) -> tuple[Callable[[], object], ...]:
         """The functions to call when the server begins to stop."""
@@ -97,6 +103,23 @@ class HookRegistry:
             alive.append(weakref.ref(hooks))
         self._hooks = tuple(alive)
         self.is_empty = False
+
+    def save(self) -> Callable[[], None]:
+        """Return what takes back all that is hooked from here on; the tracker's lock is held."""
+        hooks, is_empty = self._hooks, self.is_empty
+        alive = [each for ref in hooks if (each := ref()) is not None]
+        contents = [each.save() for each in alive]
+
+        def restore() -> None:
+            for ref in self._hooks:
+                added = ref()
+                if added is not None and added not in alive:
+                    added.is_set_up = False
+            for content in contents:
+                content()
+            self._hooks, self.is_empty = hooks, is_empty
+
+        return restore
 
     def any_into(self, state: ConnState) -> bool:
         """Tell whether anything is hooked on a change into `state`."""
@@ -150,7 +173,14 @@ class HookRegistry:
         call = object()
         self._running[call] = function, args
         try:
-            function(*args)
+            result = function(*args)
+            if isinstance(result, CoroutineType):
+                result.close()
+                log.error(
+                    "The hook %s has returned a coroutine, which nobody awaits: it has done "
+                    "nothing. Hook a plain function.",
+                    _name(function),
+                )
         except BaseException as exc:
             is_main = threading.current_thread() is threading.main_thread()
             if not isinstance(exc, Exception) and is_main and self.exit_is_signal():

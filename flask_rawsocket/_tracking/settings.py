@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Settings", "read_settings"]
+__all__ = ["Settings", "log_unknown", "read_settings"]
+
+log = logging.getLogger("flask_rawsocket")
 
 
 @dataclass(slots=True)
@@ -57,6 +62,19 @@ def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def log_unknown(config: Mapping[str, Any]) -> None:
+    """Log each key in an application's `config` that looks like one of ours, and is not."""
+    known = {name.upper(): f"RAWSOCKET_{name.upper()}" for name in _ACCEPTED}
+    for key in config:
+        looks = _LOOKS_LIKE_OURS.fullmatch(key)
+        if looks is None or key in known.values():
+            continue
+        near = difflib.get_close_matches(looks[1].upper(), known, n=1)
+        every = ", ".join(sorted(known.values()))
+        hint = f"did you mean {known[near[0]]}?" if near else f"there are {every}."
+        log.warning("%s is not a setting of Flask-RawSocket, and does nothing: %s", key, hint)
+
+
 def _is_number(value: object) -> bool:
     # A bool is an int, but not a number of seconds.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -78,6 +96,8 @@ def _is_size(value: object) -> bool:
 def _is_bool(value: object) -> bool:
     return isinstance(value, bool)
 
+
+_LOOKS_LIKE_OURS: Final = re.compile(r"RAW_?SOCKET_(.*)", re.IGNORECASE)
 
 _ACCEPTED: Final = {
     "header_timeout": (_is_timeout, "seconds above 0, or None"),

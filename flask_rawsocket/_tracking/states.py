@@ -12,9 +12,10 @@ thread calls `run_hooks`. `opened` never makes them: it runs on the accept path.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._connection import ending
 from .._connection.address import AF_UNIX, override_text, text_of
@@ -28,7 +29,7 @@ from .unheard import unheard
 from .watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .._connection.connection import Connection
     from .._connection.life import Life
@@ -196,6 +197,29 @@ class States:
         """Let `hooks` hear of every connection of this process for as long as they exist."""
         with self._lock:
             self._hooks.add(hooks)
+
+    def set_up(self, settings: Mapping[str, Any], hooks: Hooks) -> None:
+        """Take over what an application has configured, by the names in `Settings`, and hooked."""
+        if self.settings.unix_remote_addr is None:
+            self.settings.unix_remote_addr = True
+        for name, value in settings.items():
+            setattr(self.settings, name, value)
+        self.add_hooks(hooks)
+
+    def save(self) -> Callable[[], None]:
+        """Return what forgets all that is hooked and set from here on: for tests."""
+        settings = dataclasses.replace(self.settings)
+        hooked = self._hooks.save()
+        told = unheard.save()
+
+        def restore() -> None:
+            with self._lock:
+                hooked()
+            told()
+            for field in dataclasses.fields(settings):
+                setattr(self.settings, field.name, getattr(settings, field.name))
+
+        return restore
 
     def is_live(self, connection: Connection) -> bool:
         """Tell whether `connection` is a live one of this process, and not one of its parent's."""

@@ -7,12 +7,13 @@ told so.
 from __future__ import annotations
 
 import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from .. import sockinfo
 from .._asyncio.seams import check_seams
 from .._connection import ending
-from .._connection.asking import check_asker
+from .._connection.asking import check_asker, view_name
 from .._connection.connection import life_of
 from .._connection.hijacked import HijackedSocket
 from .._connection.state import TRANSITIONS, ConnState, illegal_transition
@@ -54,9 +55,12 @@ class ConnectionTracker(States):
         life = life_of(connection)
         check_asker(connection, life)
         forgotten.start()
+        view = view_name()
         with self._lock:
-            leading_bytes = _exchange_of(connection).hand_over()
+            exchange = _exchange_of(connection)
+            leading_bytes = exchange.hand_over()
             stream = HijackedSocket(_give_away(connection), leading_bytes)
+            exchange.stream, exchange.view = weakref.ref(stream), view
             ending.reset(life)
             due = self._change(connection, life, ConnState.HIJACKED)
             self._hijacked.add(connection)
@@ -90,6 +94,9 @@ class ConnectionTracker(States):
 
     def serve(self, connection: Connection, stream: HijackedSocket, handler: StreamHandler) -> None:
         """Have `handler` serve `stream`, the one of `connection`, on the event loop."""
+        exchange = life_of(connection).exchange
+        if exchange is not None:
+            exchange.stream = None  # the loop keeps the socket, and not the stream
         loop: Any = self._event_loop  # which `prepare_serving` has made
         loop.serve(connection, stream, handler)
 

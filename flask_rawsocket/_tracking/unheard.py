@@ -11,6 +11,8 @@ import weakref
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .hooks import Hooks
 
 __all__ = ["Unheard", "unheard"]
@@ -38,6 +40,16 @@ class Unheard:
         self._hooks.add(hooks)
         self.may_lack_server = True
         self.may_lack_set_up = self.may_lack_set_up or not hooks.is_set_up
+
+    def save(self) -> Callable[[], None]:
+        """Return what makes this what it is now, but for hooks that are new: for tests."""
+        said, flags = self._said.copy(), (self.may_lack_set_up, self.may_lack_server)
+
+        def restore() -> None:
+            self._said = said
+            self.may_lack_set_up, self.may_lack_server = flags
+
+        return restore
 
     def check_set_up(self) -> None:
         """A request has come in: warn of hooks that were never set up."""

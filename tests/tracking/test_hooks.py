@@ -33,6 +33,25 @@ def test_a_failing_hook_is_logged_and_the_next_runs(tracker, stack, caplog):
     assert "no such thing" in caplog.text
 
 
+def test_a_hook_that_returns_a_coroutine(tracker, stack, caplog):
+    """A function that merely makes one does nothing, and the log says so by its name."""
+    hooks = Hooks()
+
+    async def later():
+        """Be awaited by nobody."""
+
+    def makes_one(conn, old, new):
+        return later()
+
+    hooks.add((ConnState.CLOSED,), makes_one)
+    tracker.add_hooks(hooks)
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    with caplog.at_level(logging.ERROR):
+        sock.close()
+    (text,) = [each.getMessage() for each in caplog.records]
+    assert "makes_one has returned a coroutine, which nobody awaits" in text
+
+
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
 def test_a_hook_that_exits(tracker, stack, caplog, kind):
     """Off the main thread nobody would hear of it: it is logged, too, and the next runs."""
