@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from ..errors import UnsupportedError
-from .deadlines import Deadlines, HeaderTimeoutError
+from .deadlines import Deadlines, HeaderTimeoutError, WriteDeadlineError
 from .rates import UNLIMITED, MinRates
 
 if TYPE_CHECKING:
@@ -212,8 +212,37 @@ class Duties(Deadlines):
         """Keep no minimum data rates on this connection, until the next head is complete."""
         self.rates = UNLIMITED
 
+    def _shakes_hands(self) -> bool:
+        """Tell whether a TLS handshake is not done yet."""
+        sock: Any = self.life.sock
+        return self.life.is_tls and sock is not None and sock.version() is None
+
+    def _note_in_request(self, why: CloseReason) -> None:
+        """Note `why`, unless the socket is its owner's, who may go on all the same."""
+        if self.calls is None:
+            ending.note(self.life, why)
+
+    def write_left(self) -> float:
+        """Return the seconds until the next write is too late.
+
+        Raises:
+            BrokenPipeError: the connection has been aborted.
+            WriteDeadlineError: it is too late already.
+        """
+        try:
+            return super().write_left()
+        except WriteDeadlineError:
+            self._note_in_request(CloseReason.WRITE_DEADLINE)
+            raise
+
+    def read_too_slowly(self) -> WriteDeadlineError:
+        """Return the error for a response that is read too slowly."""
+        self._note_in_request(CloseReason.SLOW_READER)
+        return WriteDeadlineError("the response was read too slowly")
+
     def too_slow(self) -> Exception:
         """Return the error for a body that comes too slowly."""
+        self._note_in_request(CloseReason.BODY_TOO_SLOW)
         if self.life.exchange is None:  # the view has ended, and to servers this is no failure
             return ConnectionResetError(errno.ECONNRESET, "the rest of the body came too slowly")
         return TimeoutError("the body came too slowly")
@@ -221,9 +250,15 @@ class Duties(Deadlines):
     def too_late(self) -> Exception:
         """Return the error for a read past its deadline, the head's or the view's."""
         if not self.in_head:
+            self._note_in_request(CloseReason.READ_DEADLINE)
             return super().too_late()
         silent = self.life.state is not ConnState.ACTIVE
-        ending.note(self.life, CloseReason.KEEPALIVE_TIMEOUT if silent else CloseReason.ERROR)
+        if not silent:
+            ending.note(self.life, CloseReason.HEAD_TOO_SLOW)
+        elif self._shakes_hands():
+            ending.note(self.life, CloseReason.HANDSHAKE_TOO_SLOW)
+        else:
+            ending.none_came(self.life)
         # A silent client was sent nothing, so there is nothing to linger for.
         self.closes_at_once = silent
         self.head_complete()
@@ -235,6 +270,6 @@ class Duties(Deadlines):
         if connection is None:
             return
         try:
-            self.tracker.closed(connection, CloseReason.APP if self.is_aborted else reason)
+            self.tracker.closed(connection, CloseReason.APP_ABORTED if self.is_aborted else reason)
         finally:
             self.life.sock = None

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
-import os
 import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from .._connection import ending
 from .._connection.life import moving
 from .calls import CallsInProgress
 from .rates import BodyWait, ResponseWait
+from .sendfile import CAN_SEND_FILES, send_by_kernel
 from .tracked import Tracked
 
 if TYPE_CHECKING:
@@ -33,13 +33,7 @@ _recv = socket.socket.recv
 _recv_into = socket.socket.recv_into
 _send = socket.socket.send
 _sendall = socket.socket.sendall
-_sendfile: Any = getattr(os, "sendfile", None)
 _FILE_CHUNK: Final = 65536
-_FILE_PIECE: Final = 1 << 30
-"""What the kernel is given at once; it takes no more than 0x7ffff000 bytes (sendfile(2))."""
-
-_NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
-"""It cannot send this file (sendfile(2))."""
 
 
 class TrackedSocket(Tracked):
@@ -99,7 +93,7 @@ class TrackedSocket(Tracked):
         if not flag or self.gettimeout() is not None:
             super().setblocking(flag)
 
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:  # noqa: C901  a call costs time
         """Read as ``socket.recv`` does, and report the first byte of a request."""
         duties = self.duties
         if duties is None:
@@ -114,6 +108,9 @@ class TrackedSocket(Tracked):
                     if flags & DONT_WAIT:
                         raise
                     data = self._when_ready(duties, _recv, bufsize, flags)
+                except OSError as exc:
+                    ending.broke_off(duties.life, exc)
+                    raise
             duties.received += len(data)
             if not duties.head_due or not data or (data := duties.first_bytes(data)):
                 return data
@@ -205,12 +202,12 @@ class TrackedSocket(Tracked):
         if duties is None:
             return super().sendfile(file, offset, count)
         wait = ResponseWait(self, duties)
-        if _sendfile is None or not wait.is_due:
+        if not CAN_SEND_FILES or not wait.is_due:
             return super().sendfile(file, offset, count)
         before = self.gettimeout()
         self.settimeout(0)
         try:
-            sent = self._send_by_kernel(wait, file, offset, count)
+            sent = send_by_kernel(self, wait, file, offset, count)
         finally:
             if self.fileno() >= 0:
                 self.settimeout(before)
@@ -222,29 +219,6 @@ class TrackedSocket(Tracked):
                 break
             self.sendall(data)
             sent += len(data)
-        return sent
-
-    def _send_by_kernel(self, wait: ResponseWait, file: Any, offset: int, count: int | None) -> int:
-        """Have the kernel send of `file` what it can (sendfile(2)); return how much that is."""
-        sent = 0
-        try:
-            number = file.fileno()
-            while count is None or sent < count:
-                left = _FILE_PIECE if count is None else min(_FILE_PIECE, count - sent)
-                try:
-                    some = _sendfile(self.fileno(), number, offset + sent, left)
-                except BlockingIOError:
-                    wait.until_ready()
-                    continue
-                if not some:
-                    break
-                wait.sent(some)
-                sent += some
-        except (AttributeError, io.UnsupportedOperation):
-            pass  # a file of no descriptor, or a system without the call
-        except OSError as exc:
-            if sent or exc.errno not in _NO_SENDFILE:
-                raise
         return sent
 
     def _in_time(self, duties: Duties, read: Callable[..., _T], first: Any, /, *rest: int) -> _T:
@@ -262,18 +236,25 @@ class TrackedSocket(Tracked):
             except BlockingIOError:
                 if flags & DONT_WAIT:
                     raise
+            except OSError as exc:
+                ending.broke_off(duties.life, exc)
+                raise
         return self._when_ready(duties, read, first, *rest)
 
     def _when_ready(self, duties: Duties, read: Callable[..., _T], first: Any, /, *rest: int) -> _T:
         """Read when there is something: before the deadline, and at the minimum rate."""
         *numbers, flags = rest
         wait = BodyWait(self, duties)
-        if not wait.is_due:
-            return read(self, first, *rest)
-        while True:
-            wait.until_ready()
-            with contextlib.suppress(BlockingIOError):
-                return read(self, first, *numbers, flags | DONT_WAIT)
+        try:
+            if not wait.is_due:
+                return read(self, first, *rest)
+            while True:
+                wait.until_ready()
+                with contextlib.suppress(BlockingIOError):
+                    return read(self, first, *numbers, flags | DONT_WAIT)
+        except OSError as exc:
+            ending.broke_off(duties.life, exc)
+            raise
 
 
 class OwnedSocket(TrackedSocket):

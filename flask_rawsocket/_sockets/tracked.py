@@ -133,7 +133,7 @@ class Tracked(socket.socket):
     def detach(self) -> int:
         """Return the descriptor, which is the caller's now; for the tracker the connection ends."""
         if self.duties is not None:
-            self.duties.report_end(CloseReason.APP)
+            self.duties.report_end(CloseReason.APP_CLOSED)
         return super().detach()
 
     def ignore_server(self) -> None:
@@ -255,7 +255,7 @@ class Tracked(socket.socket):
         try:
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
         finally:  # a filter may make an error of it
-            tracker.end_forgotten(self)
+            tracker.end_forgotten(self, duties.life)
 
 
 def _has_hooks_to_run(duties: Duties) -> bool:

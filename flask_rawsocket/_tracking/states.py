@@ -45,12 +45,14 @@ class States:
     Attributes:
         connections: the live connections, a read-only mapping.
         settings: what the application configured.
+        stop_reason: why connections end that the stop of the server ends.
         hook_runner: what runs the hooks of ends in other threads than the one that noticed.
     """
 
     def __init__(self) -> None:
         self.connections = ConnectionMap()
         self.settings = Settings()
+        self.stop_reason = CloseReason.STOPPED
         self._hooks = HookRegistry()
         self._start()
 
@@ -139,7 +141,7 @@ class States:
         try:
             if life.watched:
                 # A callback that is due is not dropped because our side was quicker to close.
-                self._unwatch(connection, peer_is_gone=reason is CloseReason.CLIENT)
+                self._unwatch(connection, peer_is_gone=reason.group is CloseReason.CLIENT)
             if due:
                 self.run_hooks(connection)
         finally:

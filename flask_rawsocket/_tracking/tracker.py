@@ -15,7 +15,7 @@ from .._connection import ending
 from .._connection.asking import check_asker
 from .._connection.connection import life_of
 from .._connection.hijacked import HijackedSocket
-from .._connection.state import TRANSITIONS, ConnState, illegal_transition
+from .._connection.state import TRANSITIONS, CloseReason, ConnState, illegal_transition
 from ..errors import (
     AlreadyHijackedError,
     ConnectionClosedError,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .._asyncio.event_loop import EventLoop
     from .._connection.connection import Connection
     from .._connection.exchange import Exchange, StreamHandler
+    from .._connection.life import Life
     from .forgotten import Endable
 
 __all__ = ["ConnectionTracker", "process_tracker"]
@@ -184,8 +185,9 @@ class ConnectionTracker(States):
             raise ConnectionClosedError(f"{connection!r} has been closed")
         return cancel
 
-    def end_forgotten(self, sock: Endable) -> None:
+    def end_forgotten(self, sock: Endable, life: Life) -> None:
         """Have `sock` ended, whose owner has forgotten it: called by its finalizer."""
+        ending.assume(life, CloseReason.APP_FORGOT)
         forgotten.put(sock)
 
     def stop_handlers(self, timeout: float) -> bool:

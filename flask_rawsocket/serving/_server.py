@@ -78,7 +78,7 @@ def _end_with_process(tracker: ConnectionTracker) -> None:
     """The process ends, and its threads with it: tell the hooks of what is still open."""
     with contextlib.suppress(KeyboardInterrupt):  # once more: that is enough
         for connection in tracker.connections.values():
-            tracker.closed(connection, CloseReason.SHUTDOWN)
+            tracker.closed(connection, CloseReason.STOPPED)
         tracker.wait_closed(HOOKS_TIMEOUT)
 
 
@@ -89,7 +89,7 @@ def _noting_interrupts(connection: Connection | None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if connection is not None:
-            ending.note(life_of(connection), CloseReason.SHUTDOWN)
+            ending.note(life_of(connection), CloseReason.STOPPED)
         raise
 
 
@@ -184,7 +184,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         """Close a connection; Ctrl-C is why, where that has come while it was handled."""
         connection = getattr(request, "connection", None)
         if isinstance(sys.exception(), KeyboardInterrupt) and connection is not None:
-            ending.note(life_of(connection), CloseReason.SHUTDOWN)
+            ending.note(life_of(connection), CloseReason.STOPPED)
         super().shutdown_request(request)
 
     def server_close(self) -> None:

@@ -18,6 +18,7 @@ from ._common import TrackingWorker
 from ._exchange import LEAVE_TIMEOUT, is_left
 from ._http2 import HTTP2Worker
 from ._leaving import LeavingResponse, rest_of
+from ._reasons import response_cut
 
 if TYPE_CHECKING:
     from .._connection.connection import Connection
@@ -79,7 +80,7 @@ class ThreadWorker(HTTP2Worker):
         else:
             if conn.responded:
                 # It was to be kept, but the rest of the request's body is too much to read.
-                ending.assume(life, CloseReason.AFTER_RESPONSE)
+                ending.assume(life, CloseReason.RESPONSE_COMPLETE)
             self.finish(conn)
 
     def handle_request(self, req: Any, conn: Any) -> bool:
@@ -105,12 +106,16 @@ class ThreadWorker(HTTP2Worker):
             self.broken_off(connection, exc)
             raise
         except StopIteration:
+            response_cut(connection)
             conn.left = connection is not None and is_left(life_of(connection))
             raise
         except Exception:
             raise
         except BaseException as exc:
-            raise self.view_exited(connection, exc) from exc
+            raised = self.view_exited(connection, exc)
+            if isinstance(raised, StopIteration):
+                response_cut(connection)
+            raise raised from exc
         if connection is None:
             return keepalive
         conn.outgoing = rest_of(life_of(connection))
