@@ -48,6 +48,9 @@ _REPLACEABLE: Final = (None, CloseReason.VIEW_FAILED, CloseReason.RESPONSE_BROKE
 
 def reason(life: Life) -> CloseReason:
     """Return the reason; where none is known, ask the kernel."""
+    exchange = life.exchange
+    if life.ending is CloseReason.VIEW_FAILED and exchange is not None and exchange.is_cut():
+        return CloseReason.RESPONSE_BROKEN
     return life.ending or guess(life)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .._connection.life import Life
 
-__all__ = ["note_interrupt", "noting_failure"]
+__all__ = ["note_failure", "note_interrupt", "noting_failure"]
 
 _NOT_TLS: Final = frozenset(
     {
@@ -34,18 +34,22 @@ def noting_failure(life: Life) -> Iterator[None]:
     """Inside, a handshake is made: note why the connection ends if it fails."""
     try:
         yield
-    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-        raise  # it does not wait, and is not done
-    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-        ending.note(life, CloseReason.PEER_CLOSED)
+    except OSError as exc:
+        note_failure(life, exc)
         raise
-    except ssl.SSLError as exc:
+
+
+def note_failure(life: Life, exc: OSError) -> None:
+    """A handshake, or a read that was to make one, has raised `exc`: note what has failed."""
+    if isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
+        return  # it does not wait, and is not done
+    if isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        ending.note(life, CloseReason.PEER_CLOSED)
+    elif isinstance(exc, ssl.SSLError):
         is_tls = exc.reason not in _NOT_TLS
         ending.note(life, CloseReason.HANDSHAKE_FAILED if is_tls else CloseReason.NOT_TLS)
-        raise
-    except OSError as exc:
+    else:
         ending.broke_off(life, exc)
-        raise
 
 
 def note_interrupt(life: Life, exc: BaseException) -> None:

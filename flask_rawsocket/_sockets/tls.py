@@ -7,7 +7,6 @@ very object, and it is the server's calls that do nothing from then on (see `tra
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import socket
 import ssl
@@ -21,7 +20,7 @@ from .._connection.life import moving
 from .._connection.state import CloseReason
 from .calls import CallsInProgress
 from .close_notify import send_close_notify
-from .handshake import note_interrupt, noting_failure
+from .handshake import note_failure, note_interrupt, noting_failure
 from .plain import TrackedSocket
 from .rates import BodyWait, ResponseWait
 from .ticking import TICK, TickingSSLSocket
@@ -257,8 +256,8 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
         try:
             return self._read_if_let(duties, size, buffer)
         except OSError as exc:
-            if not isinstance(exc, ssl.SSLError):
-                ending.broke_off(duties.life, exc)
+            if self.version() is None or not isinstance(exc, ssl.SSLError):
+                note_failure(duties.life, exc)  # gunicorn's sync worker shakes hands by reading
             raise
 
     def _read_if_let(self, duties: Duties, size: int, buffer: Any) -> Any:
