@@ -13,6 +13,8 @@ import logging
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from ._connection import observing
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from wsgiref.types import StartResponse, WSGIApplication
@@ -31,6 +33,8 @@ _EXCHANGE: Final = "rawsocket.exchange"
 def put(environ: dict[str, Any], connection: Connection, exchange: Exchange | None = None) -> None:
     """Enter the connection and the request in hand, and count the request."""
     connection.requests += 1
+    if observing.current is not None:
+        observing.current.request_begun(connection)
     environ[KEY] = connection
     environ[_EXCHANGE] = exchange
 

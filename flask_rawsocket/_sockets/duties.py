@@ -10,7 +10,7 @@ import errno
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from ..errors import UnsupportedError
@@ -161,6 +161,13 @@ class Duties(Deadlines):
         self.read = None
         self.rates = None
         self.received = 0
+        if observing.current is not None and self.connection is not None:
+            observing.current.head_complete(self.connection)
+
+    def head_given_up(self) -> None:
+        """No head is awaited any more: lift its deadline."""
+        self.in_head = False
+        self.read = None
 
     def min_rates(self) -> MinRates:
         """Return the rates of the request in hand: the application's, unless a view has set any."""
@@ -261,7 +268,7 @@ class Duties(Deadlines):
             ending.none_came(self.life)
         # A silent client was sent nothing, so there is nothing to linger for.
         self.closes_at_once = silent
-        self.head_complete()
+        self.head_given_up()
         return HeaderTimeoutError("no request came" if silent else "the head came too slowly")
 
     def report_end(self, reason: CloseReason | None = None) -> None:

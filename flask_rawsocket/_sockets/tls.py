@@ -14,7 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.life import moving
 from .._connection.state import CloseReason
@@ -80,6 +80,8 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
                 duties.head_due = False
                 duties.life.sock = self
                 duties.life.is_tls = True
+                if observing.current is not None and duties.connection is not None:
+                    observing.current.handshake_begun(duties.connection)
         return self
 
     @classmethod
@@ -126,6 +128,8 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
             return
         with noting_failure(duties.life):
             self._shake_hands(duties, block)
+        if observing.current is not None and duties.connection is not None:
+            observing.current.handshake_done(duties.connection)
 
     def _shake_hands(self, duties: Duties, block: bool) -> None:  # noqa: FBT001
         if self.gettimeout() is not None:

@@ -112,7 +112,7 @@ class Tracked(socket.socket):
             duties.head_due = False
             if duties.in_head:
                 # No head is awaited any more, and a lingering close has a limit of its own.
-                duties.head_complete()
+                duties.head_given_up()
             ending.settle(duties.life)
             if duties.closes_at_once:
                 # There is no peer to wait for; and after a FIN a close could not be a reset.

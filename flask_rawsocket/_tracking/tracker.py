@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import sockinfo
 from .._asyncio.seams import check_seams
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.asking import check_asker
 from .._connection.connection import life_of
 from .._connection.hijacked import HijackedSocket
@@ -61,6 +61,8 @@ class ConnectionTracker(States):
             due = self._change(connection, life, ConnState.HIJACKED)
             self._hijacked.add(connection)
             life.hold_weakly()
+        if observing.current is not None:
+            observing.current.changed(connection, ConnState.ACTIVE, ConnState.HIJACKED)
         if due:
             self.run_hooks(connection)
         return stream

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import werkzeug.serving
 from werkzeug.serving import is_running_from_reloader
 
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.address import AF_UNIX
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
@@ -174,7 +174,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
                 self.shutdown_request(request)
 
     def _handle(self, request: Any, client_address: Any) -> None:
-        with _noting_interrupts(request.connection):
+        with _noting_interrupts(request.connection), observing.busy_thread():
             super().finish_request(request, client_address)
 
     def _serve_next(self) -> None:

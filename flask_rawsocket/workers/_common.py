@@ -17,7 +17,7 @@ from gunicorn.uwsgi.errors import UWSGIParseException
 from gunicorn.workers import base
 
 from .._asyncio.seams import check_seams as check_asyncio_seams
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.ending import PEER_LOST
 from .._connection.state import CloseReason, ConnState
@@ -122,6 +122,7 @@ class TrackingWorker(base.Worker):
         finally:  # an import that has patched may fail by that
             _patched.stop_if_patched(self)
         self.wsgi: Any = Application(self.wsgi)
+        observing.serve_with(self.cfg.threads)
         if self.tracker.settings.save_syn:
             for listener in self.sockets:
                 listener.save_syn()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.workers import gthread
 
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from ._common import TrackingWorker
@@ -49,10 +49,16 @@ class ThreadWorker(HTTP2Worker):
 
     def serve(self, conn: Any) -> None:
         """Serve `conn`, which is ready for what it waited for, in a thread of the pool."""
+        observer = observing.current
+        if observer is not None:
+            observer.thread_begun()
         try:
             conn.queue.on_ready(conn)
         except BaseException as exc:  # noqa: BLE001  the thread is for other connections too
             self._could_not_serve(conn, exc)
+        finally:
+            if observer is not None:
+                observer.thread_done()
 
     def _could_not_serve(self, conn: Any, exc: BaseException) -> None:
         self.log.error("A connection could not be served", exc_info=exc)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from gunicorn import util
 from gunicorn.workers import sync
 
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.state import CloseReason
 from .._sockets.deadlines import READ, ready
@@ -71,7 +71,8 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
             self.tracker.run_hooks(connection)
         client.duties.keeps_empty_lines = self.is_proxied
         client.expect_head()  # from here: what a hook takes is not the client's doing
-        super().handle(listener, client, addr)
+        with observing.busy_thread():
+            super().handle(listener, client, addr)
         if connection is not None:
             sock: Any = life_of(connection).sock  # under TLS gunicorn has wrapped `client`
             if sock is not None:
