@@ -41,6 +41,15 @@ PUBLIC = {
         "RawSocketError",
         "UnsupportedError",
     ],
+    "flask_rawsocket.metrics": [
+        "TABLE",
+        "ConnectionFilter",
+        "Instrument",
+        "OpenTelemetryMetrics",
+        "PrometheusMetrics",
+        "opentelemetry",
+        "prometheus",
+    ],
     "flask_rawsocket.serving": [
         "BaseWSGIServer",
         "ForkingWSGIServer",
