@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 from importlib import util
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -20,6 +23,7 @@ from flask_rawsocket import CloseReason, RawSocket, metrics
 from flask_rawsocket.metrics._table import TABLE, Kind
 
 WORKERS = 4
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 class Counts:
@@ -163,6 +167,25 @@ def test_unix(counted):
         assert counts[opened, "tcp"] == counts["rawsocket_request_queue_seconds_count"] == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gthread", "sync"])
+def test_the_queue(counted, name):
+    """A request that has come while all threads are busy has waited from then on."""
+    options = [] if name == "sync" else ["--threads", "1"]
+    with counted(name, "tcp", *options) as server:
+        before = is_settled(server)
+        with server.connect() as first, server.connect() as second:
+            first.get("/slow?seconds=1", "Connection: close")
+            wait_for(lambda: server.sequences()[-1:] == ["NA"], "the first one's view")
+            second.get("/", "Connection: close")
+            assert (first.response().status, second.response().status) == (200, 200)
+        after = is_settled(server)
+        buckets = "rawsocket_request_queue_seconds_bucket"
+        waited = after[buckets, "+Inf"] - after[buckets, "0.5"]
+        assert waited - (before[buckets, "+Inf"] - before[buckets, "0.5"]) == 1
+        assert 0.5 < after["rawsocket_request_queue_seconds_sum"] < 20
+
+
 def pids(server):
     """Return the workers' process ids."""
     children = f"/proc/{server.process.pid}/task/{server.process.pid}/children"
@@ -276,6 +299,31 @@ def test_promtool(exporter):
         assert each.documentation.endswith(".")
         assert each.name == each.name.lower()
         assert not each.name.endswith(("_count", "_sum", "_bucket", "_total"))
+
+
+def expressions(dashboard):
+    return [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+
+
+def test_the_dashboard():
+    """The panels of the Grafana dashboard, and the alerts of the page, ask for what there is."""
+    names = set()
+    for each in TABLE:
+        ends = {Kind.COUNTER: ("_total",), Kind.HISTOGRAM: ("_bucket", "_sum", "_count")}
+        names |= {each.prometheus_name + end for end in ends.get(each.kind, ("",))}
+    dashboard = json.loads((DOCS / "grafana-dashboard.json").read_text())
+    asked = " ".join(expressions(dashboard))
+    found = set(re.findall(r"rawsocket_\w+", asked))
+    assert found <= names
+    used = {each.prometheus_name for each in TABLE if any(each.prometheus_name in x for x in found)}
+    assert used == {each.prometheus_name for each in TABLE}
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    page = (DOCS / "monitoring.md").read_text()
+    assert set(re.findall(r"rawsocket_\w+", page)) <= names
+    reasons = {each.value for each in CloseReason if not each.is_group} | {"process_died"}
+    for text in re.findall(r'reason=~?"([^"]*)"', page + asked.replace("\\", "")):
+        assert set(text.split("|")) <= reasons
 
 
 def test_twice(exporter):

@@ -75,7 +75,7 @@ def test_a_sink_that_fails(accepted, caplog):
     """It is logged, and the connection goes on."""
 
     class Failing:
-        def add(self, *args):
+        def add(self, *_args):
             raise OSError("no space left on device")
 
         record = add
