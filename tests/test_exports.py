@@ -45,6 +45,7 @@ PUBLIC = {
         "TABLE",
         "ConnectionFilter",
         "Instrument",
+        "Kind",
         "OpenTelemetryMetrics",
         "PrometheusMetrics",
         "opentelemetry",

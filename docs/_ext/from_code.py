@@ -1,8 +1,9 @@
 """The directives that write tables and drawings from the code.
 
 ``state-table``, ``state-diagram``, ``close-reasons``, ``close-reason-groups``, ``layers`` and
-``tcp-info-table``: what they show is read from the code and from ``pyproject.toml`` when the documentation is built. And the page
-that says where to look for what is checked: a file that it names must exist.
+``tcp-info-table``: what they show is read from the code and from ``pyproject.toml`` when the
+documentation is built. And the page that says where to look for what is checked: a file that it
+names must exist.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class ConnState(enum.Enum):
 class CloseReason(enum.Enum):
     """Why a connection became `ConnState.CLOSED`.
 
-    The first six are groups, which say whose doing it was. The others are the reasons, each in one
+    The first six are groups, which say who ended it. The others are the reasons, each in one
     of them: ``conn.close_reason.group is CloseReason.CLIENT``. The value of each is its name in
     lower case, as it stands in counts.
     """

@@ -12,9 +12,9 @@
 What is counted, by its name in Prometheus. OpenTelemetry has the same names with dots, and without
 the unit and ``_total``: ``rawsocket.connection.duration``.
 
-====================================  =========  =========  ==========================
+============================================  =========  =========  =========================
 Name                                          Kind       Label      What it is
-====================================  =========  =========  ==========================
+============================================  =========  =========  =========================
 ``rawsocket_connections``                     gauge      state      open now
 ``rawsocket_connections_opened_total``        counter    transport  accepted: tcp, unix
 ``rawsocket_connections_closed_total``        counter    reason     ended, by `CloseReason`
@@ -29,7 +29,7 @@ Name                                          Kind       Label      What it is
 ``rawsocket_request_queue_seconds``           histogram             arrival to the app
 ``rawsocket_threads``                         gauge                 for requests, at most
 ``rawsocket_threads_busy``                    gauge                 that serve a connection
-====================================  =========  =========  ==========================
+============================================  =========  =========  =========================
 
 The round trip, the segments and the time in the queue are known of TCP connections, the last one on
 Linux, to a few milliseconds: from the arrival of the request's last byte in the kernel, so that the
@@ -42,12 +42,13 @@ No label has unbounded values. Nothing is counted, and no time is spent, where n
 from ._logging import ConnectionFilter
 from ._opentelemetry import OpenTelemetryMetrics, opentelemetry
 from ._prometheus import PrometheusMetrics, prometheus
-from ._table import TABLE, Instrument
+from ._table import TABLE, Instrument, Kind
 
 __all__ = [
     "TABLE",
     "ConnectionFilter",
     "Instrument",
+    "Kind",
     "OpenTelemetryMetrics",
     "PrometheusMetrics",
     "opentelemetry",

@@ -160,3 +160,16 @@ def test_only_one_file_writes_it():
         ("states.py", "state"),
         ("states.py", "close_reason"),
     }
+
+
+def test_no_group_is_a_reason():
+    """No module notes a group as the reason: it asks for one only, by ``.group``."""
+    groups = "|".join(each.name for each in CloseReason if each.is_group)
+    used = re.compile(rf"CloseReason\.({groups})\b")
+    found = {
+        f"{path.name}: {line.strip()}"
+        for path in PACKAGE.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if used.search(line) and ".group is" not in line
+    }
+    assert not found
