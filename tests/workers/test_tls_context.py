@@ -69,7 +69,7 @@ def complaints(server):
 
 
 def reasons(server):
-    return [each["reason"] for each in server.events() if each.get("new") == "CLOSED"]
+    return [each["why"] for each in server.events() if each.get("new") == "CLOSED"]
 
 
 def half(text):
