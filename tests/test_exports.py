@@ -95,6 +95,18 @@ PUBLIC = {
         "tcp_info",
         "tls_info",
     ],
+    "flask_rawsocket.streams": [
+        "Broker",
+        "Event",
+        "Group",
+        "LocalBroker",
+        "Member",
+        "Message",
+        "Stream",
+        "WebSocket",
+        "WebSocketClosedError",
+        "current_stream",
+    ],
     "flask_rawsocket.workers": ["SyncWorker", "ThreadWorker"],
 }
 

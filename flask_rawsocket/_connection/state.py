@@ -136,7 +136,8 @@ class CloseReason(enum.Enum):
     `Connection.set_deadlines`."""
 
     SLOW_READER = "slow_reader", ERROR
-    """The peer read too slowly. Setting: ``RAWSOCKET_MIN_RESPONSE_RATE``."""
+    """The peer read too slowly, or not what a stream had for it. Setting:
+    ``RAWSOCKET_MIN_RESPONSE_RATE``; a stream's buffer is fixed."""
 
     HTTP2_ERROR = "http2_error", ERROR
     """The client broke the rules of HTTP/2. Setting: none."""

@@ -276,7 +276,11 @@ class Duties(Deadlines):
         connection, self.connection = self.connection, None
         if connection is None:
             return
+        if (
+            self.is_aborted and self.life.ending is not CloseReason.SLOW_READER
+        ):  # why a stream aborts
+            reason = CloseReason.APP_ABORTED
         try:
-            self.tracker.closed(connection, CloseReason.APP_ABORTED if self.is_aborted else reason)
+            self.tracker.closed(connection, reason)
         finally:
             self.life.sock = None

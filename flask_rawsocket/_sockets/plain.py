@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .._connection import ending
 from .._connection.life import moving
+from .by_kernel import send_by_kernel
 from .calls import CallsInProgress
 from .rates import BodyWait, ResponseWait
-from .sendfile import CAN_SEND_FILES, send_by_kernel
 from .tracked import Tracked
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class TrackedSocket(Tracked):
         if duties is None:
             return super().sendfile(file, offset, count)
         wait = ResponseWait(self, duties)
-        if not CAN_SEND_FILES or not wait.is_due:
+        if not wait.is_due:
             return super().sendfile(file, offset, count)
         before = self.gettimeout()
         self.settimeout(0)

@@ -31,7 +31,6 @@ from ._exchange import Exchange
 from ._listeners import Listeners
 from ._proxy import note_proxy, read_all_kinds
 from ._reasons import has_left, note_cut, reason_of
-from ._request import forget
 from ._response import Response
 from ._seams import check_seams
 from ._settings import keep_plain
@@ -102,7 +101,7 @@ class TrackingWorker(base.Worker):
     def init_process(self) -> None:
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
         _patched.stop_if_patched(self)
-        keep_plain(self.cfg, forget)
+        keep_plain(self.cfg)
         _places.take_places(self.response_class)
         self.listeners.enter_worker()
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]

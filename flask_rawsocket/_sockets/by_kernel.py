@@ -1,4 +1,4 @@
-"""`send_by_kernel`: a file that the kernel sends itself (sendfile(2))."""
+"""`send_by_kernel`: have the kernel send a file (sendfile(2)), and wait for the peer in between."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ if TYPE_CHECKING:
 
     from .rates import ResponseWait
 
-__all__ = ["CAN_SEND_FILES", "send_by_kernel"]
+__all__ = ["send_by_kernel"]
 
-_sendfile: Any = getattr(os, "sendfile", None)
-
-CAN_SEND_FILES: Final = _sendfile is not None
-"""Whether the system has the call."""
+_os: Any = os
+"""It has the call on some systems only."""
 
 _PIECE: Final = 1 << 30
 """What the kernel is given at once; it takes no more than 0x7ffff000 bytes (sendfile(2))."""
 
-_CANNOT: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+_NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
 """It cannot send this file (sendfile(2))."""
 
 
 def send_by_kernel(
     sock: socket.socket, wait: ResponseWait, file: Any, offset: int, count: int | None
 ) -> int:
-    """Have the kernel send of `file` what it can; return how much that is.
+    """Send of `file` what the kernel can.
 
     Args:
-        sock: to where; in non-blocking mode.
+        sock: where to; it does not block.
         wait: waits for room.
-        file: an open file.
-        offset: where to begin in it.
-        count: how many bytes; None for all.
+        file: any file; one without a descriptor is left to the caller.
+        offset: where to begin, in bytes.
+        count: how many bytes; None for all there are.
+
+    Returns:
+        How many have been sent.
 
     Raises:
-        OSError: as ``socket.sendfile`` does.
+        OSError: the peer is gone, or reads too slowly.
     """
     sent = 0
     try:
@@ -47,7 +48,7 @@ def send_by_kernel(
         while count is None or sent < count:
             left = _PIECE if count is None else min(_PIECE, count - sent)
             try:
-                some = _sendfile(sock.fileno(), number, offset + sent, left)
+                some = _os.sendfile(sock.fileno(), number, offset + sent, left)
             except BlockingIOError:
                 wait.until_ready()
                 continue
@@ -56,8 +57,8 @@ def send_by_kernel(
             wait.sent(some)
             sent += some
     except (AttributeError, io.UnsupportedOperation):
-        pass  # a file of no descriptor
+        pass  # a file of no descriptor, or a system without the call
     except OSError as exc:
-        if sent or exc.errno not in _CANNOT:
+        if sent or exc.errno not in _NO_SENDFILE:
             raise
     return sent
