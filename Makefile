@@ -54,7 +54,8 @@ cov: .venv/.dev
 
 # What stands on Flask, Werkzeug and gunicorn.
 MIN_TESTS = tests/workers tests/serving tests/testing tests/test_sequences.py tests/test_hijack.py \
-	tests/test_foreign.py tests/test_extension.py tests/test_exports.py
+	tests/test_foreign.py tests/test_extension.py tests/test_exports.py \
+	tests/test_close_reasons.py
 
 test-min: .venv-min/.test
 	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(XDIST) $(PYTEST_ARGS)

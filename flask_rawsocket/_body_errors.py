@@ -6,16 +6,14 @@ client has failed, so these are HTTP errors of the 4xx class, and Flask answers 
 
 from __future__ import annotations
 
-import errno
 import ssl
 from typing import Final
 
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestTimeout
 
-__all__ = ["PEER_LOST", "ReadDeadlineError", "http_error"]
+from ._connection.ending import PEER_LOST
 
-PEER_LOST: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
-"""The system has given the peer up; the first looks like a deadline otherwise."""
+__all__ = ["ReadDeadlineError", "http_error"]
 
 _CUT: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What a read raises when the peer has left in the middle of the body."""
@@ -42,7 +40,7 @@ def http_error(exc: BaseException) -> HTTPException | None:
     Args:
         exc: what reading the body has raised.
     """
-    if isinstance(exc, OSError) and exc.errno in PEER_LOST:
+    if isinstance(exc, OSError) and exc.errno in PEER_LOST:  # ETIMEDOUT looks like a deadline
         return ClientDisconnected()
     if isinstance(exc, TimeoutError) and not isinstance(exc, HTTPException):
         return ReadDeadlineError(str(exc))

@@ -13,6 +13,7 @@ import logging
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from ._connection import observing
 from ._connection.connection import life_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _EXCHANGE: Final = "rawsocket.exchange"
 def put(environ: dict[str, Any], connection: Connection, exchange: Exchange | None = None) -> None:
     """Enter the connection and the request in hand, and count the request."""
     connection.requests += 1
+    if observing.current is not None:
+        observing.current.request_begun(connection)
     environ[KEY] = connection
     environ[_EXCHANGE] = exchange
 

@@ -105,7 +105,7 @@ def test_closed_connections(example):
             return next((each for each in closed if each["id"] == gone), None)
 
         found = wait_for(remembered, "the connection among the closed")
-        assert found["close_reason"] == "CLIENT"
+        assert found["close_reason"] == "PEER_CLOSED"
         assert found["requests"] == 1
 
 

@@ -41,6 +41,16 @@ PUBLIC = {
         "RawSocketError",
         "UnsupportedError",
     ],
+    "flask_rawsocket.metrics": [
+        "TABLE",
+        "ConnectionFilter",
+        "Instrument",
+        "Kind",
+        "OpenTelemetryMetrics",
+        "PrometheusMetrics",
+        "opentelemetry",
+        "prometheus",
+    ],
     "flask_rawsocket.serving": [
         "BaseWSGIServer",
         "ForkingWSGIServer",

@@ -24,6 +24,8 @@ ELSEWHERE = {
     "_connection/steering": "test_disconnect.py",
     "_sockets/patched": "workers/test_patched.py",
     "_sockets/by_kernel": "sockets/test_rates.py",
+    "_sockets/close_notify": "sockets/test_tls.py",
+    "_sockets/handshake": "test_close_reasons.py",
     "_sockets/calls": "connection/test_hijacked.py",
     "_sockets/deadlines": "sockets/test_tracked.py",
     "_sockets/ticking": "sockets/test_tls.py",
@@ -36,6 +38,8 @@ ELSEWHERE = {
     "_tracking/states": "connection/test_state.py",
     "errors": "test_exports.py",
     "globals": "test_extension.py",
+    "metrics/_dead": "metrics/test_prometheus.py",
+    "metrics/_table": "metrics/test_prometheus.py",
     "serving/_application": "serving/test_server.py",
     "serving/_body": "test_hijack.py",
     "serving/_exchange": "test_hijack.py",
@@ -97,6 +101,7 @@ ELSEWHERE = {
     "workers/_polling": "workers/test_gthread.py",
     "workers/_seams": "workers/test_common.py",
     "workers/_proxy": "workers/test_common.py",
+    "workers/_reasons": "test_close_reasons.py",
     "workers/_tconn": "workers/test_gthread.py",
 }
 """The modules without a test file of their name, and the file that tests each of them."""

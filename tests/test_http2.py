@@ -120,6 +120,7 @@ def test_a_violation(server):
                 pass
     server.wait_sequences("NAIC")
     assert server.closed()[0]["reason"] == "ERROR"
+    assert server.closed()[0]["why"] == "HTTP2_ERROR"
 
 
 def test_watches_end_with_their_stream(server):

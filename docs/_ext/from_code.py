@@ -1,8 +1,9 @@
 """The directives that write tables and drawings from the code.
 
-``state-table``, ``state-diagram``, ``close-reasons``, ``layers`` and ``tcp-info-table``: what they
-show is read from the code and from ``pyproject.toml`` when the documentation is built. And the page
-that says where to look for what is checked: a file that it names must exist.
+``state-table``, ``state-diagram``, ``close-reasons``, ``close-reason-groups``, ``layers`` and
+``tcp-info-table``: what they show is read from the code and from ``pyproject.toml`` when the
+documentation is built. And the page that says where to look for what is checked: a file that it
+names must exist.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ def _meaning(member):
     """Return the text that stands under `member` in the code."""
     documented = ModuleAnalyzer.for_module(type(member).__module__).find_attr_docs()
     return " ".join(documented[type(member).__name__, member.name]).strip()
+
+
+def _plain(text):
+    """Return `text` without the marks of code."""
+    return text.replace("`", "")
 
 
 def _name(member):
@@ -85,8 +91,26 @@ class CloseReasons(SphinxDirective):
     """The reasons why a connection was closed."""
 
     def run(self):
-        rows = [([_name(each)], [nodes.Text(_meaning(each))]) for each in CloseReason]
-        return [_table(("Reason", "Meaning"), rows)]
+        rows = []
+        for each in CloseReason:
+            if not each.is_group:
+                meaning, setting = _plain(_meaning(each)).split(" Setting: ")
+                cells = [_name(each)], [_name(each.group)], [nodes.Text(meaning)]
+                rows.append((*cells, [nodes.Text(setting)]))
+        return [_table(("Reason", "Group", "Meaning", "Setting"), rows)]
+
+
+class CloseReasonGroups(SphinxDirective):
+    """The groups of those reasons."""
+
+    def run(self):
+        groups = [each for each in CloseReason if each.is_group]
+        meanings = [_plain(_meaning(each)).removeprefix("Group: ") for each in groups]
+        rows = [
+            ([_name(each)], [nodes.Text(text[0].upper() + text[1:])])
+            for each, text in zip(groups, meanings, strict=True)
+        ]
+        return [_table(("Group", "Meaning"), rows)]
 
 
 class StateDiagram(SphinxDirective):
@@ -171,6 +195,7 @@ def setup(app):
     app.add_directive("state-table", StateTable)
     app.add_directive("state-diagram", StateDiagram)
     app.add_directive("close-reasons", CloseReasons)
+    app.add_directive("close-reason-groups", CloseReasonGroups)
     app.add_directive("layers", Layers)
     app.add_directive("tcp-info-table", TCPInfoTable)
     return {"version": "1", "parallel_read_safe": True}

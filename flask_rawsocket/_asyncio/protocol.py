@@ -116,7 +116,8 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
         if not self._is_over_asyncios_tls():
             return True
         # A close_notify may come without a FIN: the kernel would still call the connection open.
-        self._settle(CloseReason.APP if self.writer.is_closing() else CloseReason.CLIENT)
+        by_us = self.writer.is_closing()
+        self._settle(CloseReason.APP_CLOSED if by_us else CloseReason.PEER_CLOSED)
         return False
 
     def close(self) -> None:
@@ -125,7 +126,7 @@ class StreamProtocol(asyncio.StreamReaderProtocol):
             return
         if self._is_over_asyncios_tls():
             # It waits for the peer's close_notify: in the end it would look like the peer's doing.
-            self._settle(CloseReason.APP)
+            self._settle(CloseReason.APP_CLOSED)
         self.writer.close()
 
     def let_go(self) -> None:

@@ -209,6 +209,10 @@ class Exchange(ABC):
         """Return the request's version of HTTP."""
         return "HTTP/1.1"
 
+    def is_cut(self) -> bool:
+        """Tell whether the response would be cut if the connection ended now."""
+        return not self.hijacked and self._has_sent_head()
+
     def head_of(
         self, start_response: StartResponse, status: str, headers: Headers
     ) -> tuple[str, Headers]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import sockinfo
 from .._misuse import plain_function
+from . import ending
 from .kernel import KernelFacts
 from .state import CloseReason
 
@@ -58,7 +59,7 @@ class Liveness(KernelFacts):
             ConnectionClosedError: it has been closed on our side.
         """
         life = self._life
-        if life.ended_here and life.ending is not CloseReason.CLIENT:
+        if life.ended_here and not ending.is_by_peer(life):
             raise self._closed_error()  # the kernel would call our own end the peer's
         return self._ask(sockinfo.peer_status)
 
@@ -106,7 +107,8 @@ class Liveness(KernelFacts):
         """
         if not self._life.is_closed():
             return self.is_disconnected()
-        if self._life.close_reason is CloseReason.CLIENT:
+        reason = self._life.close_reason
+        if reason is not None and reason.group is CloseReason.CLIENT:
             return True
         raise self._closed_error()
 

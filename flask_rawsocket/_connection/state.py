@@ -14,6 +14,7 @@ from ..errors import InvalidStateError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
 __all__ = ["TRANSITIONS", "CloseReason", "ConnState", "illegal_transition"]
 
@@ -41,29 +42,154 @@ class ConnState(enum.Enum):
 
 
 class CloseReason(enum.Enum):
-    """Why a connection became `ConnState.CLOSED`."""
+    """Why a connection became `ConnState.CLOSED`.
+
+    The first six are groups, which say who ended it. The others are the reasons, each in one
+    of them: ``conn.close_reason.group is CloseReason.CLIENT``. The value of each is its name in
+    lower case, as it stands in counts.
+    """
 
     CLIENT = "client"
-    """The peer closed or reset it."""
+    """Group: the peer ended it."""
 
     AFTER_RESPONSE = "after_response"
-    """The response ended, and the connection was not to be kept alive."""
+    """Group: the response ended, and the connection was not to be kept alive."""
 
     KEEPALIVE_TIMEOUT = "keepalive_timeout"
-    """No request came in time, neither a first one nor a next one."""
+    """Group: no request came in time."""
 
     ERROR = "error"
-    """A request could not be parsed or came too slowly, its response was read too slowly, the TLS
-    handshake failed, or a view failed in the middle of its response."""
+    """Group: something failed, on the peer's side or on ours."""
 
     SHUTDOWN = "shutdown"
-    """The server is stopping."""
+    """Group: the server process stopped."""
 
     APP = "app"
-    """The application ended it."""
+    """Group: the application ended it."""
 
-    SLOW = "slow"
-    """The client did not read what a stream had for it, and was dropped."""
+    PEER_CLOSED = "peer_closed", CLIENT
+    """The peer closed it, or its sending half, before it was to end. Setting: none."""
+
+    PEER_RESET = "peer_reset", CLIENT
+    """The peer reset it. Setting: none."""
+
+    PEER_LOST = "peer_lost", CLIENT
+    """The system gave the peer up: it answered nothing any more. Setting:
+    `Connection.set_dead_peer_timeout`; without it, ``net.ipv4.tcp_retries2`` of Linux."""
+
+    RESPONSE_COMPLETE = "response_complete", AFTER_RESPONSE
+    """The response was sent, and the client, the application or the server wanted no other request.
+    Setting: gunicorn's ``keepalive`` and worker class; `Connection.close_after_response`."""
+
+    SHORT_RESPONSE = "short_response", AFTER_RESPONSE
+    """The response was shorter than its Content-Length. Setting: none; mend the application."""
+
+    KEEPALIVE_OVER = "keepalive_over", KEEPALIVE_TIMEOUT
+    """No next request came in time. Setting: gunicorn's ``keepalive``."""
+
+    NO_REQUEST = "no_request", KEEPALIVE_TIMEOUT
+    """Not one byte of a first request came in time. Setting: gunicorn's ``keepalive``, plus 5
+    seconds; ``RAWSOCKET_HEADER_TIMEOUT`` where a thread waits: on the sync worker, on Werkzeug."""
+
+    BAD_REQUEST = "bad_request", ERROR
+    """What came was not a request that could be parsed, such as TLS on a port without. Setting:
+    none."""
+
+    HEAD_TOO_LARGE = "head_too_large", ERROR
+    """The request line or the headers were longer than is allowed. Setting: gunicorn's
+    ``limit_request_line``, ``limit_request_fields`` and ``limit_request_field_size``."""
+
+    HEAD_TOO_SLOW = "head_too_slow", ERROR
+    """The head of a request had begun, and its end did not come in time. Setting:
+    ``RAWSOCKET_HEADER_TIMEOUT``."""
+
+    BODY_TOO_SLOW = "body_too_slow", ERROR
+    """The body of a request came too slowly. Setting: ``RAWSOCKET_MIN_BODY_RATE``."""
+
+    READ_DEADLINE = "read_deadline", ERROR
+    """The body did not come before the deadline that the view had set. Setting:
+    `Connection.set_deadlines`."""
+
+    NOT_TLS = "not_tls", ERROR
+    """What came on a TLS port was not TLS, such as a request in the clear. Setting: none."""
+
+    HANDSHAKE_FAILED = "handshake_failed", ERROR
+    """Client and server agreed on no TLS: on no version, cipher or certificate. Setting: gunicorn's
+    ``ssl_context``, ``ciphers``, ``cert_reqs`` and ``ca_certs``."""
+
+    HANDSHAKE_TOO_SLOW = "handshake_too_slow", ERROR
+    """The TLS handshake was not done in time. Setting: ``RAWSOCKET_HEADER_TIMEOUT``."""
+
+    TLS_NOT_SET_UP = "tls_not_set_up", ERROR
+    """The server had no certificate to begin TLS with; its error log says why. Setting: gunicorn's
+    ``certfile`` and ``keyfile``."""
+
+    VIEW_FAILED = "view_failed", ERROR
+    """The application failed before its response began, and the server answered in its place. What
+    a view raises, Flask itself answers with a 500: that is a response. Setting: none."""
+
+    RESPONSE_BROKEN = "response_broken", ERROR
+    """The application failed in the middle of its response. Setting: none."""
+
+    WRITE_DEADLINE = "write_deadline", ERROR
+    """The response was not written before the deadline that the view had set. Setting:
+    `Connection.set_deadlines`."""
+
+    SLOW_READER = "slow_reader", ERROR
+    """The peer read too slowly, or not what a stream had for it. Setting:
+    ``RAWSOCKET_MIN_RESPONSE_RATE``; a stream's buffer is fixed."""
+
+    HTTP2_ERROR = "http2_error", ERROR
+    """The client broke the rules of HTTP/2. Setting: none."""
+
+    SERVER_FAILED = "server_failed", ERROR
+    """The server could not go on with it; its error log says why. Setting: none."""
+
+    STOPPED = "stopped", SHUTDOWN
+    """The server process was told to stop. Setting: gunicorn's ``graceful_timeout``;
+    ``RAWSOCKET_STOP_TIMEOUT`` for what was hijacked."""
+
+    MAX_REQUESTS = "max_requests", SHUTDOWN
+    """The worker had served as many requests as it may, and stopped. Setting: gunicorn's
+    ``max_requests``."""
+
+    APP_CLOSED = "app_closed", APP
+    """The application had hijacked the connection, and closed it. Setting: none."""
+
+    APP_ABORTED = "app_aborted", APP
+    """The application called `Connection.abort`. Setting: none."""
+
+    APP_FORGOT = "app_forgot", APP
+    """The application had hijacked the connection and lost it without closing; there is a
+    ``ResourceWarning`` for each. Setting: none; mend the application."""
+
+    _group: str
+    """The value of its group."""
+
+    # As a state, it is looked up in counts.
+    __hash__ = object.__hash__
+
+    def __new__(cls, value: str, group: str | None = None) -> Self:
+        """Make a member.
+
+        Args:
+            value: its own.
+            group: the value of its group; None for one that is a group.
+        """
+        self = object.__new__(cls)
+        self._value_ = value
+        self._group = group or value
+        return self
+
+    @property
+    def group(self) -> CloseReason:
+        """The one of the six groups that it is in; a group is in itself."""
+        return CloseReason(self._group)
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is a group, and thereby no connection's own reason."""
+        return self.group is self
 
 
 TRANSITIONS: Mapping[ConnState | None, frozenset[ConnState]] = MappingProxyType(

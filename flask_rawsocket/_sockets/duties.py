@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from ..errors import UnsupportedError
-from .deadlines import Deadlines, HeaderTimeoutError
+from .deadlines import Deadlines, HeaderTimeoutError, WriteDeadlineError
 from .rates import UNLIMITED, MinRates
 
 if TYPE_CHECKING:
@@ -161,14 +161,19 @@ class Duties(Deadlines):
         self.read = None
         self.rates = None
         self.received = 0
+        if observing.current is not None and self.connection is not None:
+            observing.current.head_complete(self.connection)
+
+    def head_given_up(self) -> None:
+        """No head is awaited any more: lift its deadline."""
+        self.in_head = False
+        self.read = None
 
     def min_rates(self) -> MinRates:
         """Return the rates of the request in hand: the application's, unless a view has set any."""
         if self.rates is None:
-            settings = self.tracker.settings
-            self.rates = MinRates(
-                settings.min_body_rate, settings.min_response_rate, settings.rate_grace
-            )
+            its = self.tracker.settings
+            self.rates = MinRates(its.min_body_rate, its.min_response_rate, its.rate_grace)
         return self.rates
 
     def body_rates(self) -> MinRates | None:
@@ -212,8 +217,37 @@ class Duties(Deadlines):
         """Keep no minimum data rates on this connection, until the next head is complete."""
         self.rates = UNLIMITED
 
+    def _shakes_hands(self) -> bool:
+        """Tell whether a TLS handshake is not done yet."""
+        sock: Any = self.life.sock
+        return self.life.is_tls and sock is not None and sock.version() is None
+
+    def _note_in_request(self, why: CloseReason) -> None:
+        """Note `why`, unless the socket is its owner's, who may go on all the same."""
+        if self.calls is None:
+            ending.note(self.life, why)
+
+    def write_left(self) -> float:
+        """Return the seconds until the next write is too late.
+
+        Raises:
+            BrokenPipeError: the connection has been aborted.
+            WriteDeadlineError: it is too late already.
+        """
+        try:
+            return super().write_left()
+        except WriteDeadlineError:
+            self._note_in_request(CloseReason.WRITE_DEADLINE)
+            raise
+
+    def read_too_slowly(self) -> WriteDeadlineError:
+        """Return the error for a response that is read too slowly."""
+        self._note_in_request(CloseReason.SLOW_READER)
+        return WriteDeadlineError("the response was read too slowly")
+
     def too_slow(self) -> Exception:
         """Return the error for a body that comes too slowly."""
+        self._note_in_request(CloseReason.BODY_TOO_SLOW)
         if self.life.exchange is None:  # the view has ended, and to servers this is no failure
             return ConnectionResetError(errno.ECONNRESET, "the rest of the body came too slowly")
         return TimeoutError("the body came too slowly")
@@ -221,12 +255,18 @@ class Duties(Deadlines):
     def too_late(self) -> Exception:
         """Return the error for a read past its deadline, the head's or the view's."""
         if not self.in_head:
+            self._note_in_request(CloseReason.READ_DEADLINE)
             return super().too_late()
         silent = self.life.state is not ConnState.ACTIVE
-        ending.note(self.life, CloseReason.KEEPALIVE_TIMEOUT if silent else CloseReason.ERROR)
+        if not silent:
+            ending.note(self.life, CloseReason.HEAD_TOO_SLOW)
+        elif self._shakes_hands():
+            ending.note(self.life, CloseReason.HANDSHAKE_TOO_SLOW)
+        else:
+            ending.none_came(self.life)
         # A silent client was sent nothing, so there is nothing to linger for.
         self.closes_at_once = silent
-        self.head_complete()
+        self.head_given_up()
         return HeaderTimeoutError("no request came" if silent else "the head came too slowly")
 
     def report_end(self, reason: CloseReason | None = None) -> None:
@@ -234,8 +274,9 @@ class Duties(Deadlines):
         connection, self.connection = self.connection, None
         if connection is None:
             return
-        if self.is_aborted and self.life.ending is not CloseReason.SLOW:  # why a stream aborts
-            reason = CloseReason.APP
+        is_slow = self.life.ending is CloseReason.SLOW_READER  # why a stream aborts
+        if self.is_aborted and not is_slow:
+            reason = CloseReason.APP_ABORTED
         try:
             self.tracker.closed(connection, reason)
         finally:

@@ -10,6 +10,7 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from .._connection import ending
 from .._connection.life import moving
 from .by_kernel import send_by_kernel
 from .calls import CallsInProgress
@@ -92,7 +93,7 @@ class TrackedSocket(Tracked):
         if not flag or self.gettimeout() is not None:
             super().setblocking(flag)
 
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:  # noqa: C901  a call costs time
         """Read as ``socket.recv`` does, and report the first byte of a request."""
         duties = self.duties
         if duties is None:
@@ -107,6 +108,9 @@ class TrackedSocket(Tracked):
                     if flags & DONT_WAIT:
                         raise
                     data = self._when_ready(duties, _recv, bufsize, flags)
+                except OSError as exc:
+                    ending.broke_off(duties.life, exc)
+                    raise
             duties.received += len(data)
             if not duties.head_due or not data or (data := duties.first_bytes(data)):
                 return data
@@ -232,18 +236,25 @@ class TrackedSocket(Tracked):
             except BlockingIOError:
                 if flags & DONT_WAIT:
                     raise
+            except OSError as exc:
+                ending.broke_off(duties.life, exc)
+                raise
         return self._when_ready(duties, read, first, *rest)
 
     def _when_ready(self, duties: Duties, read: Callable[..., _T], first: Any, /, *rest: int) -> _T:
         """Read when there is something: before the deadline, and at the minimum rate."""
         *numbers, flags = rest
         wait = BodyWait(self, duties)
-        if not wait.is_due:
-            return read(self, first, *rest)
-        while True:
-            wait.until_ready()
-            with contextlib.suppress(BlockingIOError):
-                return read(self, first, *numbers, flags | DONT_WAIT)
+        try:
+            if not wait.is_due:
+                return read(self, first, *rest)
+            while True:
+                wait.until_ready()
+                with contextlib.suppress(BlockingIOError):
+                    return read(self, first, *numbers, flags | DONT_WAIT)
+        except OSError as exc:
+            ending.broke_off(duties.life, exc)
+            raise
 
 
 class OwnedSocket(TrackedSocket):

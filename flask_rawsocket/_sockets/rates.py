@@ -195,10 +195,9 @@ class ResponseWait:
         before, now = self._queued, _send_queue(self._sock)
         return count if before is None or now is None else max(0, before + count - now)
 
-    @staticmethod
-    def too_slow() -> WriteDeadlineError:
+    def too_slow(self) -> WriteDeadlineError:
         """Return the error for a response that is read too slowly."""
-        return WriteDeadlineError("the response was read too slowly")
+        return self._duties.read_too_slowly()
 
 
 def _ready(sock: socket.socket, what: int, timeout: float) -> bool:

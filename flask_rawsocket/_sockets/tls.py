@@ -7,7 +7,6 @@ very object, and it is the server's calls that do nothing from then on (see `tra
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import socket
 import ssl
@@ -15,11 +14,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.life import moving
 from .._connection.state import CloseReason
 from .calls import CallsInProgress
+from .close_notify import send_close_notify
+from .handshake import note_failure, note_interrupt, noting_failure
 from .plain import TrackedSocket
 from .rates import BodyWait, ResponseWait
 from .ticking import TICK, TickingSSLSocket
@@ -28,7 +29,6 @@ from .tracked import Tracked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._connection.life import Life
     from .duties import Duties
 
 __all__ = ["TrackedSSLSocket"]
@@ -80,6 +80,8 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
                 duties.head_due = False
                 duties.life.sock = self
                 duties.life.is_tls = True
+                if observing.current is not None and duties.connection is not None:
+                    observing.current.handshake_begun(duties.connection)
         return self
 
     @classmethod
@@ -100,7 +102,7 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
         try:
             self = super()._create(sock, *args, do_handshake_on_connect=False, **kwargs)  # type: ignore[misc]
         except BaseException as exc:
-            _note_interrupt(life, exc)
+            note_interrupt(life, exc)
             if life.sock is not None:
                 life.sock.close()
             raise
@@ -111,7 +113,7 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
             try:
                 self.do_handshake()
             except BaseException as exc:
-                _note_interrupt(life, exc)
+                note_interrupt(life, exc)
                 self.close()
                 raise
         if self.duties is not None:
@@ -121,7 +123,16 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002
         """Shake hands as ``SSLSocket.do_handshake`` does, within the time that a head has."""
         duties = self.duties
-        if duties is None or self.gettimeout() is not None:
+        if duties is None:
+            super().do_handshake(block)
+            return
+        with noting_failure(duties.life):
+            self._shake_hands(duties, block)
+        if observing.current is not None and duties.connection is not None:
+            observing.current.handshake_done(duties.connection)
+
+    def _shake_hands(self, duties: Duties, block: bool) -> None:  # noqa: FBT001
+        if self.gettimeout() is not None:
             super().do_handshake(block)
             return
         if duties.read is None:
@@ -188,22 +199,8 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
         clear, even where only the reading half is shut down.
         """
         if how != socket.SHUT_RD:
-            self._send_close_notify()
+            send_close_notify(self)
         socket.socket.shutdown(self, how)
-
-    def _send_close_notify(self) -> None:
-        session = self._sslobj  # type: ignore[attr-defined]
-        if session is None or self.fileno() < 0:
-            return
-        before = self.gettimeout()
-        self.settimeout(0)
-        try:
-            # A session whose handshake is not done has nothing to say; ours may not fit any more.
-            with contextlib.suppress(OSError, ValueError):
-                session.shutdown()
-        finally:
-            if self.fileno() >= 0:
-                self.settimeout(before)
 
     def unwrap(self) -> socket.socket:
         """Say goodbye as ``SSLSocket.unwrap`` does."""
@@ -245,10 +242,10 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
         if duties is None:
             return _read(self, len, buffer)
         while True:
-            got = self._read_if_let(duties, len, buffer)
+            got = self._read_or_note(duties, len, buffer)
             if not got:
                 # A close_notify without a FIN: the kernel would still call the connection open.
-                ending.assume(duties.life, CloseReason.CLIENT)
+                ending.assume(duties.life, CloseReason.PEER_CLOSED)
             elif duties.head_due:
                 if buffer is not None:
                     duties.request_begun()
@@ -258,6 +255,14 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
                         raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "only empty lines")
                     continue
             return got
+
+    def _read_or_note(self, duties: Duties, size: int, buffer: Any) -> Any:
+        try:
+            return self._read_if_let(duties, size, buffer)
+        except OSError as exc:
+            if self.version() is None or not isinstance(exc, ssl.SSLError):
+                note_failure(duties.life, exc)  # gunicorn's sync worker shakes hands by reading
+            raise
 
     def _read_if_let(self, duties: Duties, size: int, buffer: Any) -> Any:
         if duties.calls is None:
@@ -293,8 +298,3 @@ class TrackedSSLSocket(Tracked, TickingSSLSocket):
             return self.within(duties.read_left(), call, *args)
         except TimeoutError:
             raise duties.too_late() from None
-
-
-def _note_interrupt(life: Life, exc: BaseException) -> None:
-    if isinstance(exc, KeyboardInterrupt):  # on the main thread, which is to stop
-        ending.note(life, CloseReason.SHUTDOWN)

@@ -112,7 +112,7 @@ class Tracked(socket.socket):
             duties.head_due = False
             if duties.in_head:
                 # No head is awaited any more, and a lingering close has a limit of its own.
-                duties.head_complete()
+                duties.head_given_up()
             ending.settle(duties.life)
             if duties.closes_at_once:
                 # There is no peer to wait for; and after a FIN a close could not be a reset.
@@ -133,7 +133,7 @@ class Tracked(socket.socket):
     def detach(self) -> int:
         """Return the descriptor, which is the caller's now; for the tracker the connection ends."""
         if self.duties is not None:
-            self.duties.report_end(CloseReason.APP)
+            self.duties.report_end(CloseReason.APP_CLOSED)
         return super().detach()
 
     def ignore_server(self) -> None:
@@ -258,7 +258,7 @@ class Tracked(socket.socket):
         try:
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
         finally:  # a filter may make an error of it
-            tracker.end_forgotten(self)
+            tracker.end_forgotten(self, duties.life)
 
 
 def _has_hooks_to_run(duties: Duties) -> bool:

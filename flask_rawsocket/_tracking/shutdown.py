@@ -30,7 +30,7 @@ def close_hijacked(
     deadline: float,
     tick: Callable[[], object] = bool,
 ) -> None:
-    """End what was hijacked, as SHUTDOWN: handlers are cancelled, other owners read the end.
+    """End what was hijacked, by the stop: handlers are cancelled, other owners read the end.
 
     Args:
         tracker: whose connections.
@@ -42,8 +42,8 @@ def close_hijacked(
     for connection in hijacked:
         # Before shutdown(): afterwards the kernel cannot tell our end from the peer's.
         life = life_of(connection)
-        if ending.guess(life) is CloseReason.APP:
-            ending.note(life, CloseReason.SHUTDOWN)
+        if ending.guess(life) is CloseReason.APP_CLOSED:
+            ending.note(life, tracker.stop_reason)
     tracker.stop_handlers(patience / 2)
     for connection in hijacked:
         _say_goodbye(connection)
@@ -54,7 +54,7 @@ def close_hijacked(
 def close_rest(
     tracker: ConnectionTracker, deadline: float, tick: Callable[[], object] = bool
 ) -> None:
-    """End what is left, as SHUTDOWN where it has no other reason; return when the hooks have run.
+    """End what is left, by the stop where it has no other reason; return when the hooks have run.
 
     The descriptors stay open, for threads that are reading or waiting: they find the end.
 
@@ -66,7 +66,7 @@ def close_rest(
     rest = list(tracker.connections.values())
     for connection in rest:
         # Before its thread, which may be in a view, finds the end and says why.
-        ending.note(life_of(connection), CloseReason.SHUTDOWN)
+        ending.note(life_of(connection), tracker.stop_reason)
     for connection in rest:
         # Their threads may be in a call, of OpenSSL's too: no close_notify then, a FIN only.
         if life_of(connection).exchange is None:

@@ -17,7 +17,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.address import AF_UNIX, override_text, text_of
 from .._connection.connection import life_of
 from .._connection.state import TRANSITIONS, CloseReason, ConnState, illegal_transition
@@ -46,12 +46,14 @@ class States:
     Attributes:
         connections: the live connections, a read-only mapping.
         settings: what the application configured.
+        stop_reason: why connections end that the stop of the server ends.
         hook_runner: what runs the hooks of ends in other threads than the one that noticed.
     """
 
     def __init__(self) -> None:
         self.connections = ConnectionMap()
         self.settings = Settings()
+        self.stop_reason = CloseReason.STOPPED
         self._hooks = HookRegistry()
         self._at_shutdown: tuple[Callable[[], object], ...] = ()
         self._start()
@@ -89,6 +91,8 @@ class States:
         with self._lock:
             self.connections.add(connection, key)
             self._change(connection, life_of(connection), ConnState.NEW)
+        if observing.current is not None:
+            observing.current.changed(connection, None, ConnState.NEW)
 
     def received(self, connection: Connection) -> None:
         """The first byte of a request has been read."""
@@ -96,9 +100,12 @@ class States:
             unheard.check_set_up()
         life = life_of(connection)
         with self._lock:
-            if life.state not in _BEFORE_REQUEST:
+            old = life.state
+            if old not in _BEFORE_REQUEST:
                 return
             due = self._change(connection, life, ConnState.ACTIVE)
+        if observing.current is not None:
+            observing.current.changed(connection, old, ConnState.ACTIVE)
         if due:
             self.run_hooks(connection)
 
@@ -116,6 +123,8 @@ class States:
             if life.state is not ConnState.ACTIVE:
                 return
             due = self._change(connection, life, ConnState.IDLE)
+        if observing.current is not None:
+            observing.current.changed(connection, ConnState.ACTIVE, ConnState.IDLE)
         life.force_close = False
         if due:
             self.run_hooks(connection)
@@ -134,14 +143,17 @@ class States:
         with self._lock:
             if life.is_closed():
                 return
+            old = life.state
             life.close_reason = reason
             self.connections.remove(connection)
             due = self._change(connection, life, ConnState.CLOSED)
             self._closing += due
+        if observing.current is not None:
+            observing.current.changed(connection, old, ConnState.CLOSED)
         try:
             if life.watched:
                 # A callback that is due is not dropped because our side was quicker to close.
-                self._unwatch(connection, peer_is_gone=reason is CloseReason.CLIENT)
+                self._unwatch(connection, peer_is_gone=reason.group is CloseReason.CLIENT)
             if due:
                 self.run_hooks(connection)
         finally:

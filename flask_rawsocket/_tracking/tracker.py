@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from .. import sockinfo
 from .._asyncio.seams import check_seams
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.asking import check_asker, view_name
 from .._connection.connection import life_of
 from .._connection.hijacked import HijackedSocket
-from .._connection.state import TRANSITIONS, ConnState, illegal_transition
+from .._connection.state import TRANSITIONS, CloseReason, ConnState, illegal_transition
 from ..errors import (
     AlreadyHijackedError,
     ConnectionClosedError,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .._asyncio.event_loop import EventLoop
     from .._connection.connection import Connection
     from .._connection.exchange import Exchange, StreamHandler
+    from .._connection.life import Life
     from .forgotten import Endable
 
 __all__ = ["ConnectionTracker", "process_tracker"]
@@ -65,6 +66,8 @@ class ConnectionTracker(States):
             due = self._change(connection, life, ConnState.HIJACKED)
             self._hijacked.add(connection)
             life.hold_weakly()
+        if observing.current is not None:
+            observing.current.changed(connection, ConnState.ACTIVE, ConnState.HIJACKED)
         if due:
             self.run_hooks(connection)
         return stream
@@ -200,8 +203,9 @@ class ConnectionTracker(States):
             raise ConnectionClosedError(f"{connection!r} has been closed")
         return cancel
 
-    def end_forgotten(self, sock: Endable) -> None:
+    def end_forgotten(self, sock: Endable, life: Life) -> None:
         """Have `sock` ended, whose owner has forgotten it: called by its finalizer."""
+        ending.assume(life, CloseReason.APP_FORGOT)
         forgotten.put(sock)
 
     def stop_handlers(self, timeout: float) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _wsgi
 from .._connection import ending
 from .._connection.connection import life_of
+from .._connection.state import CloseReason
 from ._exchange import Exchange
 
 if TYPE_CHECKING:
@@ -57,10 +58,18 @@ class _Response:
 
     def __iter__(self) -> Iterator[bytes]:
         count = 0
-        for data in self._body:
-            yield data
-            count += len(data)
-        self._exchange.sent(count)
+        began = False
+        try:
+            for data in self._body:
+                began = True
+                yield data
+                count += len(data)
+        except Exception:  # not GeneratorExit: the server could not send what there was
+            if began:
+                ending.cut(self._life)
+            raise
+        if self._exchange.sent(count):
+            ending.note(self._life, CloseReason.SHORT_RESPONSE)
         ending.answered(self._life)
 
     def close(self) -> None:

@@ -69,14 +69,20 @@ class Exchange(exchange.Exchange):
         """Return the Content-Length of the application's response; None if it has not said one."""
         return self._length
 
-    def sent(self, count: int) -> None:
-        """The response's body has been sent: `count` bytes; say so where its head has said more."""
+    def sent(self, count: int) -> bool:
+        """The response's body has been sent: `count` bytes; say so where its head has said more.
+
+        Returns:
+            Whether it has.
+        """
         length, handler = self._length, self._handler
         if length is None or count >= length or handler.command == "HEAD":
-            return
-        if self._status not in exchange.WITHOUT_BODY:
-            text = "the response to %s is shorter than its Content-Length, %d: %d bytes"
-            handler.log_error(text, handler.path, length, count)
+            return False
+        if self._status in exchange.WITHOUT_BODY:
+            return False
+        text = "the response to %s is shorter than its Content-Length, %d: %d bytes"
+        handler.log_error(text, handler.path, length, count)
+        return True
 
     def force_close(self) -> None:
         """Do nothing: this server closes after every response."""

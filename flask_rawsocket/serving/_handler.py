@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import werkzeug.serving
 from werkzeug.sansio.utils import get_content_length
@@ -11,7 +11,7 @@ from werkzeug.sansio.utils import get_content_length
 from .. import _wsgi
 from .._connection import ending
 from .._connection.connection import life_of
-from .._connection.state import ConnState
+from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_again
 from .._tracking.tracker import process_tracker
 from ._body import ChunkedBody, Leftovers, RequestBody, RequestFile
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .._connection.connection import Connection
 
 __all__ = ["WSGIRequestHandler"]
+
+_TOO_LARGE: Final = frozenset({414, 431})
+"""What ``http.server`` answers to a head that is too large."""
 
 
 class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
@@ -120,6 +123,16 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         )
         return RequestBody(cast("Any", self.request_file), length or 0)
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer a request that cannot be parsed, as ``http.server`` does, and note it."""
+        connection = self.tracked
+        if connection is not None and self.exchange is None:
+            life, found = life_of(connection), CloseReason.BAD_REQUEST
+            if ending.guess(life).group is CloseReason.CLIENT:
+                found = ending.guess(life)  # that is why there is no more of it
+            ending.note(life, CloseReason.HEAD_TOO_LARGE if code in _TOO_LARGE else found)
+        super().send_error(code, message, explain)
+
     def send_response(self, code: int, message: str | None = None) -> None:
         """Begin the response; a client that waits to send its body is not told to any more."""
         if self.exchange is not None:
@@ -134,7 +147,8 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         if connection is not None and not (self.exchange and self.exchange.hijacked):
             # A view's own error, about another connection, looks the same: ask the kernel.
             life = life_of(connection)
-            ending.note(life, ending.guess(life))
+            if isinstance(error, Exception):
+                ending.broke_off(life, error)
             if isinstance(error, WriteDeadlineError):
                 self.log("info", "%r: %s", connection, error)
         super().connection_dropped(error, environ)

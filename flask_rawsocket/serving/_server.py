@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import werkzeug.serving
 from werkzeug.serving import is_running_from_reloader
 
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.address import AF_UNIX
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
@@ -78,7 +78,7 @@ def _end_with_process(tracker: ConnectionTracker) -> None:
     """The process ends, and its threads with it: tell the hooks of what is still open."""
     with contextlib.suppress(KeyboardInterrupt):  # once more: that is enough
         for connection in tracker.connections.values():
-            tracker.closed(connection, CloseReason.SHUTDOWN)
+            tracker.closed(connection, CloseReason.STOPPED)
         tracker.wait_closed(HOOKS_TIMEOUT)
 
 
@@ -89,7 +89,7 @@ def _noting_interrupts(connection: Connection | None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if connection is not None:
-            ending.note(life_of(connection), CloseReason.SHUTDOWN)
+            ending.note(life_of(connection), CloseReason.STOPPED)
         raise
 
 
@@ -174,7 +174,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
                 self.shutdown_request(request)
 
     def _handle(self, request: Any, client_address: Any) -> None:
-        with _noting_interrupts(request.connection):
+        with _noting_interrupts(request.connection), observing.busy_thread():
             super().finish_request(request, client_address)
 
     def _serve_next(self) -> None:
@@ -184,7 +184,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         """Close a connection; Ctrl-C is why, where that has come while it was handled."""
         connection = getattr(request, "connection", None)
         if isinstance(sys.exception(), KeyboardInterrupt) and connection is not None:
-            ending.note(life_of(connection), CloseReason.SHUTDOWN)
+            ending.note(life_of(connection), CloseReason.STOPPED)
         super().shutdown_request(request)
 
     def server_close(self) -> None:

@@ -80,7 +80,7 @@ def serve_queued(listener: Listener, serve_next: Callable[[], object]) -> None:
     while listener.queued:
         sock: Any = listener.accept()[0]
         if sock.connection is not None:
-            ending.assume(life_of(sock.connection), CloseReason.SHUTDOWN)
+            ending.assume(life_of(sock.connection), CloseReason.STOPPED)
         sock.close()
 
 

@@ -37,19 +37,19 @@ log = logging.getLogger("flask_rawsocket")
 class End(enum.Enum):
     """Why a stream ends."""
 
-    COMPLETE = CloseReason.AFTER_RESPONSE
+    COMPLETE = CloseReason.RESPONSE_COMPLETE
     """Its generator or handler has returned, or it was told to end."""
 
-    GONE = CloseReason.CLIENT
+    GONE = CloseReason.PEER_CLOSED
     """The client has left."""
 
-    STOP = CloseReason.SHUTDOWN
+    STOP = CloseReason.STOPPED
     """The server stops."""
 
-    SLOW = CloseReason.SLOW
+    SLOW = CloseReason.SLOW_READER
     """The client does not read."""
 
-    FAILED = CloseReason.ERROR
+    FAILED = CloseReason.RESPONSE_BROKEN
     """Its generator or handler has failed."""
 
 

@@ -211,8 +211,8 @@ class WebSocket(Outlet):
             return super()._reason(why)
         ours = self._protocol.close_sent
         if ours is None or self._protocol.close_rcvd_then_sent:
-            return CloseReason.CLIENT
-        return CloseReason.SHUTDOWN if ours.code == RESTART else CloseReason.APP
+            return CloseReason.PEER_CLOSED
+        return CloseReason.STOPPED if ours.code == RESTART else CloseReason.APP_CLOSED
 
     def _received(self, data: bytes) -> None:
         self._was_heard = True

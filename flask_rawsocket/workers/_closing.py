@@ -14,7 +14,7 @@ from typing import Any
 
 from .._connection import ending
 from .._connection.connection import life_of
-from .._connection.state import CloseReason, ConnState
+from .._connection.state import ConnState
 from .._sockets.deadlines import READ, ready
 from ._parking import LINGER_TIMEOUT, ParkingWorker
 from ._tconn import Queue, TConn, close, close_may_wait, drained
@@ -60,9 +60,9 @@ class ClosingWorker(ParkingWorker):
                 self.enqueue_req(conn)
                 return
             if not self.alive:
-                ending.assume(life_of(connection), CloseReason.SHUTDOWN)
+                ending.assume(life_of(connection), self.stop.reason)
             elif connection.state in (ConnState.NEW, ConnState.IDLE):
-                ending.assume(life_of(connection), CloseReason.KEEPALIVE_TIMEOUT)
+                ending.none_came(life_of(connection))
         self.close_conn(conn)
 
     def close_conn(self, conn: TConn) -> None:

@@ -17,9 +17,9 @@ from gunicorn.uwsgi.errors import UWSGIParseException
 from gunicorn.workers import base
 
 from .._asyncio.seams import check_seams as check_asyncio_seams
-from .._body_errors import PEER_LOST
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.connection import life_of
+from .._connection.ending import PEER_LOST
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_again
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, PASSING_ERRORS, Listener
@@ -30,6 +30,7 @@ from ._application import Application
 from ._exchange import Exchange
 from ._listeners import Listeners
 from ._proxy import note_proxy, read_all_kinds
+from ._reasons import has_left, note_cut, reason_of
 from ._response import Response
 from ._seams import check_seams
 from ._settings import keep_plain
@@ -120,6 +121,7 @@ class TrackingWorker(base.Worker):
         finally:  # an import that has patched may fail by that
             _patched.stop_if_patched(self)
         self.wsgi: Any = Application(self.wsgi)
+        observing.serve_with(self.cfg.threads)
         if self.tracker.settings.save_syn:
             for listener in self.sockets:
                 listener.save_syn()
@@ -145,8 +147,12 @@ class TrackingWorker(base.Worker):
         """Tell whether the response that has ended was shorter than its head said."""
         if connection is None:
             return False
-        exchange: Any = life_of(connection).exchange
-        return exchange.response is not None and exchange.is_short()
+        life = life_of(connection)
+        exchange: Any = life.exchange
+        if exchange.response is None or not exchange.is_short():
+            return False
+        ending.note(life, CloseReason.SHORT_RESPONSE)
+        return True
 
     def broken_off(self, connection: Connection | None, exc: OSError) -> None:
         """Note why a request broke off with `exc`.
@@ -160,16 +166,17 @@ class TrackingWorker(base.Worker):
             return
         life = life_of(connection)
         if isinstance(exc, PEER_SAID_BYE):
-            ending.note(life, CloseReason.CLIENT)
+            ending.note(life, CloseReason.PEER_CLOSED)
         elif isinstance(exc, ConnectionError) or exc.errno in PEER_LOST:
-            # A view's own, of another connection, looks the same: ask the kernel about this one.
-            reason = ending.guess(life)
-            ending.note(life, reason)
-            if exc.errno in PEER_LOST and reason is CloseReason.CLIENT:
+            if not ending.broke_off(life, exc):
+                note_cut(life)
+            elif exc.errno in PEER_LOST:
                 raise ConnectionResetError(errno.ECONNRESET, str(exc)) from exc
         elif isinstance(exc, WriteDeadlineError):
             self.log.info("%r: %s", connection, exc)
             raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
+        else:
+            note_cut(life)
 
     def end_request(self, sock: Any, connection: Connection | None) -> bool:
         """The response has ended: let go of the request; tell if the connection can be kept."""
@@ -215,12 +222,12 @@ class TrackingWorker(base.Worker):
             return
         if connection is not None:
             life = life_of(connection)
-            if isinstance(exc, UWSGIParseException) and ending.guess(life) is CloseReason.CLIENT:
+            if isinstance(exc, UWSGIParseException) and has_left(life):
                 # The end of the stream is no broken packet: over HTTP gunicorn says nothing either.
                 self.log.debug("%r: %s", connection, exc)
-                ending.note(life, CloseReason.CLIENT)
+                ending.note(life, CloseReason.PEER_CLOSED)
                 return
-            ending.note(life, CloseReason.ERROR)
+            ending.note(life, reason_of(exc, in_view=req is not None))
         if isinstance(exc, TLSSetupError):
             return  # it is in the log
         if isinstance(addr, (str, bytes)):

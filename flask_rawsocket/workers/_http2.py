@@ -66,7 +66,7 @@ class HTTP2Worker(SendingWorker):
             try:
                 requests = receive(*args)
             except HTTP2ProtocolError:
-                ending.note(life, CloseReason.ERROR)
+                ending.note(life, CloseReason.HTTP2_ERROR)
                 raise
             if requests or h2.streams:
                 self.tracker.received(connection)
@@ -76,7 +76,7 @@ class HTTP2Worker(SendingWorker):
         result = super().handle_http2(conn)
         idle = life.state in (ConnState.NEW, ConnState.IDLE)
         if idle and sock.fileno() >= 0 and not connection.is_disconnected():
-            ending.assume(life, CloseReason.KEEPALIVE_TIMEOUT)
+            ending.none_came(life)
         return result
 
     def handle_http2_request(self, req: Any, conn: Any, h2_conn: Any) -> Any:

@@ -57,7 +57,7 @@ class Pool:
         most: how many there are at most.
         readiness: tells which descriptors are ready.
         claim: returns the connection that has a descriptor, or None where it waits no more.
-        serve: serves a connection.
+        serve: serves a connection; raises nothing.
         log: gunicorn's, which hears of threads that cannot be started.
     """
 
@@ -145,10 +145,7 @@ class Pool:
             if ready:
                 # Of two kicks a thread may have taken both; another one is to see to the rest.
                 kick()
-            try:
-                serve(conn)
-            except BaseException as exc:  # noqa: BLE001  the thread is for other connections too
-                self._log.error("A connection could not be served", exc_info=exc)
+            serve(conn)
             conn = None  # which may be garbage now, and is closed by that
             me.served += 1
             me.began = 0.0

@@ -211,7 +211,7 @@ class ReceivingWorker(PollingWorker):
         if left > 0:
             self.park(conn, conn.queue, left)
         else:
-            ending.assume(conn.sock.duties.life, CloseReason.KEEPALIVE_TIMEOUT)
+            ending.none_came(conn.sock.duties.life)
             self.close_conn(conn)
 
     def keep(self, conn: TConn) -> None:
@@ -244,7 +244,7 @@ class ReceivingWorker(PollingWorker):
     def _refuse_slow(self, conn: TConn) -> None:
         connection = conn.sock.connection
         if connection is not None:
-            ending.note(conn.sock.duties.life, CloseReason.ERROR)
+            ending.note(conn.sock.duties.life, CloseReason.BODY_TOO_SLOW)
         self._failed(conn, BodyTimeoutError("the body came too slowly"))
         self.finish(conn)
 
@@ -256,7 +256,7 @@ class ReceivingWorker(PollingWorker):
         elif isinstance(exc, HTTP2ConnectionError):  # the peer has not waited for our preface
             self.log.debug("HTTP/2 broken off: %s", exc)
             if duties is not None:
-                ending.note(duties.life, CloseReason.CLIENT)
+                ending.note(duties.life, CloseReason.PEER_CLOSED)
         elif isinstance(exc, (ssl.SSLError, HeaderTimeoutError, ParseException, TLSSetupError)):
             self.handle_error(None, conn.sock, conn.client, exc)
         elif not isinstance(exc, OSError):  # of a socket class of the application's, say

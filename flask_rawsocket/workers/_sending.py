@@ -45,8 +45,8 @@ class SendingWorker(ReceivingWorker):
             waits_for = conn.outgoing.flush()
         except (OSError, ValueError) as exc:
             self.log.debug("The rest of a response could not be sent: %s", exc)
-            if duties is not None:
-                ending.note(duties.life, ending.guess(duties.life))
+            if duties is not None and not ending.broke_off(duties.life, exc):
+                ending.cut(duties.life)
             self._give_up(conn)
             return
         if waits_for is not None:
@@ -69,7 +69,7 @@ class SendingWorker(ReceivingWorker):
         connection = conn.sock.connection
         self.log.info("%r: the response was read too slowly", connection)
         if connection is not None:
-            ending.note(conn.sock.duties.life, CloseReason.ERROR)
+            ending.note(conn.sock.duties.life, CloseReason.SLOW_READER)
         self._give_up(conn)
 
     def _give_up(self, conn: TConn) -> None:

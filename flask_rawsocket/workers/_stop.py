@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from .._connection.state import CloseReason
 from .._tracking.shutdown import close_hijacked, close_rest
 
 if TYPE_CHECKING:
@@ -61,11 +62,19 @@ class Stop:
             if self._began is not None:
                 return
             self._began = time.monotonic()
+        self._tracker.stop_reason = self.reason
         try:
             _start("rawsocket-grace", self._keep_limits)
             _start("rawsocket-shutdown", self._tell)
         except RuntimeError:  # no thread can be started
             self._tell()
+
+    @property
+    def reason(self) -> CloseReason:
+        """Why connections end that the stop ends; meaningful once the worker is to stop."""
+        worker = self._worker
+        has_served_all = worker.nr >= worker.max_requests
+        return CloseReason.MAX_REQUESTS if has_served_all else CloseReason.STOPPED
 
     @property
     def is_ending(self) -> bool:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.workers import gthread
 
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from ._common import TrackingWorker
 from ._exchange import LEAVE_TIMEOUT, is_left
 from ._http2 import HTTP2Worker
 from ._leaving import LeavingResponse, rest_of
+from ._reasons import response_cut
 
 if TYPE_CHECKING:
     from .._connection.connection import Connection
@@ -48,18 +49,27 @@ class ThreadWorker(HTTP2Worker):
 
     def serve(self, conn: Any) -> None:
         """Serve `conn`, which is ready for what it waited for, in a thread of the pool."""
+        observer = observing.current
+        if observer is not None:
+            observer.thread_begun()
         try:
             conn.queue.on_ready(conn)
         except BaseException as exc:  # noqa: BLE001  the thread is for other connections too
             self._could_not_serve(conn, exc)
+        finally:
+            if observer is not None:
+                observer.thread_done()
 
     def _could_not_serve(self, conn: Any, exc: BaseException) -> None:
-        self.log.error("A connection could not be served", exc_info=exc)
-        connection = conn.sock.connection
-        if connection is not None and connection.state is ConnState.HIJACKED:
-            self.forget(conn)
-        else:
-            self.close_conn(conn)
+        try:
+            self.log.error("A connection could not be served", exc_info=exc)
+            connection = conn.sock.connection
+            if connection is not None and connection.state is ConnState.HIJACKED:
+                self.forget(conn)
+            else:
+                self.close_conn(conn)
+        except Exception:  # the thread is for other connections too
+            self.log.exception("A connection could not be closed")
 
     def serve_request(self, conn: Any) -> None:
         """Serve the request that has come on `conn`, and see to what becomes of it."""
@@ -79,7 +89,7 @@ class ThreadWorker(HTTP2Worker):
         else:
             if conn.responded:
                 # It was to be kept, but the rest of the request's body is too much to read.
-                ending.assume(life, CloseReason.AFTER_RESPONSE)
+                ending.assume(life, CloseReason.RESPONSE_COMPLETE)
             self.finish(conn)
 
     def handle_request(self, req: Any, conn: Any) -> bool:
@@ -105,12 +115,16 @@ class ThreadWorker(HTTP2Worker):
             self.broken_off(connection, exc)
             raise
         except StopIteration:
+            response_cut(connection)
             conn.left = connection is not None and is_left(life_of(connection))
             raise
         except Exception:
             raise
         except BaseException as exc:
-            raise self.view_exited(connection, exc) from exc
+            raised = self.view_exited(connection, exc)
+            if isinstance(raised, StopIteration):
+                response_cut(connection)
+            raise raised from exc
         if connection is None:
             return keepalive
         conn.outgoing = rest_of(life_of(connection))

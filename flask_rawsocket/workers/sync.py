@@ -18,12 +18,13 @@ from typing import Any, Final
 from gunicorn import util
 from gunicorn.workers import sync
 
-from .._connection import ending
+from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.state import CloseReason
 from .._sockets.deadlines import READ, ready
 from ._common import ACCEPT_PAUSE, TrackingWorker
 from ._exchange import LEAVE_TIMEOUT, is_left
+from ._reasons import response_cut
 
 __all__ = ["SyncWorker"]
 
@@ -70,7 +71,8 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
             self.tracker.run_hooks(connection)
         client.duties.keeps_empty_lines = self.is_proxied
         client.expect_head()  # from here: what a hook takes is not the client's doing
-        super().handle(listener, client, addr)
+        with observing.busy_thread():
+            super().handle(listener, client, addr)
         if connection is not None:
             sock: Any = life_of(connection).sock  # under TLS gunicorn has wrapped `client`
             if sock is not None:
@@ -83,6 +85,7 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
             result = super().handle_request(listener, req, client, addr)
             self.was_short(connection)
         except StopIteration:
+            response_cut(connection)
             if connection is not None and is_left(life_of(connection)):
                 # gunicorn says FIN next.
                 with contextlib.suppress(OSError, ValueError):  # the other thread has closed it
@@ -121,7 +124,7 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
     @staticmethod
     def _close_silent(client: Any, _addr: Any) -> None:
         if client.connection is not None:
-            ending.assume(life_of(client.connection), CloseReason.SHUTDOWN)
+            ending.assume(life_of(client.connection), CloseReason.STOPPED)
         client.close()
 
     def handle_quit(self, sig: Any, frame: Any) -> None:
@@ -132,7 +135,7 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         for connection in self.tracker.connections.values():
             life = life_of(connection)
             if not life.is_hijacked():
-                ending.note(life, CloseReason.SHUTDOWN)
+                ending.note(life, CloseReason.STOPPED)
         super().handle_quit(sig, frame)
 
     def quit_now(self) -> None:

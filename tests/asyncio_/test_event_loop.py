@@ -80,7 +80,7 @@ def test_abort_of_the_connection(connect):
     assert ended == [b""]
     assert is_reset(client)
     wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
-    assert connection.close_reason is CloseReason.APP
+    assert connection.close_reason.group is CloseReason.APP
     client.close()  # or the descriptor would be the next client's
     numbers = []
     for _ in range(4):

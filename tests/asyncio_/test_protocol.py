@@ -220,7 +220,7 @@ def test_tls_that_is_started(starting, how, answer):
     assert read_all(client) == b""
     answer(client)
     wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
-    assert connection.close_reason is CloseReason.APP
+    assert connection.close_reason.group is CloseReason.APP
 
 
 @plain
@@ -230,7 +230,7 @@ def test_a_peer_that_ends_tls(starting, end):
     connection, client = starting(lambda _: None)
     end(client)
     wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
-    assert connection.close_reason is CloseReason.CLIENT
+    assert connection.close_reason.group is CloseReason.CLIENT
 
 
 @plain
@@ -350,7 +350,7 @@ def test_an_end_after_start_tls(pair, tracker, certificate, stack, how, amid):
         connection.abort()
         assert is_reset(client)
     wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
-    assert connection.close_reason is CloseReason.APP
+    assert connection.close_reason.group is CloseReason.APP
 
 
 @plain
@@ -368,7 +368,7 @@ def test_a_tls_layer_of_ones_own(pair, certificate):
     with client_context().wrap_socket(client) as tls:
         thread.join()
         assert connection.state is ConnState.CLOSED
-        assert connection.close_reason is CloseReason.APP
+        assert connection.close_reason.group is CloseReason.APP
         with layers[0] as layer:
             tls.sendall(b"hello")
             assert layer.recv(5) == b"hello"

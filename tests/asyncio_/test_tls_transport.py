@@ -177,4 +177,4 @@ def test_nobody_answers_the_end_of_tls(pair, certificate, stack, monkeypatch):
     connection.hijack_async(handler)
     client = start_tls(client, stack)
     wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
-    assert connection.close_reason is CloseReason.APP
+    assert connection.close_reason.group is CloseReason.APP

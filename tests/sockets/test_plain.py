@@ -62,7 +62,7 @@ def test_a_descriptor_that_is_detached(tracker, stack):
     connection = sock.connection
     with socket.socket(fileno=sock.detach()) as taken:
         assert connection.state is ConnState.CLOSED
-        assert connection.close_reason is CloseReason.APP
+        assert connection.close_reason.group is CloseReason.APP
         taken.sendall(b"x")
         assert client.recv(1) == b"x"
 
@@ -109,7 +109,7 @@ class TestForgotten:
         wait_for(lambda: connection.state is ConnState.CLOSED, "CLOSED")
         assert client.recv(1) == b""
         assert tracker.wait_hijacked(10)
-        assert connection.close_reason is CloseReason.APP
+        assert connection.close_reason.group is CloseReason.APP
         assert seen == [True]
 
     def test_where_warnings_are_errors(self, tracker, stack, monkeypatch):

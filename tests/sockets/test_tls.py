@@ -74,7 +74,7 @@ class TestTLS:
             client.unwrap()  # says close_notify, and leaves the connection open
         assert sock.recv(1) == b""
         sock.close()
-        assert connection.close_reason is CloseReason.CLIENT
+        assert connection.close_reason.group is CloseReason.CLIENT
         assert connection.is_tls
 
     def test_asked_while_it_is_wrapped(self, tracker, stack, certificate, monkeypatch):

@@ -48,7 +48,7 @@ def test_describe_in_the_last_moment(site):
         client.rest()
     # Hooks hear of all connections of the process, the last test's included.
     (row,) = wait_for(lambda: [row for row in site.closed if row["id"] == conn.id], "the hook")
-    assert (row["state"], row["close_reason"]) == ("CLOSED", "AFTER_RESPONSE")
+    assert (row["state"], row["close_reason"]) == ("CLOSED", "RESPONSE_COMPLETE")
     assert row["tcp"]["bytes_received"] > 0
 
 

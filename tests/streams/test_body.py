@@ -115,7 +115,7 @@ def test_listening_in_a_generator(live):
 
 
 def test_slow(live):
-    """A client that does not read is dropped as SLOW; the others get everything."""
+    """A client that does not read is dropped as SLOW_READER; the others get everything."""
     with joined(live, "/live/join/s") as slow, joined(live, "/live/join/s") as quick:
         live.mark()
         for _ in range(150):
@@ -123,5 +123,5 @@ def test_slow(live):
             chunks(quick, 1)
             if live.sequences() and say(live, "s")["members"] == 1:
                 break
-        wait_for(lambda: any(e.get("reason") == "SLOW" for e in live.events()), "SLOW")
+        wait_for(lambda: any(e.get("why") == "SLOW_READER" for e in live.events()), "SLOW")
         assert slow

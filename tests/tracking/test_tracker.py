@@ -62,9 +62,9 @@ def test_late_events_are_dropped(tracker, stack):
     seen, _hooks = watch(tracker)
     tracker.received(connection)
     tracker.responded(connection)
-    tracker.closed(connection, CloseReason.APP)
+    tracker.closed(connection, CloseReason.APP_CLOSED)
     assert seen == []
-    assert connection.close_reason is CloseReason.ERROR
+    assert connection.close_reason.group is CloseReason.ERROR
 
 
 def test_the_close_reason_is_asked_of_the_kernel(tracker, stack):
@@ -74,7 +74,7 @@ def test_the_close_reason_is_asked_of_the_kernel(tracker, stack):
     client.close()
     assert sock.recv(1) == b""
     sock.close()
-    assert connection.close_reason is CloseReason.CLIENT
+    assert connection.close_reason.group is CloseReason.CLIENT
 
 
 def test_a_finalizer_that_closes(tracker, stack, monkeypatch):

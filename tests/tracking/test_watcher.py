@@ -546,7 +546,7 @@ def test_waiting_while_our_side_closes(tracker, stack):
     assert len(tracker._watcher) == 0
 
 
-@pytest.mark.parametrize("reason", [CloseReason.SHUTDOWN, CloseReason.CLIENT])
+@pytest.mark.parametrize("reason", [CloseReason.STOPPED, CloseReason.PEER_CLOSED])
 def test_waiting_while_our_side_is_shut_down(tracker, stack, reason):
     """Who has ended the connection is known, though the kernel shows an end of our own making."""
     _, sock = dial(stack, tcp_listener(tracker, stack))
@@ -561,7 +561,7 @@ def test_waiting_while_our_side_is_shut_down(tracker, stack, reason):
     tracker._unwatch = shut_down_first
     tracker.closed(connection, reason)
     (result,) = wait_for(lambda: results, "the end")
-    if reason is CloseReason.CLIENT:
+    if reason is CloseReason.PEER_CLOSED:
         assert result is True
     else:
         assert isinstance(result, ConnectionClosedError)

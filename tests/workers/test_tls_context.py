@@ -69,7 +69,7 @@ def complaints(server):
 
 
 def reasons(server):
-    return [each["reason"] for each in server.events() if each.get("new") == "CLOSED"]
+    return [each["why"] for each in server.events() if each.get("new") == "CLOSED"]
 
 
 def half(text):
@@ -114,7 +114,7 @@ def test_no_good_one_yet(tmp_path, worker, certificates, files):
         for _ in range(3):
             assert not is_answered_in_the_clear(server)
         assert complaints(server) == 1
-        wait_for(lambda: reasons(server)[-3:] == ["ERROR"] * 3, "their ends")
+        wait_for(lambda: reasons(server)[-3:] == ["TLS_NOT_SET_UP"] * 3, "their ends")
         key_file.write_text(certificates[0][1])
         assert presented(server) == cert_file.read_text()
         log = server.log.read_text()
