@@ -74,7 +74,8 @@ test-3.%: .venv-3.%/.test
 bench: .venv/.bench
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/tcp_info.py
-	$(BIN)/python benchmarks/websockets.py
+	$(BIN)/python benchmarks/websocket_crowd.py
+	$(BIN)/python benchmarks/streams.py
 
 # Counts, which do not depend on how busy the machine is: apt install valgrind strace.
 bench-instructions: .venv/.bench

@@ -1,4 +1,4 @@
-"""The applications of ``websockets.py``: one echo, served by the loop or by Flask-Sock.
+"""The applications of ``websocket_crowd.py``: one echo, served by the loop or by Flask-Sock.
 
 Both are the application of ``app.py`` with one more route, and both frame with wsproto: under
 Flask-Sock it is simple-websocket that uses it.

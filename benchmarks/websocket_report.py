@@ -1,4 +1,4 @@
-"""What ``websockets.py`` measures, and its tables."""
+"""What ``websocket_crowd.py`` measures, and its tables."""
 
 from __future__ import annotations
 

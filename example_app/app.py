@@ -8,7 +8,7 @@ from collections import deque
 
 from flask import Flask, render_template
 
-from example_app.chat import chat, members
+from example_app.chat import chat, room
 from example_app.extension import rawsocket
 from example_app.slow import counts, slow
 from flask_rawsocket import ConnState
@@ -36,7 +36,7 @@ def overview():
     return rawsocket.snapshot() | {
         "current": rawsocket.describe(rawsocket.current_conn),
         "closed": list(closed),
-        "members": len(members),
+        "members": len(room),
         "work": dict(counts),
     }
 

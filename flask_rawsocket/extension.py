@@ -14,6 +14,7 @@ from ._tracking.settings import log_unknown, read_settings
 from ._tracking.tracker import process_tracker
 from .disconnect import StopWhenDisconnected, UntilDisconnected, checkpoint
 from .peer import RequirePeer, peer_identity
+from .streams.face import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,7 +33,7 @@ __all__ = ["RawSocket", "activate"]
 _NAME = "rawsocket"
 
 
-class RawSocket:
+class RawSocket(Streams):
     """The extension that gives the views of a Flask application their request's connection.
 
     ::

@@ -308,10 +308,19 @@ class TestChat:
                 member.hears("joined")
                 server.process.terminate()
                 answer = member.answer()
-                assert (type(answer), answer.code) == (events.CloseConnection, 1001)
+                assert (type(answer), answer.code) == (events.CloseConnection, 1012)
                 member.send(answer.response())
                 assert server.process.wait(15) == 0
             assert "Traceback" not in server.log.read_text()
+
+
+def test_tokens(example):
+    """The model's answer comes word by word, and its end is told."""
+    with example.connect() as client:
+        response = client.request("/tokens")
+    assert response.headers["content-type"] == "text/event-stream"
+    assert response.body.startswith(b'data: {"token": "No"}\n\n')
+    assert response.body.endswith(b"event: end\ndata: \n\n")
 
 
 class TestSlowView:

@@ -93,6 +93,18 @@ PUBLIC = {
         "SocketClient",
         "wait_for",
     ],
+    "flask_rawsocket.streams": [
+        "Broker",
+        "Event",
+        "Group",
+        "LocalBroker",
+        "Member",
+        "Message",
+        "Stream",
+        "WebSocket",
+        "WebSocketClosedError",
+        "current_stream",
+    ],
     "flask_rawsocket.workers": ["SyncWorker", "ThreadWorker"],
 }
 

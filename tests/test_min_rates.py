@@ -19,6 +19,8 @@ ENV = {
     "CONTRACT_RAWSOCKET_MIN_BODY_RATE": str(BODY_RATE),
     "CONTRACT_RAWSOCKET_MIN_RESPONSE_RATE": str(RESPONSE_RATE),
     "CONTRACT_RAWSOCKET_RATE_GRACE": str(GRACE),
+    # The thread worker's poller would read them; its rates are in `workers/test_receiving.py`.
+    "CONTRACT_RAWSOCKET_BODY_BUFFER": "0",
 }
 
 pytestmark = pytest.mark.slow

@@ -61,14 +61,14 @@ class EventLoop:
         """Those among them that the loop does not know yet."""
         self._freezer = Freezer()
 
-    def start(self) -> None:
-        """Start the loop, unless that has been done.
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Start the loop, unless that has been done, and return it.
 
         Raises:
             RawSocketError: the system has no thread or no descriptor left; ``__cause__`` says so.
         """
         try:
-            self._started()
+            return self._started()
         except (OSError, RuntimeError) as exc:
             raise RawSocketError(f"the event loop cannot be started: {exc}") from exc
 

@@ -19,8 +19,19 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
+    from wsgiref.types import StartResponse
 
-__all__ = ["STREAM_STATUSES", "WITHOUT_BODY", "Exchange", "Phase", "StreamHandler"]
+    Headers = list[tuple[str, str]]
+
+__all__ = [
+    "STREAM_STATUSES",
+    "SWITCHING",
+    "WITHOUT_BODY",
+    "CaughtHead",
+    "Exchange",
+    "Phase",
+    "StreamHandler",
+]
 
 StreamHandler: TypeAlias = (
     "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]"
@@ -28,6 +39,8 @@ StreamHandler: TypeAlias = (
 """What serves a connection on the event loop."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+SWITCHING: Final = "101 Switching Protocols"
 
 STREAM_STATUSES: Final = frozenset(range(200, 300)) - {204, 205}
 """The statuses of a response whose application may read the request's body while it is sent."""
@@ -47,6 +60,16 @@ class Phase(enum.Enum):
     HIJACKED = "the server has let go of the connection"
 
 
+class CaughtHead:
+    """Stands where a server's response is, and keeps the head that it is told."""
+
+    head: tuple[str, Headers] | None = None
+
+    def start_response(self, status: str, headers: Headers, *_exc_info: object) -> None:
+        """Keep the head."""
+        self.head = status, headers
+
+
 class Exchange(ABC):
     """One request and its response.
 
@@ -57,11 +80,13 @@ class Exchange(ABC):
         hijacked: whether the server has let go of the connection.
         thread: the server's, which serves the request.
         waits_for_body: whether the client still waits to be told that it may send its body.
+        logged_status: what the access log is to say of a hijacked connection.
     """
 
     __slots__ = (
         "_readers",
         "hijacked",
+        "logged_status",
         "stream",
         "stream_was_forgotten",
         "thread",
@@ -82,6 +107,7 @@ class Exchange(ABC):
         self.thread = threading.get_ident()
         self.hijacked = False
         self.waits_for_body = False
+        self.logged_status = SWITCHING
         self._readers = 0
 
     @property
@@ -183,6 +209,22 @@ class Exchange(ABC):
         """Return the request's version of HTTP."""
         return "HTTP/1.1"
 
+    def head_of(
+        self, start_response: StartResponse, status: str, headers: Headers
+    ) -> tuple[str, Headers]:
+        """Return the head that `start_response`, with all that wraps it, would have sent.
+
+        For a response that takes the connection over: nothing has begun after this.
+
+        Args:
+            start_response: what the application was called with, or what a middleware made of it.
+            status: such as ``200 OK``; the access log will say so.
+            headers: the header fields.
+        """
+        found = self._catch_head(lambda: start_response(status, headers)) or (status, headers)
+        self.logged_status = found[0]
+        return found
+
     # What each server knows
 
     @abstractmethod
@@ -228,6 +270,10 @@ class Exchange(ABC):
     @abstractmethod
     def has_begun(self) -> bool:
         """Tell whether the application has begun its response."""
+
+    def _catch_head(self, begin: Callable[[], object]) -> tuple[str, Headers] | None:
+        """Call `begin`; return what the server's ``start_response`` was told, and take it back."""
+        raise NotImplementedError
 
     @abstractmethod
     def _may_read_yet(self) -> bool:

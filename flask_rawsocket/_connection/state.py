@@ -62,6 +62,9 @@ class CloseReason(enum.Enum):
     APP = "app"
     """The application ended it."""
 
+    SLOW = "slow"
+    """The client did not read what a stream had for it, and was dropped."""
+
 
 TRANSITIONS: Mapping[ConnState | None, frozenset[ConnState]] = MappingProxyType(
     {

@@ -234,7 +234,9 @@ class Duties(Deadlines):
         connection, self.connection = self.connection, None
         if connection is None:
             return
+        if self.is_aborted and self.life.ending is not CloseReason.SLOW:  # why a stream aborts
+            reason = CloseReason.APP
         try:
-            self.tracker.closed(connection, CloseReason.APP if self.is_aborted else reason)
+            self.tracker.closed(connection, reason)
         finally:
             self.life.sock = None

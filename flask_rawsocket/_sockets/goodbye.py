@@ -44,7 +44,8 @@ def say_goodbye(sock: Tracked, duties: Duties) -> None:
         return
     # Before: afterwards the kernel cannot tell our end from the peer's.
     exchange = duties.life.exchange
-    if exchange is not None and exchange.thread != threading.get_ident():
+    left = exchange is not None and not exchange.hijacked
+    if left and exchange.thread != threading.get_ident():  # type: ignore[union-attr]
         ending.app_has_ended(duties.life)  # a server closes in the thread of the request
     ending.settle_end(duties.life)
     duties.life.ended_here = True

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
-import os
 import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .._connection.life import moving
+from .by_kernel import send_by_kernel
 from .calls import CallsInProgress
 from .rates import BodyWait, ResponseWait
 from .tracked import Tracked
@@ -33,13 +32,7 @@ _recv = socket.socket.recv
 _recv_into = socket.socket.recv_into
 _send = socket.socket.send
 _sendall = socket.socket.sendall
-_sendfile: Any = getattr(os, "sendfile", None)
 _FILE_CHUNK: Final = 65536
-_FILE_PIECE: Final = 1 << 30
-"""What the kernel is given at once; it takes no more than 0x7ffff000 bytes (sendfile(2))."""
-
-_NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
-"""It cannot send this file (sendfile(2))."""
 
 
 class TrackedSocket(Tracked):
@@ -205,12 +198,12 @@ class TrackedSocket(Tracked):
         if duties is None:
             return super().sendfile(file, offset, count)
         wait = ResponseWait(self, duties)
-        if _sendfile is None or not wait.is_due:
+        if not wait.is_due:
             return super().sendfile(file, offset, count)
         before = self.gettimeout()
         self.settimeout(0)
         try:
-            sent = self._send_by_kernel(wait, file, offset, count)
+            sent = send_by_kernel(self, wait, file, offset, count)
         finally:
             if self.fileno() >= 0:
                 self.settimeout(before)
@@ -222,29 +215,6 @@ class TrackedSocket(Tracked):
                 break
             self.sendall(data)
             sent += len(data)
-        return sent
-
-    def _send_by_kernel(self, wait: ResponseWait, file: Any, offset: int, count: int | None) -> int:
-        """Have the kernel send of `file` what it can (sendfile(2)); return how much that is."""
-        sent = 0
-        try:
-            number = file.fileno()
-            while count is None or sent < count:
-                left = _FILE_PIECE if count is None else min(_FILE_PIECE, count - sent)
-                try:
-                    some = _sendfile(self.fileno(), number, offset + sent, left)
-                except BlockingIOError:
-                    wait.until_ready()
-                    continue
-                if not some:
-                    break
-                wait.sent(some)
-                sent += some
-        except (AttributeError, io.UnsupportedOperation):
-            pass  # a file of no descriptor, or a system without the call
-        except OSError as exc:
-            if sent or exc.errno not in _NO_SENDFILE:
-                raise
         return sent
 
     def _in_time(self, duties: Duties, read: Callable[..., _T], first: Any, /, *rest: int) -> _T:

@@ -53,6 +53,7 @@ class States:
         self.connections = ConnectionMap()
         self.settings = Settings()
         self._hooks = HookRegistry()
+        self._at_shutdown: tuple[Callable[[], object], ...] = ()
         self._start()
 
     def _start(self) -> None:
@@ -183,8 +184,14 @@ class States:
         self._hooks.exit_is_signal = exit_is_signal
 
     def shutdown(self) -> None:
-        """The server begins to stop: call what `RawSocket.on_shutdown` was given."""
+        """The server begins to stop: call what `RawSocket.on_shutdown` was given, and our own."""
         self._hooks.run_shutdown()
+        for function in self._at_shutdown:
+            function()
+
+    def at_shutdown(self, function: Callable[[], object]) -> None:
+        """Call `function`, which is this package's own, after those of `RawSocket.on_shutdown`."""
+        self._at_shutdown += (function,)
 
     def add_hooks(self, hooks: Hooks) -> None:
         """Let `hooks` hear of every connection of this process for as long as they exist."""

@@ -28,6 +28,7 @@ from . import forgotten
 from .states import States
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
 
     from .._asyncio.event_loop import EventLoop
@@ -72,6 +73,14 @@ class ConnectionTracker(States):
         """Have the event loop ready, before a connection is hijacked for it.
 
         Raises:
+            RawSocketError: as `loop` says.
+        """
+        self.loop()
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop, which runs in a thread of its own.
+
+        Raises:
             UnsupportedError: this Python's asyncio lacks what we rely on; the text says what.
             RawSocketError: the loop cannot be started; ``__cause__`` says why.
         """
@@ -81,7 +90,7 @@ class ConnectionTracker(States):
 
         with self._lock:
             loop = self._event_loop = self._event_loop or EventLoop(self.hook_runner)
-        loop.start()
+        return loop.start()
 
     def serve(self, connection: Connection, stream: HijackedSocket, handler: StreamHandler) -> None:
         """Have `handler` serve `stream`, the one of `connection`, on the event loop."""

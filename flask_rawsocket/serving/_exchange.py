@@ -25,7 +25,7 @@ class Exchange(exchange.Exchange):
         waits_for_body: whether the client waits to be told that it may send its body.
     """
 
-    __slots__ = ("_handler", "_length", "_status", "body")
+    __slots__ = ("_handler", "_head", "_length", "_status", "body")
 
     body: Any
     """The request's body; None until the environ is made."""
@@ -37,6 +37,7 @@ class Exchange(exchange.Exchange):
         self._handler = handler
         self._status: int | None = None
         self._length: int | None = None
+        self._head: Any = None
 
     def ended(self) -> None:
         """The request has ended: refer to its handler no more, which has the socket (a cycle)."""
@@ -49,6 +50,7 @@ class Exchange(exchange.Exchange):
         def starting(status: str, headers: Any, *exc_info: Any) -> Any:
             self._status = int(status.split(None, 1)[0])
             self._length = None
+            self._head = status, headers
             for name, value in headers:
                 if name.lower() == "content-length":
                     self._length = int(value)
@@ -87,7 +89,7 @@ class Exchange(exchange.Exchange):
     def let_go(self) -> None:
         """Have the handler end, with a line in the log."""
         self._handler.close_connection = True
-        self._handler.log_request(101)
+        self._handler.log_request(int(self.logged_status.split(None, 1)[0]))
         self._handler.connection.ignore_server()
 
     def no_response(self) -> NoReturn:
@@ -110,6 +112,13 @@ class Exchange(exchange.Exchange):
 
     def has_begun(self) -> bool:
         return self._status is not None
+
+    def _catch_head(self, begin: Any) -> Any:
+        # Werkzeug's own keeps what it is told, and sends it with the first item of a body.
+        begin()
+        head, self._head = self._head, None
+        self._status = self._length = None
+        return head
 
     def _may_read_yet(self) -> bool:
         return self._status in exchange.STREAM_STATUSES and self._length is None

@@ -56,7 +56,7 @@ class ClosingWorker(ParkingWorker):
         """
         connection = conn.sock.connection
         if connection is not None:
-            if self.alive and ready(conn.sock, READ, 0):
+            if self.alive and _has_come(conn):
                 self.enqueue_req(conn)
                 return
             if not self.alive:
@@ -84,3 +84,10 @@ class ClosingWorker(ParkingWorker):
             close(conn.sock)
         finally:
             self.forget(conn)
+
+
+def _has_come(conn: TConn) -> bool:
+    try:
+        return ready(conn.sock, READ, 0)
+    except (OSError, ValueError):  # another thread of the application's has closed it just now
+        return False

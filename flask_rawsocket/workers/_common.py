@@ -30,7 +30,6 @@ from ._application import Application
 from ._exchange import Exchange
 from ._listeners import Listeners
 from ._proxy import note_proxy, read_all_kinds
-from ._request import forget
 from ._response import Response
 from ._seams import check_seams
 from ._settings import keep_plain
@@ -101,7 +100,7 @@ class TrackingWorker(base.Worker):
     def init_process(self) -> None:
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
         _patched.stop_if_patched(self)
-        keep_plain(self.cfg, forget)
+        keep_plain(self.cfg)
         _places.take_places(self.response_class)
         self.listeners.enter_worker()
         self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]

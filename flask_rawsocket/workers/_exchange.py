@@ -93,6 +93,7 @@ class Exchange(exchange.Exchange):
         self.thread = get_ident()
         self.hijacked = False
         self.waits_for_body = False
+        self.logged_status = exchange.SWITCHING
         self._readers = 0
         self._req = req
         self._sock = sock
@@ -166,11 +167,8 @@ class Exchange(exchange.Exchange):
         return f"HTTP/{self._req.version[0]}.{self._req.version[1]}"
 
     def let_go(self) -> None:
-        """Leave gunicorn an empty response, of which it sends nothing.
-
-        Its access log says 101, whatever the new owner has said on the wire.
-        """
-        self.response.status = "101 Switching Protocols"
+        """Leave gunicorn an empty response, of which it sends nothing; it is logged."""
+        self.response.status = self.logged_status
         self.response.headers_sent = True
         self.response.chunked = False
         self._sock.ignore_server()
@@ -195,6 +193,14 @@ class Exchange(exchange.Exchange):
 
     def has_begun(self) -> bool:
         return self.response is None or self.response.status is not None
+
+    def _catch_head(self, begin: Any) -> Any:
+        response, self.response = self.response, exchange.CaughtHead()
+        try:
+            begin()
+            return self.response.head
+        finally:
+            self.response = response
 
     def _may_read_yet(self) -> bool:
         response = self.response

@@ -55,10 +55,7 @@ class LeavingWire(Wire):
         Raises:
             OSError: the peer is gone.
         """
-        head, self.head = self.head, None
         outgoing = self._left()
-        if head is not None:
-            outgoing.put(head)
         outgoing.put_file(file, offset, count, by_kernel=by_kernel)
         self._flush_left()
 
@@ -114,21 +111,26 @@ class LeavingResponse(Response):
 
     def _leave_file(self, file: Any) -> bool:
         """Send a file that is as long as the head says; tell whether it is one."""
-        length = self.response_length
-        if length is None or self.headers_sent or self.req.method == "HEAD":
-            return False
-        if not self._wire.can_leave:
+        wire = self._wire
+        if self.headers_sent or self.req.method == "HEAD" or not wire.can_leave:
             return False
         try:
             number, offset = file.fileno(), file.tell()
             status = os.fstat(number)
         except (AttributeError, OSError, ValueError):
             return False
-        if not stat.S_ISREG(status.st_mode) or status.st_size - offset < length:
+        size = status.st_size - offset
+        length = self.response_length
+        if not stat.S_ISREG(status.st_mode) or not 0 < (length or size) <= size:
             return False
+        wire.may_leave = True
         self.send_headers()
+        # What gunicorn's own response would write of it: one chunk, if it is chunked.
+        wire.sendall(b"%X\r\n" % size if self.chunked else b"")
         by_kernel = not self.cfg.is_ssl and self.can_sendfile()
-        self._wire.leave_file(number, offset, length, by_kernel=by_kernel)
+        wire.leave_file(number, offset, length or size, by_kernel=by_kernel)
+        if self.chunked:
+            wire.sendall(b"\r\n")
         return True
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Outgoing"]
 
+_os: Any = os
+"""Not every system has what is asked of it here."""
+
 _TURN: Final = 1048576
 """The bytes that are sent before it is another connection's turn."""
 
@@ -182,7 +185,7 @@ class _File:
             count = _send_file(sock, *self._next(_TURN))
         else:
             file, offset, size = self._next(_FILE_PIECE)
-            data = os.pread(file, size, offset)
+            data = _os.pread(file, size, offset)
             count = sock.send_at_once(data) if data else 0
         self._sent(count)
         return count
@@ -199,7 +202,7 @@ class _File:
     def send_all(self, sock: Any) -> None:
         while self.left:
             file, offset, size = self._next(_FILE_PIECE)
-            data = os.pread(file, size, offset)
+            data = _os.pread(file, size, offset)
             sock.sendall(data)
             self._sent(len(data))
         self.drop()
@@ -219,7 +222,7 @@ def _send_file(sock: Any, file: int, offset: int, count: int) -> int:
     before = sock.gettimeout()
     sock.settimeout(0)  # the call has no flag for it
     try:
-        return os.sendfile(sock.fileno(), file, offset, count)
+        return int(_os.sendfile(sock.fileno(), file, offset, count))
     finally:
         if sock.fileno() >= 0:
             sock.settimeout(before)

@@ -53,6 +53,10 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         """Serve `conn`, which is ready for what it waited for, in a thread of the pool."""
         raise NotImplementedError
 
+    def close_conn(self, conn: TConn) -> None:
+        """Close `conn`, which waits nowhere, and count it no more."""
+        raise NotImplementedError
+
     def enqueue_req(self, conn: Any) -> None:
         """Have the pool serve `conn`, of which the poller has nothing to report."""
         self.tpool.put(conn)
@@ -80,8 +84,8 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
             self._conns[fd] = conn
         try:
             self.readiness.add(fd)
-        except (OSError, ValueError):  # it is closed, or the system has no room for it
-            self._park_failed(conn)
+        except (OSError, ValueError) as exc:  # it is closed, or the system has no room for it
+            self._park_failed(conn, exc)
 
     def park(self, conn: TConn, queue: Queue, timeout: float, what: str | None = None) -> None:
         """Leave `conn` to the poller, until it is ready or `timeout` seconds are over.
@@ -99,8 +103,8 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
             return
         try:
             self.readiness.arm(fd, what or queue.what)
-        except (OSError, ValueError):
-            self._park_failed(conn)
+        except (OSError, ValueError) as exc:
+            self._park_failed(conn, exc)
 
     def _wait_in(self, conn: TConn, queue: Queue, timeout: float) -> None:
         now = time.monotonic()
@@ -113,9 +117,11 @@ class ParkingWorker(TrackingWorker, gthread.ThreadWorker):
         if conn.timeout < self._wakes_at:
             self.wake()
 
-    def _park_failed(self, conn: TConn) -> None:
+    def _park_failed(self, conn: TConn, exc: Exception | None = None) -> None:
         if conn.queue.claim(conn):
-            self.forget(conn)
+            if exc is not None and conn.sock.fileno() >= 0:
+                self.log.error("A connection cannot be waited for: %s", exc)
+            self.close_conn(conn)
 
     def forget(self, conn: TConn) -> None:
         """Count `conn` no more: it is closed, or somebody else's."""

@@ -57,7 +57,7 @@ class Pool:
         most: how many there are at most.
         readiness: tells which descriptors are ready.
         claim: returns the connection that has a descriptor, or None where it waits no more.
-        serve: serves a connection; raises nothing.
+        serve: serves a connection.
         log: gunicorn's, which hears of threads that cannot be started.
     """
 
@@ -141,7 +141,10 @@ class Pool:
                 continue
             if self._standby is None:
                 self._recruit()
-            serve(conn)
+            try:
+                serve(conn)
+            except BaseException as exc:  # noqa: BLE001  the thread is for other connections too
+                self._log.error("A connection could not be served", exc_info=exc)
             conn = None  # which may be garbage now, and is closed by that
             me.served += 1
             me.began = 0.0

@@ -14,7 +14,8 @@ from typing import Any, Final, TypeAlias
 __all__ = ["READING", "WRITING", "Readiness", "make_readiness"]
 
 _select: Any = select
-"""What it has depends on the system."""
+_os: Any = os
+"""What these have depends on the system."""
 
 READING: Final = "to read"
 WRITING: Final = "to write"
@@ -30,7 +31,7 @@ class _Epoll:
         once = _select.EPOLLONESHOT
         self._masks = {READING: _select.EPOLLIN | once, WRITING: _select.EPOLLOUT | once}
         self._reading = self._masks[READING]
-        self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._kick: int = _os.eventfd(0, _os.EFD_NONBLOCK | _os.EFD_CLOEXEC)
         self._epoll.register(self._kick, _select.EPOLLIN)
 
     def add(self, fd: int) -> None:
@@ -69,11 +70,11 @@ class _Epoll:
 
     def kick(self) -> None:
         """Have one of the threads that wait return."""
-        os.eventfd_write(self._kick, 1)
+        _os.eventfd_write(self._kick, 1)
 
     def _calm(self) -> None:
         with contextlib.suppress(BlockingIOError):  # another thread was first
-            os.eventfd_read(self._kick)
+            _os.eventfd_read(self._kick)
 
 
 class _Kqueue:

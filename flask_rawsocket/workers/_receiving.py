@@ -37,7 +37,11 @@ _NOTHING_YET: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteEr
 """What a read raises that does not wait, where there is nothing to read."""
 
 _CHECK: Final = 1.0
-"""The seconds after which the rate of a body that is coming is looked at again."""
+"""The seconds after which what is coming is looked at again: a body's rate, a head's deadline.
+
+Each part that comes begins them anew: a queue is in the order of its timeouts only where all of
+them are as long.
+"""
 
 
 class ReceivingWorker(PollingWorker):
@@ -48,22 +52,25 @@ class ReceivingWorker(PollingWorker):
         receive, waited = self.receive, self.close_waiting
         self.pending_conns: Any = Queue(receive, waited, is_for_requests=True)
         self.keepalived_conns: Any = Queue(receive, waited, is_for_requests=True)
-        self.handshaking_conns = Queue(receive, self.enqueue_req)
+        self.handshaking_conns = Queue(receive, self._check_deadline)
         """In the middle of a TLS handshake."""
-        self.head_conns = Queue(receive, self.enqueue_req)
+        self.greeting_conns = Queue(receive, self._check_deadline, WRITING)
+        """Likewise, and what we say has no room."""
+        self.head_conns = Queue(receive, self._check_deadline)
         """In the middle of a head."""
         self.body_conns = Queue(receive, self._check_rate)
         """In the middle of a body."""
         self._slow_conns = Queue(self._refuse_slow, self._refuse_slow)
         """Whose body comes too slowly; nobody waits in it."""
         self.queues += [self.pending_conns, self.keepalived_conns]
-        self.queues += [self.handshaking_conns, self.head_conns, self.body_conns]
+        self.queues += [self.handshaking_conns, self.greeting_conns]
+        self.queues += [self.head_conns, self.body_conns]
         self._limits: Limits
 
-    def load_wsgi(self) -> None:
-        """Load the application, which says how much of a body is read ahead."""
-        super().load_wsgi()
+    def run(self) -> None:
+        """Serve; how much is read ahead say the application and the settings, hooks heard."""
         self._limits = Limits(self.cfg, self.tracker.settings.body_buffer)
+        super().run()
 
     def serve_request(self, conn: TConn) -> None:
         """Serve the request that has come on `conn`, and see to what becomes of it."""
@@ -99,14 +106,14 @@ class ReceivingWorker(PollingWorker):
         duties = sock.duties
         if duties.read is None:
             duties.start_clock()
-        left = duties.read_left()
+        duties.read_left()
         try:
             sock.do_handshake()
         except ssl.SSLWantReadError:
-            self.park(conn, self.handshaking_conns, left)
+            self._wait_in_time(conn, self.handshaking_conns)
             return False
         except ssl.SSLWantWriteError:
-            self.park(conn, self.handshaking_conns, left, WRITING)
+            self._wait_in_time(conn, self.greeting_conns)
             return False
         conn.queue = self.pending_conns
         conn.timeout = time.monotonic() + SILENT_TIMEOUT + self.cfg.keepalive
@@ -146,12 +153,12 @@ class ReceivingWorker(PollingWorker):
         if duties.read is not None:
             duties.read_left()
         size = CHUNK if incoming is None else incoming.wanted
+        if self._limits.proxied:
+            duties.keeps_empty_lines = not conn.parser.req_count
         if self.is_tls:
             sock.settimeout(0)
             data: bytes = sock.recv(size)
             return data
-        if self._limits.proxied:
-            duties.keeps_empty_lines = not conn.parser.req_count
         data = sock.recv(size, DONT_WAIT)
         return data  # noqa: RET504  it is typed
 
@@ -177,9 +184,22 @@ class ReceivingWorker(PollingWorker):
         elif incoming.in_body:
             self.park(conn, self.body_conns, _CHECK)
         else:
-            read = conn.sock.duties.read
-            left = math.inf if read is None else read - time.monotonic()
-            self.park(conn, self.head_conns, left)
+            self._wait_in_time(conn, self.head_conns)
+
+    def _wait_in_time(self, conn: TConn, queue: Queue) -> None:
+        """Leave `conn` to the poller until its read deadline, which `_check_deadline` keeps."""
+        duties = conn.sock.duties
+        read = None if duties is None else duties.read
+        left = math.inf if read is None else min(_CHECK, read - time.monotonic())
+        self.park(conn, queue, left)
+
+    def _check_deadline(self, conn: TConn) -> None:
+        """On the main thread: go on waiting, unless it is over; a thread of the pool says so."""
+        duties = conn.sock.duties
+        if duties is None or duties.read is None or duties.read <= time.monotonic():
+            self.enqueue_req(conn)
+        else:
+            self._wait_in_time(conn, conn.queue)
 
     def _wait_for_request(self, conn: TConn) -> None:
         """What made `conn` readable is nothing of a request: wait on, no longer than it had.

@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gunicorn.config import Config
 
 __all__ = ["keep_plain"]
@@ -20,12 +18,11 @@ _COMPUTED: Final = ("_forwarded_allow_networks", "_proxy_allow_networks")
 """What ``Config`` computes of a setting and keeps, and would not compute again; None at first."""
 
 
-def keep_plain(cfg: Config, changed: Callable[[], object] = lambda: None) -> None:
+def keep_plain(cfg: Config) -> None:
     """Keep the settings of `cfg` as plain attributes, and those that are set from here on.
 
     Args:
         cfg: the worker's. What the class has as a property stays one.
-        changed: what is called when one has been set.
     """
     plain = vars(cfg)
 
@@ -38,7 +35,6 @@ def keep_plain(cfg: Config, changed: Callable[[], object] = lambda: None) -> Non
         keep(name)
         for networks in _COMPUTED:
             plain[networks] = None
-        changed()
 
     for name in cfg.settings:
         keep(name)

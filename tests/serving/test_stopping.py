@@ -48,9 +48,8 @@ class TestControlC:
     def test_a_request_in_hand(self, run_server):
         """werkzeug#770 made its threads daemons: the end of the process cut them off."""
         with run_server("werkzeug") as server, server.connect() as client:
-            server.mark()
             client.get("/slow?seconds=1.5")
-            wait_for(lambda: server.sequences() == ["NA"], "the request")
+            wait_for(lambda: server.sequences()[-1:] == ["NA"], "the request")
             server.process.send_signal(signal.SIGINT)
             assert client.response().status == 200
             assert server.process.wait(20) == 0
@@ -58,7 +57,6 @@ class TestControlC:
     def test_twice(self, run_server):
         """Whoever does not want to wait for a request asks again."""
         with run_server("werkzeug", app="stopping:app") as server, server.connect() as client:
-            server.mark()
             client.get("/long?seconds=30")
             wait_for(lambda: {"long": "begun"} in server.events(), "the request")
             server.process.send_signal(signal.SIGINT)

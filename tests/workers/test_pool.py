@@ -234,7 +234,8 @@ class TestTurns:
             for _ in range(4):
                 served.block(served.connect())
             served.release()
-            wait_for(lambda: served.count(b"b") == 4 * (round_ + 1), "all to be back")
+            total = 4 * (round_ + 1)
+            wait_for(lambda total=total: served.count(b"b") == total, "all to be back")
         assert len(threads_of(served)) == 4
         assert len(served.names(b"b")) == 4
 
@@ -291,6 +292,8 @@ class TestTurns:
 
 
 class TestStorm:
+    """Very many calls."""
+
     @pytest.mark.parametrize("most", [1, 2, 4])
     def test_nothing_is_lost_or_served_twice(self, serving, most):
         """Thousands of calls, some of which sleep, from several clients."""
@@ -347,6 +350,8 @@ class TestStorm:
 
 
 class TestEnds:
+    """What is left when threads, or connections, end."""
+
     def test_shutdown(self, serving):
         """Threads that wait, rest or serve end; what is served is waited for."""
         served = serving(4)

@@ -31,13 +31,15 @@ def pair():
 
 def fill(sock):
     """Write until there is no room."""
-    sock.setblocking(False)
+    sock.settimeout(0)
     with contextlib.suppress(BlockingIOError):
         while True:
             sock.send(b"x" * 65536)
 
 
 class TestReports:
+    """What is reported, and when."""
+
     def test_nothing_to_read(self, readiness, pair):
         readiness.add(pair[0].fileno())
         assert readiness.wait(0) is None
@@ -88,7 +90,7 @@ class TestReports:
         fill(ours)
         readiness.arm(ours.fileno(), WRITING)
         assert readiness.wait(0) is None
-        theirs.setblocking(False)
+        theirs.settimeout(0)
         with contextlib.suppress(BlockingIOError):
             while theirs.recv(65536):
                 pass
@@ -178,6 +180,8 @@ def waits(readiness):
 
 
 class TestKick:
+    """A report of nothing."""
+
     def test_before_the_wait(self, readiness):
         """It is not lost; several before one wait are one."""
         for _ in range(3):

@@ -1,6 +1,6 @@
 """WebSocket connections on four threads: ``hijack_async`` beside Flask-Sock on plain gthread.
 
-    python benchmarks/websockets.py [--connections 5000] [--quick]
+    python benchmarks/websocket_crowd.py [--connections 5000] [--quick]
 
 Every connection is upgraded and stays open; then, three times, all of them send a message at once
 and wait for its echo.  Meanwhile a process of its own makes plain GETs, each on a new connection,

@@ -1,0 +1,197 @@
+"""Event streams and WebSockets by the thousand on one worker with four threads.
+
+    python benchmarks/streams.py [--connections 10000] [--quick]
+
+All of them stay open. Meanwhile plain GETs are made, one after the other, and then messages are
+sent to all. What a broadcast costs is measured on the event loop of the server, beside bare writes
+of the same bytes to the same transports. Memory is the growth of the worker's PSS, divided by the
+number of streams; the kernel's socket buffers are not in it.
+
+Everything goes to 127.0.0.1, and stops by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import machine
+from client import get_once
+from servers import OURS, Server, Setup, running
+
+if TYPE_CHECKING:
+    from client import Endpoint
+
+CONNECTIONS = 10_000
+QUICK = 1000
+ROUNDS = 5
+GETS = 200
+_WHOLE = 150
+_AT_ONCE = 200
+_SPARE = 300
+
+EVENTS = b"GET /events HTTP/1.1\r\nHost: bench\r\n\r\n"
+RESTART = (1012).to_bytes(2, "big")
+_LAST_WORDS = 64
+
+WEBSOCKET = (
+    b"GET /ws HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+class Reader(asyncio.Protocol):
+    """A client that reads, and counts what it has read."""
+
+    def __init__(self, request: bytes) -> None:
+        self.request = request
+        self.count = 0
+        self.first = asyncio.get_running_loop().create_future()
+        self.status = b""
+        self.ended = asyncio.get_running_loop().create_future()
+        self.tail = b""
+        """The end of what has come: the last words."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the request."""
+        self.transport = transport
+        transport.write(self.request)  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        """Count."""
+        self.count += len(data)
+        self.tail = (self.tail + data)[-_LAST_WORDS:]
+        if RESTART in self.tail:  # answered as RFC 6455, section 5.5.1, has it
+            self.transport.write(b"\x88\x82\0\0\0\0" + RESTART)  # type: ignore[attr-defined]
+        if not self.first.done():
+            self.status = data.split(b" ", 2)[1]
+            self.first.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Say so."""
+        if not self.ended.done():
+            self.ended.set_result(exc)
+
+
+async def open_all(endpoint: Endpoint, request: bytes, count: int) -> list[Reader]:
+    """Open so many, a few hundred at a time."""
+    loop, readers = asyncio.get_running_loop(), []
+    for begin in range(0, count, _AT_ONCE):
+        batch = [
+            loop.create_connection(lambda: Reader(request), endpoint.host, endpoint.port)
+            for _ in range(min(_AT_ONCE, count - begin))
+        ]
+        new = [protocol for _, protocol in await asyncio.gather(*batch)]
+        await asyncio.gather(*(each.first for each in new))
+        readers += new
+    return readers
+
+
+def gets(endpoint: Endpoint) -> float:
+    """Return the median of plain GETs, each on a new connection, in seconds."""
+    taken = []
+    for _ in range(GETS):
+        began = time.perf_counter()
+        get_once(endpoint, timeout=5)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+async def fetch(endpoint: Endpoint, path: str) -> dict[str, float]:
+    """Return the JSON at ``path``."""
+    reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
+    body = (await reader.read()).split(b"\r\n\r\n", 1)[1]
+    writer.close()
+    if not body.startswith(b"{"):
+        raise RuntimeError(body.decode())
+    found: dict[str, float] = json.loads(body)
+    return found
+
+
+async def measure(name: str, request: bytes, count: int, server: Server) -> bool:
+    """Measure one kind, and print it; tell whether all was as it should be."""
+    endpoint, pid = server.endpoint, server.worker_pid()
+    for each in await open_all(endpoint, request, 20):
+        each.transport.close()
+    alone = await asyncio.to_thread(gets, endpoint)
+    await fetch(endpoint, "/members")
+    before = machine.Memory.settled(pid).pss
+    readers = await open_all(endpoint, request, count)
+    memory = (machine.Memory.settled(pid).pss - before) / count
+    beside = await asyncio.to_thread(gets, endpoint)
+    rounds = []
+    for _ in range(ROUNDS):
+        rounds.append(await fetch(endpoint, "/broadcast"))
+        await asyncio.sleep(0.5)
+    bare = statistics.median(each["bare"] for each in rounds)
+    group = statistics.median(each["group"] for each in rounds)
+    counts = {each.count for each in readers}
+    for each in readers:
+        each.transport.close()
+    whole = max(counts) - min(counts) < 100  # noqa: PLR2004  the ids' digits, and heads
+    print(
+        f"{name}: {count} open, {memory / 1024:.1f} KiB each; a GET {alone * 1000:.2f} ms alone, "
+        f"{beside * 1000:.2f} ms beside ({beside / alone:.2f}x); a broadcast "
+        f"{group * 1000:.0f} ms, bare writes {bare * 1000:.0f} ms ({group / bare:.2f}x); "
+        f"all heard all: {whole}"
+    )
+    return whole
+
+
+async def stop(name: str, request: bytes, count: int, server: Server) -> bool:
+    """Stop the server while they are open; tell whether all were told."""
+    readers = await open_all(server.endpoint, request, count)
+    began = time.perf_counter()
+    server.process.send_signal(signal.SIGTERM)
+    await asyncio.wait([each.ended for each in readers], timeout=30)
+    taken = time.perf_counter() - began
+    last = RESTART if request is WEBSOCKET else b"0\r\n\r\n"
+    told = sum(last in each.tail and each.ended.done() for each in readers)
+    print(f"{name}: at a stop {told} of {count} were told, and had ended in {taken:.1f} s")
+    return told == count
+
+
+async def run(count: int) -> bool:
+    """Measure event streams and WebSockets, each on a server of its own."""
+    done = True
+    with tempfile.TemporaryDirectory() as directory:
+        cores = machine.Cores.split()
+        for name, request in (("event streams", EVENTS), ("WebSockets", WEBSOCKET)):
+            setup = Setup(
+                OURS["thread"],
+                "streams_app:streaming()",
+                connections=count + _SPARE,
+                patience=10,  # by which the graceful timeout is 10 s
+            )
+            with running(setup, Path(directory), cores) as server:
+                done &= await stop(name, request, count // 2, server)
+            with running(setup, Path(directory), cores) as server:
+                try:
+                    done &= await measure(name, request, count, server)
+                except RuntimeError as exc:
+                    raise server.failed(str(exc)) from exc
+    return done
+
+
+def main() -> int:
+    """Run it, within limits."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--connections", type=int, default=CONNECTIONS)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    count = QUICK if options.quick else options.connections
+    machine.raise_descriptor_limit(count + _SPARE)
+    return not asyncio.run(asyncio.wait_for(run(count), _WHOLE))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""The contract's application with views that return streams."""
+
+import asyncio
+import time
+
+from contract import app, rawsocket, record
+from flask import current_app, has_app_context, has_request_context, request, session
+
+from flask_rawsocket import current_conn
+from flask_rawsocket.streams import Event, current_stream
+
+app.secret_key = "for a session"
+
+
+class Adding:
+    """A middleware that adds a header field, as one for CORS does."""
+
+    def __init__(self, wsgi_app):
+        self.wsgi_app = wsgi_app
+
+    def __call__(self, environ, start_response):
+        def starting(status, headers, *exc_info):
+            return start_response(status, [*headers, ("X-Middleware", "was here")], *exc_info)
+
+        return self.wsgi_app(environ, starting)
+
+
+app.wsgi_app = Adding(app.wsgi_app)
+
+
+@app.after_request
+def after(response):
+    response.headers["X-After"] = "was here"
+    if "cookie" in request.args:
+        response.set_cookie("taste", "sweet")
+    return response
+
+
+@app.teardown_request
+def torn_down(_exc):
+    if request.path.startswith("/live/"):
+        record(teardown=request.path)
+
+
+@app.get("/live/body")
+def body():
+    """Yield so many parts, of `size` bytes each; say what is seen from inside."""
+    count, size = int(request.args.get("count", 3)), int(request.args.get("size", 10))
+    session["seen"] = True
+    conn = current_conn._get_current_object()
+
+    async def generate():
+        try:
+            for number in range(count):
+                yield b"%d" % (number % 10) * size
+            yield f"contexts {has_app_context()} {has_request_context()}"
+            yield f" same {current_stream.connection is conn}"
+        finally:
+            record(finished=conn.id)
+
+    headers = {"Content-Length": request.args["length"]} if "length" in request.args else {}
+    return rawsocket.stream(
+        generate(), status=request.args.get("status", 200), mimetype="text/csv", headers=headers
+    )
+
+
+@app.get("/live/fails")
+def fails():
+    async def generate():
+        yield b"begun"
+        raise LookupError("a generator that fails amid its body")
+
+    return rawsocket.stream(generate())
+
+
+@app.get("/live/waits")
+def waits():
+    """Yield once; wait for ever."""
+    conn = current_conn._get_current_object()
+
+    async def generate():
+        try:
+            yield b"begun"
+            await asyncio.Event().wait()
+        finally:
+            record(finished=conn.id)
+
+    return rawsocket.stream(generate())
+
+
+@app.get("/live/events")
+def events():
+    async def generate():
+        yield {"a": 1}
+        yield Event("two\nlines", event="named", id="7")
+        yield "last"
+
+    return rawsocket.events(generate())
+
+
+@app.get("/live/ticks")
+def ticks():
+    """Pings, ten times in a second, and nothing else."""
+
+    async def generate():
+        await asyncio.Event().wait()
+        yield ""
+
+    return rawsocket.events(generate(), ping=0.1)
+
+
+@app.get("/live/join/<name>")
+def join(name):
+    return rawsocket.events(rawsocket.group(name).join())
+
+
+@app.get("/live/listen/<name>")
+def listen(name):
+    """Join in a generator of its own."""
+
+    async def generate():
+        yield b"begun;"
+        async for data in rawsocket.group(name).join():
+            yield f"{data!r};"
+
+    return rawsocket.stream(generate())
+
+
+@app.route("/live/send/<name>", methods=["GET", "POST"])
+def send(name):
+    group = rawsocket.group(name)
+    data = request.get_data()
+    data = data.decode() if "text" in request.args else data
+    for _ in range(int(request.args.get("times", 1))):
+        group.send(data or {"text": "hi"}, request.args.get("event"))
+    return {"members": len(group)}
+
+
+@app.get("/live/members/<name>")
+def members(name):
+    return {"members": len(rawsocket.group(name)), "rooms": len(rawsocket._rooms)}
+
+
+@app.get("/live/close/<name>")
+def close_group(name):
+    rawsocket.group(name).close(4000, "over")
+    return ""
+
+
+@app.get("/live/thread")
+def thread():
+    """Call in a thread, in the application's context."""
+
+    def call(a, b):
+        return f"{current_app.name} {has_request_context()} {a + b}"
+
+    async def generate():
+        yield await rawsocket.in_thread(call, 1, b=2)
+        try:
+            await rawsocket.in_thread(int, "x")
+        except ValueError:
+            yield " ValueError"
+
+    return rawsocket.stream(generate())
+
+
+def sleeps_on_the_loop():
+    time.sleep(1.6)
+
+
+@app.get("/live/blocks")
+def blocks():
+    async def generate():
+        sleeps_on_the_loop()
+        yield "done"
+
+    return rawsocket.stream(generate())
+
+
+# WebSockets
+
+
+async def echo(ws):
+    async for message in ws:
+        await ws.send(message)
+    record(closed=ws.close_code, reason=ws.close_reason)
+
+
+@app.route("/live/ws/echo", websocket=True)
+def ws_echo():
+    return rawsocket.websocket(echo, subprotocols=["v2", "v1"], max_message_size=2**25)
+
+
+@app.route("/live/ws/small", websocket=True)
+def ws_small():
+    return rawsocket.websocket(echo, max_message_size=100)
+
+
+@app.route("/live/ws/view/<word>", websocket=True)
+@rawsocket.websocket_view(compression=False)
+async def ws_view(ws, word):
+    await ws.send({"word": word, "same": current_stream._get_current_object() is ws})
+    await ws.close(4001, "bye")
+    record(closed=ws.close_code, reason=ws.close_reason)
+
+
+@app.route("/live/ws/chat/<name>", websocket=True)
+@rawsocket.websocket_view
+async def ws_chat(ws, name):
+    group = rawsocket.group(name)
+    with group.join(ws):
+        await ws.send("joined")
+        async for message in ws:
+            group.send(message)
+
+
+@app.route("/live/ws/fails", websocket=True)
+@rawsocket.websocket_view
+async def ws_fails(ws):
+    raise LookupError("a handler that fails")
+
+
+@app.route("/live/ws/deaf/<name>", websocket=True)
+@rawsocket.websocket_view
+async def ws_deaf(ws, name):
+    """Wait for a group instead of the WebSocket."""
+    await ws.send("begun")
+    try:
+        async for data in rawsocket.group(name).join():
+            await ws.send(data)
+    finally:
+        record(finished=ws.connection.id)
