@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from flask.testing import FlaskClient
 
 from .. import _wsgi
+from .._connection.exchange import SWITCHING
 from ..extension import activate
 from ..sockinfo import PeerCredentials
-from ._exchange import SWITCHING, Exchange
+from ._exchange import Exchange
 from ._pair import TRANSPORTS, Pair, server_context
 from ._running import Running
-from ._wire import read_response
+from ._wire import NonEmpty, read_response
 
 if TYPE_CHECKING:
     import ssl
@@ -153,7 +154,8 @@ class RawSocketClient(FlaskClient):
     ) -> tuple[Iterable[bytes], str, Headers]:
         calling = copy.copy(self)  # the cookies are the same
         calling.application = self._serve  # type: ignore[assignment]
-        return FlaskClient.run_wsgi_app(calling, environ, buffered)
+        body, status, headers = FlaskClient.run_wsgi_app(calling, environ, buffered)
+        return body if buffered else NonEmpty(body), status, headers
 
     def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Call the application as a server does."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from .._connection import exchange
 
@@ -10,10 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-__all__ = ["SWITCHING", "Exchange"]
-
-SWITCHING: Final = "101 Switching Protocols"
-"""The status of a request whose connection was hijacked, where its owner has said no other."""
+__all__ = ["Exchange"]
 
 
 class Exchange(exchange.Exchange):
@@ -30,7 +27,6 @@ class Exchange(exchange.Exchange):
         "_send_bytes",
         "answers_in_http",
         "client_was_gone",
-        "logged_status",
     )
 
     answers_in_http: bool
@@ -44,7 +40,6 @@ class Exchange(exchange.Exchange):
         self.waits_for_body = environ.get("HTTP_EXPECT", "").lower() == "100-continue"
         self.answers_in_http = "HTTP_UPGRADE" in environ
         self.client_was_gone = False
-        self.logged_status = SWITCHING
         self._head: tuple[str, list[tuple[str, str]]] | None = None
         self._body = environ["wsgi.input"] if environ.get("CONTENT_LENGTH") else None
         self._send_bytes = send

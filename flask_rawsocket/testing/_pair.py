@@ -72,6 +72,8 @@ class Pair:
         context: ssl.SSLContext | None = None,
         credentials: PeerCredentials | None = None,
     ) -> None:
+        self._lock = threading.RLock()
+        """Guards who closes our end: the test's thread, or that of a running request."""
         with listening(transport) as sock:
             client = socket.socket(sock.family)
             client.connect(sock.getsockname())
@@ -129,22 +131,25 @@ class Pair:
             keep: whether the request lets it be kept.
             failed: whether the application has failed with an exception that nobody caught.
         """
+        with self._lock:
+            self._end_request(exchange, closes=failed or not keep, failed=failed)
+
+    def _end_request(self, exchange: Exchange, *, closes: bool, failed: bool) -> None:
         life = life_of(self.connection)
         if life.exchange is not exchange:
             return
-        closes = self.was_reset or failed or not keep or life.force_close
+        closes = closes or self.was_reset or life.force_close
         process_tracker.request_ended(self.connection)
         if exchange.hijacked:
             return
-        if not failed:
-            ending.answered(life)
         self._sock.lift_deadlines()
+        if closes and not failed:
+            ending.answered(life)
+        elif not closes:
+            ending.reset(life)
         if closes or self._peer_is_gone():
-            if not closes:
-                ending.reset(life)
             self._sock.close()
         else:
-            ending.reset(life)
             self._sock.await_request()
 
     def close(self) -> None:
@@ -172,8 +177,9 @@ class Pair:
         with contextlib.suppress(AssertionError):  # too much unread data is before it
             wait_for(self._peer_is_gone, timeout=_SEEN)
         life = life_of(self.connection)
-        if life.exchange is None and not (life.is_hijacked() or life.is_closed()):
-            self._sock.close()
+        with self._lock:
+            if life.exchange is None and not (life.is_hijacked() or life.is_closed()):
+                self._sock.close()
 
 
 @contextlib.contextmanager

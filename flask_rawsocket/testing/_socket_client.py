@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask.testing import FlaskClient
 
 from ._peer import Peer
-from ._wire import read_response, request_bytes
+from ._wire import NonEmpty, read_response, request_bytes
 
 if TYPE_CHECKING:
     import socket
@@ -73,7 +73,8 @@ class SocketClient(FlaskClient):
     ) -> tuple[Iterable[bytes], str, Headers]:
         calling = copy.copy(self)
         calling.application = self._handle
-        return FlaskClient.run_wsgi_app(calling, environ, buffered)
+        body, status, headers = FlaskClient.run_wsgi_app(calling, environ, buffered)
+        return body if buffered else NonEmpty(body), status, headers
 
 
 class _Link:
