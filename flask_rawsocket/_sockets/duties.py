@@ -228,11 +228,10 @@ class Duties(Deadlines):
             ending.note(self.life, why)
 
     def write_left(self) -> float:
-        """Return the seconds until the next write is too late.
+        """Return the seconds until the next write is too late; note it, if it is so already.
 
         Raises:
-            BrokenPipeError: the connection has been aborted.
-            WriteDeadlineError: it is too late already.
+            OSError: as `Deadlines.write_left` says.
         """
         try:
             return super().write_left()
@@ -258,12 +257,10 @@ class Duties(Deadlines):
             self._note_in_request(CloseReason.READ_DEADLINE)
             return super().too_late()
         silent = self.life.state is not ConnState.ACTIVE
-        if not silent:
-            ending.note(self.life, CloseReason.HEAD_TOO_SLOW)
-        elif self._shakes_hands():
-            ending.note(self.life, CloseReason.HANDSHAKE_TOO_SLOW)
-        else:
+        if silent and not self._shakes_hands():
             ending.none_came(self.life)
+        late = CloseReason.HANDSHAKE_TOO_SLOW if silent else CloseReason.HEAD_TOO_SLOW
+        ending.note(self.life, late)
         # A silent client was sent nothing, so there is nothing to linger for.
         self.closes_at_once = silent
         self.head_given_up()
