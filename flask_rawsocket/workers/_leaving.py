@@ -47,7 +47,7 @@ class LeavingWire(Wire):
         """Send a part of a file behind the head; what there is no room for is left.
 
         Args:
-            file: its descriptor, which is duplicated.
+            file: its descriptor, which is closed when it is not needed any more.
             offset: where the part begins, in bytes.
             count: how many bytes it has.
             by_kernel: whether sendfile(2) may send it; not under TLS.
@@ -123,12 +123,20 @@ class LeavingResponse(Response):
         length = self.response_length
         if not stat.S_ISREG(status.st_mode) or not 0 < (length or size) <= size:
             return False
+        try:
+            copy = os.dup(number)
+        except OSError:  # the process has no descriptor left; gunicorn needs none
+            return False
         wire.may_leave = True
-        self.send_headers()
-        # What gunicorn's own response would write of it: one chunk, if it is chunked.
-        wire.sendall(b"%X\r\n" % size if self.chunked else b"")
+        try:
+            self.send_headers()
+            # What gunicorn's own response would write of it: one chunk, if it is chunked.
+            wire.sendall(b"%X\r\n" % size if self.chunked else b"")
+        except BaseException:
+            os.close(copy)
+            raise
         by_kernel = not self.cfg.is_ssl and self.can_sendfile()
-        wire.leave_file(number, offset, length or size, by_kernel=by_kernel)
+        wire.leave_file(copy, offset, length or size, by_kernel=by_kernel)
         if self.chunked:
             wire.sendall(b"\r\n")
         return True

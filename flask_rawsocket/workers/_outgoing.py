@@ -60,12 +60,12 @@ class Outgoing:
         """Add a part of a file.
 
         Args:
-            file: its descriptor, which is duplicated.
+            file: its descriptor, which is closed when it is not needed any more.
             offset: where the part begins, in bytes.
             count: how many bytes it has.
             by_kernel: whether sendfile(2) can send it: not under TLS.
         """
-        self._pieces.append(_File(os.dup(file), offset, count, by_kernel=by_kernel))
+        self._pieces.append(_File(file, offset, count, by_kernel=by_kernel))
 
     def flush(self) -> str | None:
         """Send what there is room for, but leave others their turn.

@@ -120,8 +120,7 @@ class Pool:
             thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
 
     def _work(self, me: _Worker) -> None:
-        ready, claim, serve = self._ready, self._claim, self._serve
-        wait, kick = self._readiness.wait, self._readiness.kick
+        ready, claim, serve, wait = self._ready, self._claim, self._serve, self._readiness.wait
         was_found = True  # by the poller, the last one
         while not self._ended:
             if self._leader is not me and self._standby is not me:
@@ -140,16 +139,13 @@ class Pool:
             if self._leader is not me and not self._takes_over(me, conn):
                 conn, me.began = None, 0.0
                 continue
-            if self._standby is None:
-                self._recruit()
-            if ready:
-                # Of two kicks a thread may have taken both; another one is to see to the rest.
-                kick()
+            if ready or self._standby is None:
+                self._leave_rest()
             serve(conn)
             conn = None  # which may be garbage now, and is closed by that
             me.served += 1
             me.began = 0.0
-        kick()  # for the next one
+        self._readiness.kick()  # for the next one
 
     def _next_ready(self) -> Any:
         with contextlib.suppress(IndexError):
@@ -168,12 +164,15 @@ class Pool:
                 me.wake.release()
         me.wake.acquire()
 
-    def _recruit(self) -> None:
-        """Have a standby, if there is a thread for it."""
-        if self._resting or len(self._threads) < self._most:
+    def _leave_rest(self) -> None:
+        """Leave what is ready to another thread: to a standby, if there is a thread for it."""
+        if self._standby is None and (self._resting or len(self._threads) < self._most):
             with self._lock:
                 if self._standby is None:
                     self._standby = self._next_standby()
+        if self._ready:
+            # One thread may have taken the kicks of two that were put, and serves only one.
+            self._readiness.kick()
 
     def _next_standby(self) -> _Worker | None:
         """Return a thread that has nothing to do. The caller holds the lock."""

@@ -181,10 +181,12 @@ class ReceivingWorker(PollingWorker):
         incoming = conn.incoming
         if incoming is None:
             self._wait_for_request(conn)
-        elif incoming.in_body:
-            self.park(conn, self.body_conns, _CHECK)
-        else:
+        elif not incoming.in_body:
             self._wait_in_time(conn, self.head_conns)
+        elif self._is_too_slow(conn):
+            self._refuse_slow(conn)
+        else:
+            self.park(conn, self.body_conns, _CHECK)
 
     def _wait_in_time(self, conn: TConn, queue: Queue) -> None:
         """Leave `conn` to the poller until its read deadline, which `_check_deadline` keeps."""
@@ -232,14 +234,19 @@ class ReceivingWorker(PollingWorker):
 
     def _check_rate(self, conn: TConn) -> None:
         """On the main thread: go on waiting for a body, unless it comes too slowly."""
-        settings, incoming = self.tracker.settings, conn.incoming
-        rate = settings.min_body_rate
-        came = math.inf if incoming is None or not rate else incoming.size / rate
-        if time.monotonic() - conn.body_began <= max(settings.rate_grace, came):
-            self.park(conn, self.body_conns, _CHECK)
-        else:
+        if self._is_too_slow(conn):
             conn.queue = self._slow_conns
             self.enqueue_req(conn)
+        else:
+            self.park(conn, self.body_conns, _CHECK)
+
+    def _is_too_slow(self, conn: TConn) -> bool:
+        settings, incoming = self.tracker.settings, conn.incoming
+        rate = settings.min_body_rate
+        if incoming is None or not rate:
+            return False
+        allowed = max(settings.rate_grace, incoming.size / rate)
+        return time.monotonic() - conn.body_began > allowed
 
     def _refuse_slow(self, conn: TConn) -> None:
         connection = conn.sock.connection

@@ -1,6 +1,9 @@
 """The contract's application with long answers, complete and not."""
 
+import contextlib
 import io
+import os
+import resource
 import tempfile
 
 from flask import Response, request, send_file
@@ -41,6 +44,36 @@ def long_file():
     file = tempfile.TemporaryFile()  # noqa: SIM115  the server closes it
     file.write(PIECE * PIECES)
     file.seek(0)
+    return send_file(file, mimetype="application/octet-stream", conditional=False)
+
+
+class LastFile(io.FileIO):
+    """A file, and no descriptor is left until it is closed."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(self.fileno())
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, self.limits[1]))
+
+    def close(self):
+        """Close it, and lift the limit."""
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
+        super().close()
+
+
+@app.get("/long/last-descriptor")
+def long_last_descriptor():
+    """Answer with a file that has the last descriptor; its length is said."""
+    written, name = tempfile.mkstemp()
+    os.write(written, PIECE)
+    os.close(written)
+    file = LastFile(name)
+    os.unlink(name)
+    with contextlib.suppress(OSError):
+        os.close(os.dup(file.fileno()))
+        raise AssertionError("there is a descriptor left")
     return send_file(file, mimetype="application/octet-stream", conditional=False)
 
 

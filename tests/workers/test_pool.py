@@ -281,7 +281,8 @@ class TestTurns:
         with monkeypatch.context() as patch:
             patch.setattr(served.readiness, "kick", lambda: None)
             served.pool.put(first)
-        served.pool.put(second)
+            served.pool._ready.append(second)
+        served.readiness.kick()
         wait_for(lambda: served.count() == 2, "the second to be served")
         assert served.blocked
         assert not served.count(b"b")

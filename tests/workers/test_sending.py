@@ -180,6 +180,13 @@ def test_a_file_without_a_descriptor(sending):
         assert client.request("/long/memory").body == PIECE
 
 
+def test_a_file_that_has_the_last_descriptor(sending):
+    """It cannot be left to the poller, which takes one more; it is sent all the same."""
+    with sending.connect() as client:
+        assert client.request("/long/last-descriptor").body == PIECE
+        assert client.request().json["requests"] == 2
+
+
 def test_a_deadline_of_the_view(sending):
     """Its own thread keeps it."""
     with sending.connect() as client:
