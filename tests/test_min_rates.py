@@ -85,6 +85,20 @@ def test_a_body_that_comes_too_slowly(rates, how):
     assert "Traceback" not in rates.log.read_text()[before:]
 
 
+@pytest.mark.parametrize("how", ["silent", "dribbled"])
+def test_a_body_that_is_read_ahead(run_server, transport, how):
+    """The thread worker's poller keeps the rate as well, and calls no view then."""
+    env = {**ENV, "CONTRACT_RAWSOCKET_BODY_BUFFER": "262144"}
+    with run_server("gthread", transport, app="rates:app", env=env) as server:
+        with server.connect() as client:
+            begin_upload(client, "/body?compute=0", 1_000_000, b"x" * 500)
+            with dribbling(client.send, b"x") if how == "dribbled" else contextlib.nullcontext():
+                assert client.response().status == 408
+        wait_for(lambda: "NAC" in server.sequences(), "the end")
+        assert {"computing": True} not in server.events()
+        assert "Traceback" not in server.log.read_text()
+
+
 def test_a_slow_body_that_is_fast_enough(rates):
     """It is read whole, though it takes several times the grace."""
     with rates.connect() as client:

@@ -185,7 +185,7 @@ def test_states_and_hooks(client, seen):
     conn = client.conn
     client.peer.leave()
     assert seen == ["N", "A", "I", "A", "I", "C"]
-    assert conn.close_reason is CloseReason.CLIENT
+    assert conn.close_reason.group is CloseReason.CLIENT
     assert client.get("/").json["requests"] == 1
 
 
@@ -196,7 +196,7 @@ def test_a_view_that_stops(client, verb):
         client.application.entered.wait(10)
         getattr(running.peer, verb)()
     assert running.client_was_gone
-    assert running.conn.close_reason is CloseReason.CLIENT
+    assert running.conn.close_reason.group is CloseReason.CLIENT
 
 
 def test_a_view_whose_client_stays(client):
@@ -275,7 +275,7 @@ def test_close_after_response(client, seen):
     assert seen == ["N", "A", "C"]
     assert client.peer.recv() == b""
     assert client.get("/", headers={"Connection": "close"}).status_code == 200
-    assert client.conn.close_reason is CloseReason.AFTER_RESPONSE
+    assert client.conn.close_reason.group is CloseReason.AFTER_RESPONSE
 
 
 def test_abort(client, seen):
@@ -283,7 +283,7 @@ def test_abort(client, seen):
     with pytest.raises(ConnectionResetError, match="the view has reset the connection"):
         client.get("/abort")
     assert seen == ["N", "A", "C"]
-    assert client.conn.close_reason is CloseReason.APP
+    assert client.conn.close_reason.group is CloseReason.APP
 
 
 @pytest.mark.parametrize("path", ["/fail", "/fail-hijacked"])
@@ -304,7 +304,7 @@ def test_a_stream_that_fails(client, seen):
     with pytest.raises(ZeroDivisionError):
         _ = response.data
     assert seen == ["N", "A", "C"]
-    assert client.conn.close_reason is CloseReason.ERROR
+    assert client.conn.close_reason.group is CloseReason.ERROR
 
 
 def test_on_disconnect(client):

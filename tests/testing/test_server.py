@@ -38,7 +38,7 @@ def app(seen):  # noqa: C901  likewise
 
     @rawsocket.on_state_change
     def changed(conn, old, new):
-        seen.append(new.name[0] + (f" {conn.close_reason.name}" if conn.close_reason else ""))
+        seen.append(new.name[0] + (f" {conn.close_reason.group.name}" if conn.close_reason else ""))
 
     @rawsocket.on_shutdown
     def stopping():
@@ -223,7 +223,7 @@ def test_hooks_that_are_slow(app, seen):
 
     @app.extensions["rawsocket"].on_state_change
     def slow(conn, old, new):
-        if conn.close_reason is CloseReason.CLIENT:
+        if conn.close_reason.group is CloseReason.CLIENT:
             release.wait(10)
 
     with RawSocketServer(app) as server:
