@@ -10,7 +10,6 @@ from ._event import KEEP_ALIVE, Event, encode, event_of
 from ._group import Member
 from ._message import chunk
 from ._stream import End, Stream
-from ._writers import QUEUE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -119,9 +118,8 @@ class EventStream(Body):
             self._timer = loop.call_later(self._ping_interval, self._ping)
 
     def _ping(self) -> None:
-        self._send(KEEP_ALIVE)
-        if self._out.waiting() > QUEUE_LIMIT:
-            self.end(End.SLOW)
+        if not self._out.waiting():  # else there is something on its way
+            self._send(KEEP_ALIVE)
         self._wait_for_ping()
 
     def close(self, _code: int = 1000, _reason: str = "") -> None:

@@ -153,10 +153,11 @@ class Stream:
 
     def end(self, why: End) -> None:
         """Have the stream end, unless it ends already."""
-        if self._ending is not None or self.is_over or self._task is None:
+        if self._ending is not None or self.is_over:
             return
         self._ending = why
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def stop(self) -> None:
         """The server stops."""
@@ -181,7 +182,8 @@ class Stream:
         """
         task: Any = self._task
         try:
-            await self._run()
+            if self._ending is None:  # it may have been ended before it began
+                await self._run()
         except asyncio.CancelledError:
             if self._ending is None:
                 raise

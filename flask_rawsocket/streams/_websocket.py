@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from .._connection.state import CloseReason
@@ -19,9 +18,10 @@ from ._close_codes import (
 )
 from ._event import text_of
 from ._handshake import State, data_frame
+from ._inbox import Inbox
 from ._outlet import Outlet
 from ._stream import End, log
-from ._writers import SlowError
+from ._writers import STALL_LIMIT, SlowError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -44,8 +44,8 @@ _LINGER: Final = 1.0
 _COMPRESS_FROM: Final = 256
 """Bytes below which compression is not worth its while."""
 
-_RECEIVE_LIMIT: Final = 64 * 1024
-"""The bytes that may wait for the handler before no more is read."""
+_STEP: Final = 2048
+"""The bytes that are decompressed at once: they may be a thousand times as many then."""
 
 
 class WebSocket(Outlet):
@@ -65,10 +65,10 @@ class WebSocket(Outlet):
         self._protocol = protocol
         self._handler = handler
         self._call: tuple[tuple[Any, ...], dict[str, Any]] = call
-        self._messages: deque[str | bytes] = deque()
-        self._size = 0
+        self._inbox = Inbox()
+        self._unread = b""
+        """What has come and has not been looked at: the handler has enough to do."""
         self._assembler = Assembler()
-        self._more: asyncio.Future[None] | None = None
         self._lost = False
         self._was_heard = True
         self._reading = True
@@ -86,14 +86,15 @@ class WebSocket(Outlet):
         Raises:
             WebSocketClosedError: it has been closed.
             TypeError: JSON cannot express `data`.
+            ValueError: UTF-8 cannot, as half of a surrogate pair.
         """
-        is_binary = isinstance(data, bytes | bytearray | memoryview)
-        payload: str | bytes = bytes(data) if is_binary else text_of(data)
+        is_text = not isinstance(data, bytes | bytearray | memoryview)
+        payload = text_of(data).encode() if is_text else bytes(data)
         self._check_open()
         if len(payload) < _COMPRESS_FROM or not self._protocol.extensions:
-            self._out.write(data_frame(payload))
-        elif isinstance(payload, str):
-            self._protocol.send_text(payload.encode())
+            self._out.write(data_frame(payload, is_text=is_text))
+        elif is_text:
+            self._protocol.send_text(payload)
         else:
             self._protocol.send_binary(payload)
         self._flush()
@@ -109,15 +110,12 @@ class WebSocket(Outlet):
         Raises:
             WebSocketClosedError: it has been closed, and there are no more messages.
         """
-        while not self._messages:
+        while not self._inbox:
             self._check_open()
-            self._more = asyncio.get_running_loop().create_future()
-            await self._more
-        message = self._messages.popleft()
-        self._size -= len(message)
-        if not self._reading and self._size < _RECEIVE_LIMIT:
-            self._reading = True
-            self._out.resume_reading()
+            await self._inbox.wait()
+        message = self._inbox.take()
+        if not (self._reading or self._inbox.is_full):
+            self._look_at_unread()
         return message
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
@@ -137,9 +135,8 @@ class WebSocket(Outlet):
             reason: at most 123 bytes of UTF-8.
         """
         self.begin_close(code, reason)
-        while not self._lost:
-            self._more = asyncio.get_running_loop().create_future()
-            await self._more
+        while not (self._lost or self.is_over):
+            await self._inbox.wait()
 
     @property
     def close_code(self) -> int | None:
@@ -152,7 +149,7 @@ class WebSocket(Outlet):
         return None if self._is_open() else self._closed_error().reason
 
     def _is_open(self) -> bool:
-        return not self._lost and self._protocol.state is State.OPEN
+        return not (self._lost or self.is_over) and self._protocol.state is State.OPEN
 
     def _check_open(self) -> None:
         if not self._is_open():
@@ -194,9 +191,9 @@ class WebSocket(Outlet):
             self._protocol.send_close(code, reason)
             self._rewire()
             self._flush()
-            self._out.resume_reading()  # the answer may be behind what nobody wants any more
+            self._look_at_unread()  # the answer may be behind what nobody wants any more
             asyncio.get_running_loop().call_later(CLOSE_LIMIT, self._unanswered)
-            self._wake()
+            self._inbox.wake()
 
     def _unanswered(self) -> None:
         if not (self.is_over or self._lost):
@@ -216,23 +213,50 @@ class WebSocket(Outlet):
 
     def _received(self, data: bytes) -> None:
         self._was_heard = True
-        if self._protocol.eof_sent:
-            return  # what comes after a close frame is nobody's
-        self._protocol.receive_data(data)
-        try:
-            for frame in self._protocol.events_received():
-                message = self._assembler.take(frame)
-                if message is not None:
-                    self._messages.append(message)
-                    self._size += len(message)
-        except UnicodeDecodeError:
-            if self._protocol.state is State.OPEN:
-                self._protocol.fail(NOT_UTF8, "not UTF-8")
-        self._flush()
-        self._wake()
-        if self._size > _RECEIVE_LIMIT and self._reading and self._is_open():
-            self._reading = False
-            self._out.pause_reading()
+        self._unread += data
+        self._look_at_unread()
+
+    def _look_at_unread(self) -> None:
+        """Look at what has come, unless the handler has enough to do already."""
+        while self._unread and not (self._inbox.is_full and self._is_open()):
+            size = _STEP if self._protocol.extensions else len(self._unread)
+            data, self._unread = self._unread[:size], self._unread[size:]
+            if self._protocol.eof_sent:
+                continue  # what comes after a close frame is nobody's
+            self._protocol.receive_data(data)
+            try:
+                self._sort(self._protocol.events_received())
+            except UnicodeDecodeError:
+                if self._protocol.state is State.OPEN:
+                    self._protocol.fail(NOT_UTF8, "not UTF-8")
+            self._flush()
+        self._inbox.wake()
+        self._pace()
+
+    def _sort(self, frames: Any) -> None:
+        for frame in frames:
+            message = self._assembler.take(frame)
+            if message is not None and (self._is_open() or not self._inbox.is_full):
+                self._inbox.put(message)
+
+    def _pace(self) -> None:
+        """Read no more while the handler has enough to do, or the peer does not read answers."""
+        reading = not (self._inbox.is_full or self._is_full) or not self._is_open()
+        if reading is not self._reading:
+            self._reading = reading
+            if reading:
+                self._out.resume_reading()
+            else:
+                self._out.pause_reading()
+
+    def filled(self) -> None:
+        """More than 64 KiB waits to be sent: what asks for an answer is not read either."""
+        super().filled()
+        self._pace()
+
+    def _emptied(self) -> None:
+        super()._emptied()
+        self._pace()
 
     def _flush(self) -> None:
         """Send what the protocol has to send; b"" says that the connection is to be closed."""
@@ -259,7 +283,7 @@ class WebSocket(Outlet):
             self._tell_end()
             self._rewire()
             self._out.close()
-        self._wake()
+        self._inbox.wake()
 
     def _set_limit(self, seconds: float | None) -> None:
         if self._limit is not None:
@@ -268,10 +292,6 @@ class WebSocket(Outlet):
         if seconds is not None and not self.is_over:
             self._limit = asyncio.get_running_loop().call_later(seconds, self.end, End.GONE)
 
-    def _wake(self) -> None:
-        if self._more is not None and not self._more.done():
-            self._more.set_result(None)
-
     def _wait_for_ping(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(PING_INTERVAL, self._ping)
 
@@ -279,13 +299,18 @@ class WebSocket(Outlet):
         """See to it that the peer says something, or drop it."""
         if not self._is_open():
             return
-        if not self._was_heard:
+        if self._is_full:
+            if asyncio.get_running_loop().time() - self._full_since > STALL_LIMIT:
+                self.end(End.SLOW)
+                return
+        elif not self._was_heard:
             self._protocol.fail(FAILED, "keepalive ping timeout")
             self._flush()
             return
+        else:
+            self._protocol.send_ping(b"")
+            self._flush()
         self._was_heard = not self._reading  # while we do not read, we do not hear
-        self._protocol.send_ping(b"")
-        self._flush()
         self._wait_for_ping()
 
     def _over(self) -> None:
@@ -293,3 +318,4 @@ class WebSocket(Outlet):
             if timer is not None:
                 timer.cancel()
         super()._over()
+        self._inbox.wake()  # for coroutines that the handler has left behind

@@ -6,6 +6,7 @@ What they need of asyncio is imported when the first one is made: most processes
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Streams:
                 one of this package's.
             NoConnectionError: the server does not show its socket.
             RuntimeError: the extra ``websocket`` is not installed.
+            TypeError: `handler` is a plain function.
         """
         options: dict[str, Any] = {"compression": compression, "origins": origins}
         options |= {"max_message_size": max_message_size, "subprotocols": subprotocols}
@@ -192,8 +194,10 @@ class Streams:
 def _websocket(
     handler: Callable[..., Any], args: Any, kwargs: dict[str, Any], **options: Any
 ) -> Response:
-    if not callable(handler):
-        raise TypeError(f"{handler!r} is not a handler: websocket takes a coroutine function")
+    # Of a plain function a loop would never wait, and so stop all streams.
+    is_plain = inspect.isroutine(handler) and not inspect.iscoroutinefunction(handler)
+    if is_plain or not callable(handler):
+        raise TypeError(f"{handler!r} is not a handler, which is a coroutine function: async def")
     from ._response import websocket  # noqa: PLC0415
 
     return websocket(handler, args, kwargs, **options)
