@@ -47,6 +47,7 @@ class Body(Stream):
             async for item in source:
                 if self._ending is not None:  # the source did not let itself be interrupted
                     break
+                self.sent += 1
                 self._send(self._encode(item))
                 await self._out.drain()
         finally:
@@ -125,6 +126,15 @@ class EventStream(Body):
     def close(self, _code: int = 1000, _reason: str = "") -> None:
         """End the stream; its client will reconnect, which a 204 then can tell it not to do."""
         self.end(End.COMPLETE)
+
+    def said(self) -> Any:
+        """Return something that changes with each event."""
+        source = self._source
+        return source.count_sent() if isinstance(source, Member) else self.sent
+
+    def silent(self) -> None:
+        """Nothing has been said for too long: end properly, as `close` does."""
+        self.close()
 
     def stop(self) -> None:
         """The server stops: have the client reconnect in a moment, when others are there."""

@@ -37,6 +37,10 @@ class Outlet(Stream):
         self._members.append(member)
         return self._frame_writer()
 
+    def said(self) -> Any:
+        """Return something that changes with each message, of groups too."""
+        return self.sent, [each.count_sent() for each in self._members]
+
     def forget(self, member: Member) -> None:
         """`member` has left."""
         self._members.remove(member)
