@@ -2,13 +2,15 @@
 
 import asyncio
 import resource
+import sys
 import threading
 import time
+import traceback
 
 from contract import app, rawsocket, record
 from flask import current_app, has_app_context, has_request_context, request, session
 
-from flask_rawsocket import current_conn
+from flask_rawsocket import RawSocketError, current_conn
 from flask_rawsocket.streams import Event, current_stream
 
 app.secret_key = "for a session"
@@ -113,6 +115,46 @@ def ticks():
         yield ""
 
     return rawsocket.events(generate(), ping=0.1)
+
+
+@app.get("/live/where")
+def where():
+    """Say whether a thread is held for this stream."""
+
+    def is_held():
+        frames = sys._current_frames().values()
+        return any(
+            frame.filename.endswith("streams/_response.py") and frame.name == "__iter__"
+            for each in frames
+            for frame in traceback.extract_stack(each)
+        )
+
+    async def generate():
+        for _ in range(30):  # the thread may be sending the head
+            if is_held():
+                yield "one thread each"
+                return
+            await asyncio.sleep(0.01)
+        yield "no thread"
+
+    make = rawsocket.events if "events" in request.args else rawsocket.stream
+    return make(generate())
+
+
+@app.get("/live/where/websocket")
+def where_websocket():
+    """Say whether a WebSocket could be here, although this is no handshake."""
+    request.environ |= {
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_CONNECTION": "Upgrade",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+        "HTTP_SEC_WEBSOCKET_KEY": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    try:
+        rawsocket.websocket(echo)
+    except RawSocketError as exc:
+        return f"raises {{py:exc}}`~flask_rawsocket.{type(exc).__name__}`"
+    return "no thread"
 
 
 @app.get("/live/join/<name>")

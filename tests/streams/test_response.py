@@ -117,6 +117,17 @@ def test_client_leaves(live):
     assert live.closed()[0]["reason"] == "CLIENT"
 
 
+def test_client_leaves_amid_the_body(live):
+    """A client that leaves when much waits for it leaves a connection that is closed."""
+    with live.connect() as client:
+        client.get("/live/body?count=2000&size=50000")
+        client._exactly(100_000)
+    wait_for(lambda: any("finished" in each for each in live.events()), "the generator's end")
+    live.wait_sequences("NAHC")
+    assert live.closed()[0]["reason"] == "CLIENT"
+    assert "Error" not in live.tail()
+
+
 def test_teardown(live):
     """Teardown runs when the view is done, not when the stream ends."""
     with live.connect() as client:
