@@ -60,38 +60,39 @@ def browsing(folder, url):
         subprocess.Popen([CHROMIUM, *options, url], stderr=stderr) as process,
     ):
         try:
-            port = wait_for(lambda: _port(folder), "the browser")
-            yield from _page(port)
+            with _page(*wait_for(lambda: _place(folder), "the browser")) as page:
+                yield page
         finally:
             process.terminate()
 
 
-def _port(folder):
+def _place(folder):
+    """Return where the browser listens, and its path there."""
     with contextlib.suppress(FileNotFoundError):
-        return (folder / "DevToolsActivePort").read_text().split("\n")[0]
+        return (folder / "DevToolsActivePort").read_text().split()
     return None
 
 
-def _page(port):
+@contextlib.contextmanager
+def _page(port, path):
+    place = f"ws://127.0.0.1:{port}"
+
     def target():
-        with connect(f"ws://127.0.0.1:{port}{_browser(port)}", proxy=None) as ws:
+        with connect(place + path, proxy=None) as ws:
             targets = Page(ws).call("Target.getTargets")["targetInfos"]
         return next((each["targetId"] for each in targets if each["type"] == "page"), None)
 
-    with connect(
-        f"ws://127.0.0.1:{port}/devtools/page/{wait_for(target, 'page')}", proxy=None
-    ) as ws:
+    with connect(f"{place}/devtools/page/{wait_for(target, 'the page')}", proxy=None) as ws:
         yield Page(ws)
 
 
-def _browser(port):
-    done = subprocess.run(
-        ["curl", "-sf", f"http://127.0.0.1:{port}/json/version"],
-        check=True,
-        capture_output=True,
-        timeout=10,
-    )
-    return "/" + json.loads(done.stdout)["webSocketDebuggerUrl"].split("/", 3)[3]
+def say(page, text):
+    """Say something in the chat, once the page has joined it; wait until it is heard."""
+    is_in = "document.querySelector('#say input').disabled === false"
+    wait_for(lambda: page.run(is_in), "the chat")
+    page.run(f"document.querySelector('#say input').value = {text!r}")
+    page.run("document.querySelector('#say').requestSubmit()")
+    wait_for(lambda: text in page.text("#said"), "what was said")
 
 
 def test_over_a_restart(run_server, tmp_path):
@@ -100,23 +101,13 @@ def test_over_a_restart(run_server, tmp_path):
     with run_server("gthread", "tcp", **options) as server:
         host, port = server.address
         with browsing(tmp_path, f"http://{host}:{port}/") as page:
-            wait_for(
-                lambda: page.run("document.querySelector('#say input').disabled === false"), "chat"
-            )
-            page.run("document.querySelector('#say input').value = 'hello'")
-            page.run("document.querySelector('#say').requestSubmit()")
-            wait_for(lambda: "hello" in page.text("#said"), "what was said")
+            say(page, "hello")
             before = page.text("[data-value=pid]")
             page.run("document.querySelector('#ask').click()")
             wait_for(lambda: page.text("#answer").startswith("No thread"), "two words")
             server.process.send_signal(signal.SIGHUP)
             wait_for(lambda: page.text("#answer") == WORDS, "the whole answer", timeout=30)
             wait_for(lambda: page.text("[data-value=pid]") not in (before, None), "the new worker")
-            wait_for(
-                lambda: page.run("document.querySelector('#say input').disabled === false"), "chat"
-            )
-            page.run("document.querySelector('#say input').value = 'again'")
-            page.run("document.querySelector('#say').requestSubmit()")
-            wait_for(lambda: "again" in page.text("#said"), "what was said")
+            say(page, "again")
         asked = [line for line in server.log.read_text().splitlines() if "GET /tokens" in line]
         assert len(asked) == 2
