@@ -73,6 +73,7 @@ ELSEWHERE = {
     "streams/_close_codes": "streams/test_websocket.py",
     "streams/_handshake": "streams/test_websocket.py",
     "streams/_head": "streams/test_response.py",
+    "streams/_idle": "streams/test_hostile.py",
     "streams/_in_thread": "streams/test_response.py",
     "streams/_inbox": "streams/test_hostile.py",
     "streams/_live": "streams/test_stream.py",
