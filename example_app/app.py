@@ -4,9 +4,10 @@
 """
 
 import os
-from collections import deque
+import threading
+from collections import Counter, deque
 
-from flask import Flask, render_template
+from flask import Flask, g, render_template
 
 from example_app.chat import chat, room
 from example_app.extension import rawsocket
@@ -22,6 +23,11 @@ rawsocket.init_app(app)
 app.register_blueprint(chat)
 app.register_blueprint(slow)
 
+busy = Counter(threads=0)
+"""How many threads are in views: a stream or a member of the chat holds none."""
+_lock = threading.Lock()
+"""Guards `busy`."""
+
 closed = deque(maxlen=20)
 """The connections that ended last, the most recent one first."""
 
@@ -31,12 +37,27 @@ def remember(conn, _old, _new):
     closed.appendleft(rawsocket.describe(conn))
 
 
+@app.before_request
+def begin():
+    g.holds_thread = True
+    with _lock:
+        busy.update(threads=1)
+
+
+@app.teardown_request
+def end(_exc):
+    if g.pop("holds_thread", False):
+        with _lock:
+            busy.update(threads=-1)
+
+
 def overview():
     """Return this request's connection, and what the process knows of the others."""
     return rawsocket.snapshot() | {
         "current": rawsocket.describe(rawsocket.current_conn),
         "closed": list(closed),
         "members": len(room),
+        "busy": busy["threads"],
         "work": dict(counts),
     }
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from flask import Blueprint
+from flask import Blueprint, request
 
 from example_app.extension import rawsocket
 from flask_rawsocket import current_conn
@@ -12,6 +12,10 @@ LONGEST = 1000
 """The most bytes that a message may have."""
 TEXT_ONLY = 1003
 """The close code for a binary message (RFC 6455, section 7.4.1)."""
+
+WORDS = ["No", "thread", "waits", "for", "the", "next", "word", "."]
+PACE = 0.25
+"""Seconds between two of them."""
 
 chat = Blueprint("chat", __name__)
 room = rawsocket.group("chat")
@@ -43,12 +47,14 @@ def tell(kind, who, **more):
 
 @chat.get("/tokens")
 def tokens():
-    return rawsocket.events(answer())
+    """Answer from the beginning, or go on where a browser that comes back was cut off."""
+    last = request.headers.get("Last-Event-ID", "")
+    return rawsocket.events(answer(int(last) + 1 if last.isdecimal() else 0))
 
 
-async def answer():
+async def answer(begin):
     """Think for a moment about each word, as a model does."""
-    for word in ["No", "thread", "waits", "for", "the", "next", "word", "."]:
-        await asyncio.sleep(0.1)
-        yield {"token": word}
+    for number, word in enumerate(WORDS[begin:], begin):
+        await asyncio.sleep(PACE)
+        yield Event({"token": word}, id=str(number))
     yield Event("", event="end")

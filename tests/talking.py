@@ -1,8 +1,10 @@
-"""The client of `websockets`, over the connections of our tests."""
+"""WebSocket clients over the connections of our tests: that of `websockets`, and raw frames."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import os
 
 from websockets.sync.client import connect
 
@@ -18,3 +20,24 @@ def talking(server, path, **options):
         connect(f"ws://test{path}", sock=client.sock, proxy=None, **options) as ws,
     ):
         yield ws
+
+
+def handshake(client, path, *headers, **more):
+    """Shake hands; give the response's head."""
+    client.get(
+        path,
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+        *headers,
+        **more,
+    )
+    head, client.buffered = client._until(b"\r\n\r\n")
+    return head.decode().split("\r\n")
+
+
+def frame(opcode, payload, *, final=True):
+    """Return a short frame of a client, masked with zeros."""
+    assert len(payload) < 126
+    return bytes([opcode | 0x80 * final, 0x80 | len(payload)]) + bytes(4) + payload

@@ -319,8 +319,18 @@ def test_tokens(example):
     with example.connect() as client:
         response = client.request("/tokens")
     assert response.headers["content-type"] == "text/event-stream"
-    assert response.body.startswith(b'data: {"token": "No"}\n\n')
+    assert response.body.startswith(b'id: 0\ndata: {"token": "No"}\n\n')
     assert response.body.endswith(b"event: end\ndata: \n\n")
+
+
+def test_tokens_go_on(example):
+    """A browser that comes back is told the rest, while only its own request holds a thread."""
+    with example.connect() as client, example.connect() as other:
+        client.get("/tokens", "Last-Event-ID: 5")
+        head, client.buffered = client._until(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert other.request("/api/connections").json["busy"] == 1
+        assert client._chunks().startswith(b'id: 6\ndata: {"token": "word"}\n\n')
 
 
 class TestSlowView:

@@ -50,12 +50,13 @@ function closedRow(conn) {
   );
 }
 
-function show({ current, connections, closed, pid, members, work }) {
+function show({ current, connections, closed, pid, members, busy, work }) {
   const values = {
     ...current,
     ...work,
     pid,
     members,
+    busy,
     age: seconds(current.age),
     count: connections.length,
     opened: `${current.opened_at.slice(0, 19).replace("T", " ")} UTC`,

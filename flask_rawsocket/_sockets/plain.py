@@ -136,8 +136,8 @@ class TrackedSocket(Tracked):
             return _send(self, data, flags)
         if duties.write is not None:
             duties.write_left()
-        if type(data) is not bytes:
-            data = memoryview(data).cast("B")
+        # No view of it is kept: an error would, and asyncio is to empty its buffer then.
+        size = len(data) if type(data) is bytes else memoryview(data).nbytes
         count = 0
         if DONT_WAIT:
             try:
@@ -145,28 +145,28 @@ class TrackedSocket(Tracked):
             except BlockingIOError:
                 if flags & DONT_WAIT:
                     raise
-        if count < len(data) and not flags & DONT_WAIT:
-            return self._send_rest(duties, data, count, flags)
+        if count < size and not flags & DONT_WAIT:
+            with memoryview(data) as view, view.cast("B") as octets:
+                return self._send_rest(duties, octets, count, flags)
         return count
 
-    def _send_rest(self, duties: Duties, data: Any, count: int, flags: int) -> int:
+    def _send_rest(self, duties: Duties, data: memoryview, count: int, flags: int) -> int:
         """Write all of `data`, as the kernel does where a socket blocks; `count` bytes are out.
 
         Some who have such a socket do not look at what send() returns.
         """
         wait = ResponseWait(self, duties)
-        rest = memoryview(data)[count:]
         if not wait.is_due:
             if count and self.gettimeout() is not None:
                 return count
-            return count + _send(self, rest, flags)
-        while rest:
+            return count + _send(self, data[count:], flags)
+        while count < len(data):
             wait.until_ready()
             with contextlib.suppress(BlockingIOError):
-                sent = _send(self, rest, flags | DONT_WAIT)
+                sent = _send(self, data[count:], flags | DONT_WAIT)
                 wait.sent(sent)
-                rest = rest[sent:]
-        return len(data)
+                count += sent
+        return count
 
     def send_at_once(self, data: Any) -> int:
         """Write what there is room for, and return how much that is.

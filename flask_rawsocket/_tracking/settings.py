@@ -42,6 +42,9 @@ class Settings:
     stop_timeout: float | None = 5.0
     """Seconds that hijacked connections have at a stop; None for the server's whole grace."""
 
+    stream_idle_timeout: float | None = None
+    """Seconds for which a stream or a WebSocket may say nothing; None for any time."""
+
     body_buffer: int = 262144
     """The bytes of a request's body that the thread worker reads before it takes a thread."""
 
@@ -107,6 +110,7 @@ _ACCEPTED: Final = {
     "min_response_rate": (_is_rate, "bytes a second, or None"),
     "rate_grace": (_is_number, "seconds"),
     "stop_timeout": (_is_timeout, "seconds above 0, or None"),
+    "stream_idle_timeout": (_is_timeout, "seconds above 0, or None"),
     "body_buffer": (_is_size, "a number of bytes, or 0"),
 }
 """A test for each setting, and the text of what it accepts."""

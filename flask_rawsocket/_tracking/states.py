@@ -48,6 +48,7 @@ class States:
         settings: what the application configured.
         stop_reason: why connections end that the stop of the server ends.
         hook_runner: what runs the hooks of ends in other threads than the one that noticed.
+        is_stopping: whether the server has begun to stop; another may begin in this process.
     """
 
     def __init__(self) -> None:
@@ -68,6 +69,7 @@ class States:
         self._pid = os.getpid()
         self._hijacked: set[Connection] = set()
         """Those hijacked whose end has not been seen by every hook."""
+        self.is_stopping = False
         self._closing = 0
         """How many are CLOSED whose hooks have not all run yet."""
         self._one_less = threading.Condition(self._lock)
@@ -197,6 +199,7 @@ class States:
 
     def shutdown(self) -> None:
         """The server begins to stop: call what `RawSocket.on_shutdown` was given, and our own."""
+        self.is_stopping = True
         self._hooks.run_shutdown()
         for function in self._at_shutdown:
             function()

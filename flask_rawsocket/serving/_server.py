@@ -206,6 +206,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
                     wait_for_requests(self.tracker)
                     end_hijacked(self.tracker)
             _running.discard(self)
+            self.tracker.is_stopping = False
         super().server_close()
 
 

@@ -11,12 +11,16 @@ __all__ = ["Assembler"]
 
 
 class Assembler:
-    """Puts the fragments of messages together, whose limits the protocol keeps."""
+    """Puts the fragments of messages together, whose limits the protocol keeps.
 
-    __slots__ = ("_decoder", "_fragments")
+    In one buffer, as a client chooses into how many fragments it cuts a message: none, however
+    small or empty, takes more than its bytes.
+    """
+
+    __slots__ = ("_buffer", "_decoder")
 
     def __init__(self) -> None:
-        self._fragments: list[Any] = []
+        self._buffer = bytearray()
         self._decoder: codecs.IncrementalDecoder | None = None
 
     def take(self, frame: Any) -> str | bytes | None:
@@ -27,16 +31,16 @@ class Assembler:
         """
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
             is_text = frame.opcode is Opcode.TEXT
+            if frame.fin:
+                return frame.data.decode() if is_text else bytes(frame.data)
             self._decoder = codecs.getincrementaldecoder("utf-8")() if is_text else None
-            self._fragments = []
         elif frame.opcode is not Opcode.CONT:
             return None
-        data = bytes(frame.data)
+        self._buffer += frame.data
         decoder = self._decoder
-        self._fragments.append(data if decoder is None else decoder.decode(data, frame.fin))
+        if decoder is not None:
+            decoder.decode(frame.data, frame.fin)  # a failure is not to wait for the end
         if not frame.fin:
             return None
-        fragments, self._fragments, self._decoder = self._fragments, [], None
-        empty: Any = b"" if decoder is None else ""
-        message: str | bytes = empty.join(fragments)
-        return message
+        buffer, self._buffer, self._decoder = self._buffer, bytearray(), None
+        return bytes(buffer) if decoder is None else buffer.decode()

@@ -10,7 +10,6 @@ from ._event import KEEP_ALIVE, Event, encode, event_of
 from ._group import Member
 from ._message import chunk
 from ._stream import End, Stream
-from ._writers import QUEUE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -48,6 +47,7 @@ class Body(Stream):
             async for item in source:
                 if self._ending is not None:  # the source did not let itself be interrupted
                     break
+                self.sent += 1
                 self._send(self._encode(item))
                 await self._out.drain()
         finally:
@@ -119,14 +119,22 @@ class EventStream(Body):
             self._timer = loop.call_later(self._ping_interval, self._ping)
 
     def _ping(self) -> None:
-        self._send(KEEP_ALIVE)
-        if self._out.waiting() > QUEUE_LIMIT:
-            self.end(End.SLOW)
+        if not self._out.waiting():  # else there is something on its way
+            self._send(KEEP_ALIVE)
         self._wait_for_ping()
 
     def close(self, _code: int = 1000, _reason: str = "") -> None:
         """End the stream; its client will reconnect, which a 204 then can tell it not to do."""
         self.end(End.COMPLETE)
+
+    def said(self) -> Any:
+        """Return something that changes with each event."""
+        source = self._source
+        return source.count_sent() if isinstance(source, Member) else self.sent
+
+    def silent(self) -> None:
+        """Nothing has been said for too long: end properly, as `close` does."""
+        self.close()
 
     def stop(self) -> None:
         """The server stops: have the client reconnect in a moment, when others are there."""

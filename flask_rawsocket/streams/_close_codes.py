@@ -9,6 +9,7 @@ from ..errors import ConnectionClosedError
 __all__ = [
     "ABNORMAL",
     "FAILED",
+    "GOING_AWAY",
     "NORMAL",
     "NOT_UTF8",
     "RESTART",
@@ -17,6 +18,7 @@ __all__ = [
 ]
 
 NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
 ABNORMAL: Final = 1006
 NOT_UTF8: Final = 1007
 FAILED: Final = 1011

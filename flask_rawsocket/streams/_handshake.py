@@ -23,6 +23,7 @@ from werkzeug.exceptions import (
     HTTPVersionNotSupported,
     MethodNotAllowed,
 )
+from werkzeug.sansio.utils import get_host
 
 try:
     from websockets.datastructures import Headers
@@ -149,15 +150,22 @@ def _check_origin(request: Request, origins: Iterable[str] | None) -> None:
     if origin is None:
         return  # not a browser
     if origins is None:
-        allowed = urlsplit(origin).netloc.lower() == request.host.lower()
+        allowed = _host_of(origin) == request.host.lower()
     else:
         allowed = "*" in (origins := set(origins)) or origin in origins
     if not allowed:
         raise Forbidden(f"WebSockets from {origin} are not allowed here.")
 
 
-def data_frame(payload: str | bytes) -> bytes:
+def _host_of(origin: str) -> str | None:
+    """Return the host and port in it, without a port that goes without saying."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # brackets that do not match
+        return None
+    return get_host(parts.scheme, parts.netloc.lower())
+
+
+def data_frame(payload: bytes, *, is_text: bool) -> bytes:
     """Return a message as a frame that is not compressed."""
-    if isinstance(payload, str):
-        return Frame(Opcode.TEXT, payload.encode()).serialize(mask=False)
-    return Frame(Opcode.BINARY, payload).serialize(mask=False)
+    return Frame(Opcode.TEXT if is_text else Opcode.BINARY, payload).serialize(mask=False)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-import time
 from typing import TYPE_CHECKING, Final
 
 from .._tracking.tracker import process_tracker
@@ -35,19 +34,14 @@ class LiveStreams:
 
     def __init__(self) -> None:
         self._streams: set[Stream] = set()
-        self._stopping_until = 0.0
-        """Until when a stream that begins is told at once that the server stops.
-
-        A time of ``time.monotonic()``; not for ever, as the next server may run in this process.
-        """
 
     def __len__(self) -> int:
         return len(self._streams)
 
     def add(self, stream: Stream) -> None:
-        """Enter `stream`, which begins."""
+        """Enter `stream`, which begins; if the server stops meanwhile, it is told at once."""
         self._streams.add(stream)
-        if time.monotonic() < self._stopping_until:
+        if process_tracker.is_stopping:
             asyncio.get_running_loop().call_soon(stream.stop)
 
     def discard(self, stream: Stream) -> None:
@@ -57,11 +51,6 @@ class LiveStreams:
     def clear(self) -> None:
         """Forget all of them."""
         self._streams.clear()
-        self._stopping_until = 0.0
-
-    def stops(self, seconds: float) -> None:
-        """The server stops, and streams have so many seconds to end."""
-        self._stopping_until = time.monotonic() + seconds
 
     async def stop_all(self, seconds: float) -> None:
         """Tell the streams that the server stops, batch after batch.
@@ -94,8 +83,8 @@ def loop() -> asyncio.AbstractEventLoop:
 def say_goodbye() -> None:
     """The server begins to stop: have the streams told. Returns at once."""
     timeout = process_tracker.settings.stop_timeout
+    # Without a time of its own it is the server's whole grace; clients are not to wait that long.
     seconds = _DEFAULT_TIME if timeout is None else timeout
-    streams.stops(seconds)
     if not streams:
         return
     telling = streams.stop_all(seconds * _SHARE)

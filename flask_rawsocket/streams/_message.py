@@ -24,12 +24,15 @@ class Message:
         id: its id; None has each process number it.
 
     Attributes:
-        payload: what a WebSocket carries: a ``str`` for a text message, ``bytes`` for a binary one.
+        payload: what a WebSocket carries, a text message in UTF-8.
+        is_text: whether it is a text message.
         number: its place among the messages of its group in this process.
         close: where it says that the group closes, the WebSocket close code and reason.
 
     Raises:
         TypeError: JSON cannot express `data`.
+        ValueError: UTF-8 cannot, as half of a surrogate pair; or the name or the id of the event is
+            not one line.
     """
 
     def __init__(
@@ -46,8 +49,9 @@ class Message:
         self.close = close
         self.number = 0
         is_binary = isinstance(data, bytes | bytearray | memoryview)
-        self.payload: str | bytes = bytes(data) if is_binary else text_of(data)
-        Event("", event, id)  # an invalid name or id is its sender's failure
+        self.is_text = not is_binary
+        self.payload = bytes(data) if is_binary else text_of(data).encode()
+        encode(Event("", event, id))  # an invalid name or id is its sender's failure
 
     @cached_property
     def itself(self) -> Message:
@@ -62,9 +66,7 @@ class Message:
     @cached_property
     def sse(self) -> bytes:
         """It as a Server-Sent Event; bytes are taken for UTF-8."""
-        payload = self.payload
-        text = payload.decode(errors="replace") if isinstance(payload, bytes) else payload
-        return encode(Event(text, self.event, self.id))
+        return encode(Event(self.payload.decode(errors="replace"), self.event, self.id))
 
     @cached_property
     def sse_chunk(self) -> bytes:
@@ -79,4 +81,4 @@ class Message:
         """
         from ._handshake import data_frame  # noqa: PLC0415  `websockets` is optional
 
-        return data_frame(self.payload)
+        return data_frame(self.payload, is_text=self.is_text)

@@ -6,6 +6,7 @@ state of the stream, which nobody asks for at every message.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ._stream import End, Stream
@@ -25,6 +26,7 @@ class Outlet(Stream):
         super().__init__(*args)
         self._members: list[Member] = []
         self._is_full = False
+        self._full_since = 0.0
 
     def _is_open(self) -> bool:
         """Tell whether messages may be sent."""
@@ -34,6 +36,10 @@ class Outlet(Stream):
         """Return what writes the frames that `member` is sent; a full one drops the client."""
         self._members.append(member)
         return self._frame_writer()
+
+    def said(self) -> Any:
+        """Return something that changes with each message, of groups too."""
+        return self.sent, [each.count_sent() for each in self._members]
 
     def forget(self, member: Member) -> None:
         """`member` has left."""
@@ -56,6 +62,7 @@ class Outlet(Stream):
     def filled(self) -> None:
         """More than 64 KiB waits to be sent: one more message of a group is too much."""
         self._is_full = True
+        self._full_since = asyncio.get_running_loop().time()
         self._rewire()
 
     def _emptied(self) -> None:

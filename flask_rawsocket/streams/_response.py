@@ -22,12 +22,14 @@ from ..errors import ConnectionClosedError, RawSocketError, UnsupportedError
 from ..globals import find_current_conn, get_current_conn
 from ._body import Body, EventStream
 from ._head import head_of
+from ._idle import idle_timeout as limit_of
 from ._live import loop
 from ._stream import End
 from ._writers import ThreadWriter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+    from types import EllipsisType
     from wsgiref.types import StartResponse, WSGIEnvironment
 
     from flask import Response
@@ -44,18 +46,31 @@ _LOOK: Final = 1.0
 """Seconds between two looks whether the client of a stream that holds a thread is still there."""
 
 
-def stream(source: AsyncIterable[Any], **response: Any) -> Response:
+def stream(
+    source: AsyncIterable[Any], *, idle_timeout: float | EllipsisType | None, **response: Any
+) -> Response:
     """See `RawSocket.stream`."""
-    return _respond(Body(_checked(source), *_who()), response)
+    body = Body(_checked(source), *_who())
+    body.idle_timeout = limit_of(idle_timeout)
+    return _respond(body, response)
 
 
 def events(
-    source: AsyncIterable[Any], *, ping: float | None, headers: Any = None, **response: Any
+    source: AsyncIterable[Any],
+    *,
+    ping: float | None,
+    idle_timeout: float | EllipsisType | None,
+    headers: Any = None,
+    **response: Any,
 ) -> Response:
     """See `RawSocket.events`."""
+    if ping is not None and ping <= 0:
+        raise ValueError(f"ping takes seconds above 0, or None, not {ping!r}")
     who = (*_who(), request.headers.get("Last-Event-ID") or None)
+    body = EventStream(_checked(source), ping, *who)
+    body.idle_timeout = limit_of(idle_timeout)
     made = _respond(
-        EventStream(_checked(source), ping, *who),
+        body,
         {"content_type": "text/event-stream", "headers": headers, **response},
     )
     # A cached event is an old one; and nginx would send them when its buffer is full.
@@ -65,7 +80,12 @@ def events(
 
 
 def websocket(
-    handler: Callable[..., Any], args: Any, kwargs: dict[str, Any], **options: Any
+    handler: Callable[..., Any],
+    args: Any,
+    kwargs: dict[str, Any],
+    *,
+    idle_timeout: float | EllipsisType | None,
+    **options: Any,
 ) -> Response:
     """See `RawSocket.websocket`."""
     from ._handshake import shake_hands  # noqa: PLC0415  `websockets` is optional
@@ -83,6 +103,7 @@ def websocket(
     if refusal is not None:
         raise refusal
     talking = WebSocket(protocol, handler, (args, kwargs), *_who(connection))
+    talking.idle_timeout = limit_of(idle_timeout)
     made: Any = _response_class(_base())(status=101, headers=headers)
     made.headers.remove("Content-Type")
     made.streaming = talking

@@ -72,6 +72,11 @@ class Room:
     def __len__(self) -> int:
         return len(self._members)
 
+    @property
+    def sent(self) -> int:
+        """How many messages it has been sent."""
+        return self._next - 1
+
     def enter(self, member: Member, last_event_id: str | None) -> list[Message]:
         """Enter `member`; return what it has missed since `last_event_id`."""
         with self._lock:
@@ -173,6 +178,11 @@ class Rooms:
         """Return how many members the group of that name has."""
         room = self._rooms.get(name)
         return len(room) if room is not None else 0
+
+    def count_sent(self, name: str) -> int:
+        """Return how many messages the group of that name has been sent."""
+        room = self._rooms.get(name)
+        return room.sent if room is not None else 0
 
     def enter(self, name: str, member: Member, last_event_id: str | None) -> list[Message]:
         """Enter `member` into the room of that name; return what it has missed."""

@@ -19,6 +19,7 @@ from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason
 from ._blocking import watch_loop
+from ._idle import IdleTimer
 from ._live import streams
 from ._writers import ConnectionWriter, SlowError, ThreadWriter
 
@@ -49,6 +50,9 @@ class End(enum.Enum):
     SLOW = CloseReason.SLOW_READER
     """The client does not read."""
 
+    IDLE = CloseReason.APP_CLOSED
+    """Nothing has been said for too long."""
+
     FAILED = CloseReason.RESPONSE_BROKEN
     """Its generator or handler has failed."""
 
@@ -60,7 +64,12 @@ class Stream:
         app: the Flask application whose view has returned it.
         connection: the Connection of the request; None where the server does not show its socket.
         last_event_id: what the client has sent as ``Last-Event-ID``; None if it has not.
+        idle_timeout: the seconds for which it may say nothing; None for any time.
+        sent: how many parts or messages it has sent or received.
     """
+
+    idle_timeout: float | None = None
+    _idle_timer: IdleTimer | None = None
 
     def __init__(
         self, app: Flask, connection: Connection | None, last_event_id: str | None = None
@@ -69,6 +78,7 @@ class Stream:
         self.connection = connection
         self.last_event_id = last_event_id
         self.is_over = False
+        self.sent = 0
         self._head = b""
         self._came = b""
         """What the client had sent already."""
@@ -112,7 +122,8 @@ class Stream:
         """Write to a thread that is held for this; return why it has ended."""
         self._begin(out)
         try:
-            await self._guarded()
+            if self._ending is None:  # the thread may have left before this began
+                await self._guarded()
         finally:
             self._over()
             out.end()
@@ -124,9 +135,13 @@ class Stream:
         _current.set(self)
         streams.add(self)
         watch_loop()
+        if self.idle_timeout is not None:
+            self._idle_timer = IdleTimer(self, self.idle_timeout)
 
     def _over(self) -> None:
         self.is_over = True
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         streams.discard(self)
         self._tell_end()
         self._task = None
@@ -153,13 +168,22 @@ class Stream:
 
     def end(self, why: End) -> None:
         """Have the stream end, unless it ends already."""
-        if self._ending is not None or self.is_over or self._task is None:
+        if self._ending is not None or self.is_over:
             return
         self._ending = why
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def stop(self) -> None:
         """The server stops."""
+
+    def said(self) -> Any:
+        """Return something that changes with whatever is said, pings aside."""
+        return self.sent
+
+    def silent(self) -> None:
+        """Nothing has been said for too long."""
+        self.end(End.IDLE)
 
     def _gone(self) -> None:
         self.end(End.GONE)
@@ -216,7 +240,8 @@ class Stream:
         if connection is None or why is None:
             return
         self._note(why)
-        if why is End.SLOW or (why is End.FAILED and not self._shows_its_end):
+        is_short = why in (End.FAILED, End.IDLE) and not self._shows_its_end
+        if why is End.SLOW or is_short:
             connection.abort()
             await asyncio.sleep(0)  # the loop resets it now, before it is closed in good order
 

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from .._connection.state import CloseReason
-from ._assembler import Assembler
-from ._close_codes import (
-    ABNORMAL,
-    FAILED,
-    NORMAL,
-    NOT_UTF8,
-    RESTART,
-    WebSocketClosedError,
-    check_close,
-)
+from ._close_codes import ABNORMAL, FAILED, NORMAL, WebSocketClosedError
 from ._event import text_of
-from ._handshake import State, data_frame
-from ._outlet import Outlet
+from ._handshake import data_frame
 from ._stream import End, log
+from ._wire import Wire
 from ._writers import SlowError
 
 if TYPE_CHECKING:
@@ -29,26 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocket"]
 
-PING_INTERVAL: Final = 20.0
-"""The seconds between two pings, in which the peer has to say something."""
-
-CLOSE_LIMIT: Final = 5.0
-"""The seconds that the peer has to answer a close frame."""
-
-LEAVE_LIMIT: Final = 10.0
-"""The seconds after its end that a handler has which is not waiting for a message."""
-
-_LINGER: Final = 1.0
-"""The seconds in which the peer is to end the connection when both have said goodbye."""
-
 _COMPRESS_FROM: Final = 256
 """Bytes below which compression is not worth its while."""
 
-_RECEIVE_LIMIT: Final = 64 * 1024
-"""The bytes that may wait for the handler before no more is read."""
 
-
-class WebSocket(Outlet):
+class WebSocket(Wire):
     """A WebSocket, given to its handler.
 
     ``async for message in ws`` gives the messages, ``str`` or ``bytes``, until either side closes.
@@ -60,20 +33,10 @@ class WebSocket(Outlet):
     def __init__(
         self, protocol: Any, handler: Callable[..., Awaitable[object]], call: Any, *args: Any
     ) -> None:
-        super().__init__(*args)
+        super().__init__(protocol, *args)
         self.subprotocol: str | None = protocol.subprotocol
-        self._protocol = protocol
         self._handler = handler
         self._call: tuple[tuple[Any, ...], dict[str, Any]] = call
-        self._messages: deque[str | bytes] = deque()
-        self._size = 0
-        self._assembler = Assembler()
-        self._more: asyncio.Future[None] | None = None
-        self._lost = False
-        self._was_heard = True
-        self._reading = True
-        self._timer: asyncio.TimerHandle | None = None
-        self._limit: asyncio.TimerHandle | None = None
 
     # What a handler calls
 
@@ -86,14 +49,16 @@ class WebSocket(Outlet):
         Raises:
             WebSocketClosedError: it has been closed.
             TypeError: JSON cannot express `data`.
+            ValueError: UTF-8 cannot, as half of a surrogate pair.
         """
-        is_binary = isinstance(data, bytes | bytearray | memoryview)
-        payload: str | bytes = bytes(data) if is_binary else text_of(data)
+        is_text = not isinstance(data, bytes | bytearray | memoryview)
+        payload = text_of(data).encode() if is_text else bytes(data)
         self._check_open()
+        self.sent += 1
         if len(payload) < _COMPRESS_FROM or not self._protocol.extensions:
-            self._out.write(data_frame(payload))
-        elif isinstance(payload, str):
-            self._protocol.send_text(payload.encode())
+            self._out.write(data_frame(payload, is_text=is_text))
+        elif is_text:
+            self._protocol.send_text(payload)
         else:
             self._protocol.send_binary(payload)
         self._flush()
@@ -109,15 +74,12 @@ class WebSocket(Outlet):
         Raises:
             WebSocketClosedError: it has been closed, and there are no more messages.
         """
-        while not self._messages:
+        while not self._inbox:
             self._check_open()
-            self._more = asyncio.get_running_loop().create_future()
-            await self._more
-        message = self._messages.popleft()
-        self._size -= len(message)
-        if not self._reading and self._size < _RECEIVE_LIMIT:
-            self._reading = True
-            self._out.resume_reading()
+            await self._inbox.wait()
+        message = self._inbox.take()
+        if not (self._reading or self._inbox.is_full):
+            self._look_at_unread()
         return message
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
@@ -137,9 +99,8 @@ class WebSocket(Outlet):
             reason: at most 123 bytes of UTF-8.
         """
         self.begin_close(code, reason)
-        while not self._lost:
-            self._more = asyncio.get_running_loop().create_future()
-            await self._more
+        while not (self._lost or self.is_over):
+            await self._inbox.wait()
 
     @property
     def close_code(self) -> int | None:
@@ -150,9 +111,6 @@ class WebSocket(Outlet):
     def close_reason(self) -> str | None:
         """The reason that came with the code; None while it is open."""
         return None if self._is_open() else self._closed_error().reason
-
-    def _is_open(self) -> bool:
-        return not self._lost and self._protocol.state is State.OPEN
 
     def _check_open(self) -> None:
         if not self._is_open():
@@ -172,7 +130,6 @@ class WebSocket(Outlet):
         self._out.write(self._head)
         if self._came:
             self._received(self._came)
-        self._wait_for_ping()
         args, kwargs = self._call
         code = NORMAL
         try:
@@ -186,110 +143,3 @@ class WebSocket(Outlet):
             code, self._ending = FAILED, self._ending or End.FAILED
         self._set_limit(None)
         await self.close(code)
-
-    def begin_close(self, code: int = NORMAL, reason: str = "") -> None:
-        """Send a close frame, unless that has been done; the peer is to answer in time."""
-        check_close(code, reason)
-        if self._is_open():
-            self._protocol.send_close(code, reason)
-            self._rewire()
-            self._flush()
-            self._out.resume_reading()  # the answer may be behind what nobody wants any more
-            asyncio.get_running_loop().call_later(CLOSE_LIMIT, self._unanswered)
-            self._wake()
-
-    def _unanswered(self) -> None:
-        if not (self.is_over or self._lost):
-            self._out.abort()
-
-    def stop(self) -> None:
-        """The server stops: say so, and that it will be back."""
-        self.begin_close(RESTART, "service restart")
-
-    def _reason(self, why: End) -> CloseReason:
-        if why is not End.COMPLETE:
-            return super()._reason(why)
-        ours = self._protocol.close_sent
-        if ours is None or self._protocol.close_rcvd_then_sent:
-            return CloseReason.PEER_CLOSED
-        return CloseReason.STOPPED if ours.code == RESTART else CloseReason.APP_CLOSED
-
-    def _received(self, data: bytes) -> None:
-        self._was_heard = True
-        if self._protocol.eof_sent:
-            return  # what comes after a close frame is nobody's
-        self._protocol.receive_data(data)
-        try:
-            for frame in self._protocol.events_received():
-                message = self._assembler.take(frame)
-                if message is not None:
-                    self._messages.append(message)
-                    self._size += len(message)
-        except UnicodeDecodeError:
-            if self._protocol.state is State.OPEN:
-                self._protocol.fail(NOT_UTF8, "not UTF-8")
-        self._flush()
-        self._wake()
-        if self._size > _RECEIVE_LIMIT and self._reading and self._is_open():
-            self._reading = False
-            self._out.pause_reading()
-
-    def _flush(self) -> None:
-        """Send what the protocol has to send; b"" says that the connection is to be closed."""
-        for data in self._protocol.data_to_send():
-            if data:
-                self._out.write(data)
-            else:
-                # The peer is to close as well; what is unread when we do would cost it our last
-                # words, as the kernel resets the connection then (RFC 6455, section 7.1.1).
-                self._note(self._ending or End.COMPLETE)
-                self._set_limit(LEAVE_LIMIT)
-                self._tell_end()
-                self._rewire()
-                self._out.end()
-                asyncio.get_running_loop().call_later(_LINGER, self._unanswered)
-
-    def _gone(self) -> None:
-        """The peer has gone: the handler hears of it, and has a while to end."""
-        if not self._lost:
-            self._lost = True
-            self._protocol.receive_eof()
-            self._protocol.data_to_send()
-            self._set_limit(LEAVE_LIMIT)
-            self._tell_end()
-            self._rewire()
-            self._out.close()
-        self._wake()
-
-    def _set_limit(self, seconds: float | None) -> None:
-        if self._limit is not None:
-            self._limit.cancel()
-            self._limit = None
-        if seconds is not None and not self.is_over:
-            self._limit = asyncio.get_running_loop().call_later(seconds, self.end, End.GONE)
-
-    def _wake(self) -> None:
-        if self._more is not None and not self._more.done():
-            self._more.set_result(None)
-
-    def _wait_for_ping(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(PING_INTERVAL, self._ping)
-
-    def _ping(self) -> None:
-        """See to it that the peer says something, or drop it."""
-        if not self._is_open():
-            return
-        if not self._was_heard:
-            self._protocol.fail(FAILED, "keepalive ping timeout")
-            self._flush()
-            return
-        self._was_heard = not self._reading  # while we do not read, we do not hear
-        self._protocol.send_ping(b"")
-        self._flush()
-        self._wait_for_ping()
-
-    def _over(self) -> None:
-        for timer in (self._timer, self._limit):
-            if timer is not None:
-                timer.cancel()
-        super()._over()

@@ -23,6 +23,10 @@ STALL_LIMIT: Final = 60.0
 """The seconds for which a stream waits for its client to read on."""
 
 
+_OWN_TURN: Final = 0.005
+"""The seconds for which a stream that always has more to send may keep the loop."""
+
+
 class SlowError(Exception):
     """The client does not read."""
 
@@ -48,6 +52,8 @@ class _Pauses:
     """Whether there is room, and who waits for it."""
 
     _resumed: asyncio.Future[None] | None = None
+    _turn = 0.0
+    """When the loop has had its turn, a time of its clock."""
 
     def pause(self) -> None:
         if self._resumed is None:
@@ -59,9 +65,14 @@ class _Pauses:
             resumed.set_result(None)
 
     async def drain(self) -> None:
-        """Wait until there is room."""
+        """Wait until there is room; let the loop have its turn now and then, where there is."""
+        now = asyncio.get_running_loop().time()
         if self._resumed is None:
+            if now - self._turn > _OWN_TURN:  # a generator may never wait for anything else
+                await asyncio.sleep(0)
+                self._turn = asyncio.get_running_loop().time()
             return
+        self._turn = now
         try:
             async with asyncio.timeout(STALL_LIMIT):
                 await asyncio.shield(self._resumed)

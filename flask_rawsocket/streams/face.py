@@ -6,10 +6,12 @@ What they need of asyncio is imported when the first one is made: most processes
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+    from types import EllipsisType
 
     from flask import Response
 
@@ -29,7 +31,12 @@ class Streams:
     """What a view may return while no thread is held."""
 
     @staticmethod
-    def stream(source: AsyncIterable[bytes | str], **response: Any) -> Response:
+    def stream(
+        source: AsyncIterable[bytes | str],
+        *,
+        idle_timeout: float | EllipsisType | None = ...,
+        **response: Any,
+    ) -> Response:
         """Return a response whose body an async generator makes, on the event loop.
 
         It is a Flask response: the status, headers, cookies and session are applied, and
@@ -43,20 +50,27 @@ class Streams:
 
         Args:
             source: an async iterable of ``bytes`` or ``str``.
+            idle_timeout: the seconds after which a generator that yields nothing is ended, and its
+                body cut off; None for never, by default ``RAWSOCKET_STREAM_IDLE_TIMEOUT``.
             response: ``status``, ``headers``, ``mimetype`` and ``content_type``, as for a
                 ``flask.Response``.
 
         Raises:
             TypeError: `source` is not an async iterable.
+            ValueError: a time is not above 0.
             RuntimeError: outside of a request.
         """
         from ._response import stream  # noqa: PLC0415
 
-        return stream(source, **response)
+        return stream(source, idle_timeout=idle_timeout, **response)
 
     @staticmethod
     def events(
-        source: AsyncIterable[Any], *, ping: float | None = _PING, **response: Any
+        source: AsyncIterable[Any],
+        *,
+        ping: float | None = _PING,
+        idle_timeout: float | EllipsisType | None = ...,
+        **response: Any,
     ) -> Response:
         """Return a response of Server-Sent Events (``text/event-stream``).
 
@@ -68,15 +82,19 @@ class Streams:
             source: what `Group.join` returns; or an async iterable of `Event`, ``str`` or what JSON
                 can express.
             ping: the seconds between two pings; None for none.
+            idle_timeout: the seconds after which a stream without events is ended properly, so that
+                its client may reconnect; None for never, by default
+                ``RAWSOCKET_STREAM_IDLE_TIMEOUT``.
             response: ``status`` and ``headers``, as for a ``flask.Response``.
 
         Raises:
             TypeError: `source` is not an async iterable.
+            ValueError: a time is not above 0.
             RuntimeError: outside of a request.
         """
         from ._response import events  # noqa: PLC0415
 
-        return events(source, ping=ping, **response)
+        return events(source, ping=ping, idle_timeout=idle_timeout, **response)
 
     @staticmethod
     def websocket(
@@ -86,6 +104,7 @@ class Streams:
         max_message_size: int | None = _MAX_MESSAGE_SIZE,
         compression: bool = True,
         origins: Iterable[str] | None = None,
+        idle_timeout: float | EllipsisType | None = ...,
     ) -> Response:
         """Answer a WebSocket handshake, and have `handler` talk, on the event loop.
 
@@ -101,6 +120,8 @@ class Streams:
             compression: whether to agree to permessage-deflate, without context takeover.
             origins: the origins whose pages may connect, or ``"*"`` among them for any; by default
                 those of the request's own host.
+            idle_timeout: the seconds after which a WebSocket without messages of either side is
+                closed with 1001; None for never, by default ``RAWSOCKET_STREAM_IDLE_TIMEOUT``.
 
         Raises:
             HTTPException: the handshake is not valid (400, 405, 426, 505), or not from an origin
@@ -109,9 +130,11 @@ class Streams:
                 one of this package's.
             NoConnectionError: the server does not show its socket.
             RuntimeError: the extra ``websocket`` is not installed.
+            TypeError: `handler` is a plain function.
         """
         options: dict[str, Any] = {"compression": compression, "origins": origins}
         options |= {"max_message_size": max_message_size, "subprotocols": subprotocols}
+        options["idle_timeout"] = idle_timeout
         return _websocket(handler, args, {}, **options)
 
     @staticmethod
@@ -137,6 +160,7 @@ class Streams:
             "max_message_size": _MAX_MESSAGE_SIZE,
             "compression": True,
             "origins": None,
+            "idle_timeout": ...,
             **options,
         }
 
@@ -192,8 +216,10 @@ class Streams:
 def _websocket(
     handler: Callable[..., Any], args: Any, kwargs: dict[str, Any], **options: Any
 ) -> Response:
-    if not callable(handler):
-        raise TypeError(f"{handler!r} is not a handler: websocket takes a coroutine function")
+    # Of a plain function a loop would never wait, and so stop all streams.
+    is_plain = inspect.isroutine(handler) and not inspect.iscoroutinefunction(handler)
+    if is_plain or not callable(handler):
+        raise TypeError(f"{handler!r} is not a handler, which is a coroutine function: async def")
     from ._response import websocket  # noqa: PLC0415
 
     return websocket(handler, args, kwargs, **options)

@@ -1,12 +1,16 @@
 """The contract's application with views that return streams."""
 
 import asyncio
+import resource
+import sys
+import threading
 import time
+import traceback
 
 from contract import app, rawsocket, record
 from flask import current_app, has_app_context, has_request_context, request, session
 
-from flask_rawsocket import current_conn
+from flask_rawsocket import RawSocketError, current_conn
 from flask_rawsocket.streams import Event, current_stream
 
 app.secret_key = "for a session"
@@ -66,8 +70,12 @@ def body():
 
 @app.get("/live/fails")
 def fails():
+    """Fail amid the body, or before its first byte."""
+    is_late = "early" not in request.args
+
     async def generate():
-        yield b"begun"
+        if is_late:
+            yield b"begun"
         raise LookupError("a generator that fails amid its body")
 
     return rawsocket.stream(generate())
@@ -107,6 +115,46 @@ def ticks():
         yield ""
 
     return rawsocket.events(generate(), ping=0.1)
+
+
+@app.get("/live/where")
+def where():
+    """Say whether a thread is held for this stream."""
+
+    def is_held():
+        frames = sys._current_frames().values()
+        return any(
+            frame.filename.endswith("streams/_response.py") and frame.name == "__iter__"
+            for each in frames
+            for frame in traceback.extract_stack(each)
+        )
+
+    async def generate():
+        for _ in range(30):  # the thread may be sending the head
+            if is_held():
+                yield "one thread each"
+                return
+            await asyncio.sleep(0.01)
+        yield "no thread"
+
+    make = rawsocket.events if "events" in request.args else rawsocket.stream
+    return make(generate())
+
+
+@app.get("/live/where/websocket")
+def where_websocket():
+    """Say whether a WebSocket could be here, although this is no handshake."""
+    request.environ |= {
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_CONNECTION": "Upgrade",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+        "HTTP_SEC_WEBSOCKET_KEY": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    try:
+        rawsocket.websocket(echo)
+    except RawSocketError as exc:
+        return f"raises {{py:exc}}`~flask_rawsocket.{type(exc).__name__}`"
+    return "no thread"
 
 
 @app.get("/live/join/<name>")
@@ -177,6 +225,41 @@ def blocks():
     return rawsocket.stream(generate())
 
 
+@app.get("/live/idle/<kind>")
+def idle(kind):
+    """Say one thing and nothing more, for which there is a limit."""
+
+    async def generate():
+        yield "begun"
+        await asyncio.Event().wait()
+
+    limit = {"idle_timeout": 0.3}
+    if kind == "group":
+        return rawsocket.events(rawsocket.group("nobody").join(), **limit)
+    make = rawsocket.events if kind == "events" else rawsocket.stream
+    return make(generate(), **limit)
+
+
+stopping = threading.Event()
+rawsocket.on_shutdown(stopping.set)
+
+
+@app.get("/live/late/<int:seconds>")
+def late(seconds):
+    """Return a stream so many seconds after the server has begun to stop."""
+    record(waiting=True)
+    stopping.wait(30)
+    time.sleep(seconds)
+    return rawsocket.events(rawsocket.group("late").join())
+
+
+@app.get("/live/rss")
+def rss():
+    """Return the resident memory of this process, in KiB."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return {"rss": int(statm.read().split()[1]) * resource.getpagesize() // 1024}
+
+
 # WebSockets
 
 
@@ -230,3 +313,34 @@ async def ws_deaf(ws, name):
             await ws.send(data)
     finally:
         record(finished=ws.connection.id)
+
+
+@app.route("/live/ws/idle", websocket=True)
+@rawsocket.websocket_view(idle_timeout=0.3)
+async def ws_idle(ws):
+    async for message in ws:
+        await ws.send(message)
+
+
+@app.route("/live/ws/busy", websocket=True)
+@rawsocket.websocket_view(max_message_size=2**20)
+async def ws_busy(ws):
+    """Take no message; wait for one of the group instead."""
+    async for _ in rawsocket.group("busy").join():
+        break
+
+
+@app.route("/live/ws/two", websocket=True)
+@rawsocket.websocket_view
+async def ws_two(ws):
+    """Receive in two tasks; leave one behind that waits."""
+    first = [asyncio.ensure_future(ws.receive()) for _ in range(2)]
+    await ws.send("ready")
+    await ws.send(sorted(await asyncio.gather(*first)))
+
+    async def left_behind():
+        async for _ in ws:
+            pass
+        record(left_behind="ended")
+
+    current_stream.task = asyncio.ensure_future(left_behind())

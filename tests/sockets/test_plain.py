@@ -67,6 +67,21 @@ def test_a_descriptor_that_is_detached(tracker, stack):
         assert client.recv(1) == b"x"
 
 
+def test_an_error_keeps_no_view(tracker, stack):
+    """Who has sent a bytearray may empty it when that fails, as asyncio does on Python 3.11."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    client.close()
+    data = bytearray(10)
+
+    def send():
+        try:
+            sock.send(data)
+        except OSError:
+            data.clear()
+
+    wait_for(lambda: send() or not data, "an error")
+
+
 def test_a_files_close_does_not_end_it(tracker, stack):
     """The end comes when the last file made of the socket is closed too."""
     client, sock = dial(stack, tcp_listener(tracker, stack))

@@ -158,6 +158,8 @@ def test_wrong_use(group):
         group.send(object())
     with pytest.raises(ValueError, match="one line"):
         group.send("x", event="two\nlines")
+    with pytest.raises(ValueError, match="surrogates"):
+        group.send("\ud800")
     for code, reason in ((1006, ""), (999, ""), (1000, "x" * 124)):
         with pytest.raises(ValueError, match="RFC 6455"):
             group.close(code, reason)

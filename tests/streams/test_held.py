@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import threading
 
 import pytest
 from flask import Flask
 from servers import wait_for
 
 from flask_rawsocket import NoConnectionError, RawSocket, UnsupportedError
-from flask_rawsocket.streams._live import streams
+from flask_rawsocket.streams._live import loop, streams
+from flask_rawsocket.streams._writers import ThreadWriter
 
 PLAIN = ["plain-gthread", "plain-sync", "plain-werkzeug"]
 
@@ -82,6 +84,35 @@ def test_test_client_leaves(app, rawsocket):
     assert ended == [True]
 
 
+def test_left_before_it_began(app, rawsocket):
+    """A response that is closed before the loop has had its turn leaves nothing behind."""
+    group, gate = rawsocket.group("x"), threading.Event()
+
+    @app.get("/")
+    def view():
+        return rawsocket.events(group.join())
+
+    loop().call_soon_threadsafe(gate.wait, 10)
+    app.test_client().get("/", buffered=False).close()
+    gate.set()
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop()).result(10)
+    quiet()
+    assert len(group) == 0
+
+
+def test_a_stream_that_never_waits():
+    """One that always has room lets the loop have its turn all the same."""
+
+    async def send_on():
+        turns = []
+        writer = ThreadWriter(asyncio.get_running_loop(), bool)
+        asyncio.get_running_loop().call_soon(turns.append, 1)
+        while not turns:
+            await writer.drain()
+
+    asyncio.run(send_on())
+
+
 def test_group_under_the_test_client(app, rawsocket):
     """A group reaches what holds a thread as well."""
 
@@ -132,6 +163,24 @@ def test_backpressure(app, rawsocket):
     assert len(made) < 20
     assert len(response.data) == 100 * 10000
     quiet()
+
+
+def test_wrong_arguments(app, rawsocket):
+    """What cannot be meant is refused where it is written."""
+
+    async def generate():
+        yield b""
+
+    with app.test_request_context():
+        for options in ({"ping": 0}, {"idle_timeout": 0}, {"idle_timeout": -1}):
+            with pytest.raises(ValueError, match="above 0"):
+                rawsocket.events(generate(), **options)
+        for source in (iter([b""]), b"", [b""]):
+            with pytest.raises(TypeError, match="async generator"):
+                rawsocket.stream(source)
+        for handler in (lambda _: None, print, None):
+            with pytest.raises(TypeError, match="coroutine function"):
+                rawsocket.websocket(handler)
 
 
 def test_websocket(app, rawsocket):

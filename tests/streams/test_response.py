@@ -81,6 +81,17 @@ def test_failure_shows(live):
     assert live.closed()[0]["reason"] == "ERROR"
 
 
+def test_failure_before_the_first_byte(live):
+    """A generator that fails at once leaves a head without a body; the next request is served."""
+    head, body = raw(live, "/live/fails?early")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert body == b""
+    live.wait_sequences("NAHC")
+    assert live.closed()[0]["reason"] == "ERROR"
+    with live.connect() as client:
+        assert client.request("/live/events").status == 200
+
+
 def test_failure_shows_in_http_1_0(live):
     """To HTTP/1.0, where a body ends with the connection, the end is not a good one.
 
@@ -104,6 +115,17 @@ def test_client_leaves(live):
     wait_for(lambda: any("finished" in each for each in live.events()), "the generator's end")
     live.wait_sequences("NAHC")
     assert live.closed()[0]["reason"] == "CLIENT"
+
+
+def test_client_leaves_amid_the_body(live):
+    """A client that leaves when much waits for it leaves a connection that is closed."""
+    with live.connect() as client:
+        client.get("/live/body?count=2000&size=50000")
+        client._exactly(100_000)
+    wait_for(lambda: any("finished" in each for each in live.events()), "the generator's end")
+    live.wait_sequences("NAHC")
+    assert live.closed()[0]["reason"] == "CLIENT"
+    assert "Error" not in live.tail()
 
 
 def test_teardown(live):

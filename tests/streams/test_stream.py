@@ -6,7 +6,7 @@ import contextlib
 import signal
 
 import pytest
-from servers import EACH_SERVER_ONCE
+from servers import EACH_SERVER_ONCE, wait_for
 from talking import talking
 from websockets.exceptions import ConnectionClosed
 
@@ -61,6 +61,23 @@ def test_websockets_are_told(stopping):
                 ws.recv()
             assert ws.close_code == 1012
     assert stopping.process.wait(20) is not None
+
+
+def test_late_streams_are_told(run_server):
+    """Without a limit of their own streams are told that begin late in a stop, too."""
+    env = {"CONTRACT_RAWSOCKET_STOP_TIMEOUT": "null"}
+    options = ["tcp", "--graceful-timeout", "15"]
+    with (
+        run_server("gthread", *options, app="live:app", env=env) as server,
+        server.connect() as client,
+    ):
+        client.get("/live/late/6")
+        wait_for(lambda: {"waiting": True} in server.events(), "the view")
+        interrupt(server)
+        head, client.buffered = client._until(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert client._chunks().startswith(b"retry: ")
+        assert server.process.wait(20) is not None
 
 
 def test_current_stream_outside():

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import threading
 
 import pytest
 from servers import wait_for
-from talking import talking
+from talking import frame, handshake, talking
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
@@ -20,26 +18,6 @@ from websockets.typing import Subprotocol
 def recorded(server, **fields):
     """Wait for an event with these fields."""
     wait_for(lambda: any(fields.items() <= each.items() for each in server.events()), f"{fields}")
-
-
-def handshake(client, path, *headers, **more):
-    """Shake hands; give the response's head."""
-    client.get(
-        path,
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Version: 13",
-        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
-        *headers,
-        **more,
-    )
-    head, client.buffered = client._until(b"\r\n\r\n")
-    return head.decode().split("\r\n")
-
-
-def frame(opcode, payload, *, final=True):
-    assert len(payload) < 126
-    return bytes([opcode | 0x80 * final, 0x80 | len(payload)]) + bytes(4) + payload
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
@@ -132,12 +110,16 @@ def test_not_a_websocket(live):
         assert client.request("/live/ws/echo", "Connection: close").status == 400
     for headers, status in (
         (["Origin: http://evil.example"], "403"),
+        (["Origin: http://[test"], "403"),
+        (["Origin: null"], "403"),
         (["Sec-WebSocket-Key: twice"], "400"),
     ):
         with live.connect() as client:
             assert handshake(client, "/live/ws/echo", *headers)[0].split()[1] == status
-    with live.connect() as client:
-        assert handshake(client, "/live/ws/echo", "Origin: http://test")[0].split()[1] == "101"
+    for origin in ("http://test", "http://TEST:80", "https://test"):
+        with live.connect() as client:
+            head = handshake(client, "/live/ws/echo", f"Origin: {origin}")
+            assert head[0].split()[1] == "101"
 
 
 def test_chat(live):

@@ -1,0 +1,116 @@
+"""The example's page in a browser: its chat and its model's answer outlive a worker."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from servers import wait_for
+from websockets.sync.client import connect
+
+CHROMIUM = shutil.which("chromium")
+ROOT = Path(__file__).parent.parent
+WORDS = "No thread waits for the next word . "
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium"),
+]
+
+
+class Page:
+    """A page of Chromium, by its DevTools protocol."""
+
+    def __init__(self, ws):
+        self.ws = ws
+        self.numbers = itertools.count(1)
+
+    def call(self, method, **params):
+        """Call `method`; return its result."""
+        number = next(self.numbers)
+        self.ws.send(json.dumps({"id": number, "method": method, "params": params}))
+        while True:
+            answer = json.loads(self.ws.recv(timeout=20))
+            if answer.get("id") == number:
+                return answer["result"]
+
+    def run(self, script):
+        """Return what `script` is in the page."""
+        return self.call("Runtime.evaluate", expression=script)["result"].get("value")
+
+    def text(self, where):
+        """Return the text of an element."""
+        return self.run(f"document.querySelector({where!r})?.textContent")
+
+
+@contextlib.contextmanager
+def browsing(folder, url):
+    """Open `url` in a browser of its own."""
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    # It is to ask nobody but the example: no update, no page that it has in mind for later.
+    options += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    options += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--no-pings"]
+    options += ["--remote-debugging-port=0", f"--user-data-dir={folder}", "--no-first-run"]
+    log = folder / "log"
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen([CHROMIUM, *options, url], stderr=stderr) as process,
+    ):
+        try:
+            with _page(*wait_for(lambda: _place(folder), "the browser")) as page:
+                yield page
+        finally:
+            process.terminate()
+
+
+def _place(folder):
+    """Return where the browser listens, and its path there."""
+    with contextlib.suppress(FileNotFoundError):
+        return (folder / "DevToolsActivePort").read_text().split()
+    return None
+
+
+@contextlib.contextmanager
+def _page(port, path):
+    place = f"ws://127.0.0.1:{port}"
+
+    def target():
+        with connect(place + path, proxy=None) as ws:
+            targets = Page(ws).call("Target.getTargets")["targetInfos"]
+        return next((each["targetId"] for each in targets if each["type"] == "page"), None)
+
+    with connect(f"{place}/devtools/page/{wait_for(target, 'the page')}", proxy=None) as ws:
+        yield Page(ws)
+
+
+def say(page, text):
+    """Say something in the chat, once the page has joined it; wait until it is heard."""
+    is_in = "document.querySelector('#say input').disabled === false"
+    wait_for(lambda: page.run(is_in), "the chat")
+    page.run(f"document.querySelector('#say input').value = {text!r}")
+    page.run("document.querySelector('#say').requestSubmit()")
+    wait_for(lambda: text in page.text("#said"), "what was said")
+
+
+def test_over_a_restart(run_server, tmp_path):
+    """EventSource goes on where it was, and the chat joins again, when the worker is another."""
+    options = {"app": "example_app.app:app", "env": {"PYTHONPATH": str(ROOT)}}
+    with run_server("gthread", "tcp", **options) as server:
+        host, port = server.address
+        with browsing(tmp_path, f"http://{host}:{port}/") as page:
+            say(page, "hello")
+            before = page.text("[data-value=pid]")
+            page.run("document.querySelector('#ask').click()")
+            wait_for(lambda: page.text("#answer").startswith("No thread"), "two words")
+            server.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: page.text("#answer") == WORDS, "the whole answer", timeout=30)
+            wait_for(lambda: page.text("[data-value=pid]") not in (before, None), "the new worker")
+            say(page, "again")
+        asked = [line for line in server.log.read_text().splitlines() if "GET /tokens" in line]
+        assert len(asked) == 2
