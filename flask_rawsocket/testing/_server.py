@@ -13,7 +13,6 @@ from .._connection.address import AF_UNIX
 from .._tracking.tracker import process_tracker
 from ..extension import activate
 from ..serving import ThreadedWSGIServer
-from ..streams._live import streams
 from ._pair import TRANSPORTS, server_context, wrap_client
 from ._peer import TIMEOUT, wait_for
 from ._socket_client import SocketClient
@@ -133,7 +132,6 @@ class RawSocketServer:
         self._server.shutdown()
         self._thread.join(TIMEOUT)
         self._server.server_close()
-        streams.stops(0.0)  # those of the next test's server are not to be told to go elsewhere
         if self._folder:
             shutil.rmtree(self._folder)
 
