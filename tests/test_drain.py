@@ -38,6 +38,7 @@ def test_until_all_have_ended(run_server, transport, tmp_path):
         server.hand_over("/held"),
         server.hand_over("/stay"),
     ):
+        wait_for(lambda: server.log.read_text().count("Booting worker") == 2, "both workers")
         done = drain("--pidfile", str(pidfile))
         assert done.stderr == ""
         assert done.returncode == 0

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import ssl
+from pathlib import Path
 
 import pytest
 from servers import Client, client_context, wait_for
@@ -170,6 +171,11 @@ def test_nothing_in_the_clear(ends, name):
     assert b"nobody may read" not in seen
 
 
+def state_of(pid):
+    """Return the letter of a process's state (proc_pid_stat(5))."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def test_a_request_that_comes_as_the_time_is_over(run_server):
     """An expired connection that is readable is served, and not closed with its request unread."""
     with run_server("gthread", "tcp", "--keep-alive", "1", "--threads", "1") as server:
@@ -178,6 +184,7 @@ def test_a_request_that_comes_as_the_time_is_over(run_server):
             pid = kept.request("/").json["pid"]
             # The worker is stopped beyond the keep-alive time.
             os.kill(pid, signal.SIGSTOP)
+            wait_for(lambda: state_of(pid) == "T", "the worker to be stopped")
             kept.get("/")
             busy.get("/")
             kept.sock.settimeout(1.5)

@@ -155,7 +155,7 @@ class Pair:
     def close(self) -> None:
         """End both ends; return when the hooks have run."""
         life = life_of(self.connection)
-        ending.note(life, CloseReason.SHUTDOWN)
+        ending.note(life, CloseReason.STOPPED)
         self.peer.leave()
         if life.is_hijacked():
             with contextlib.suppress(AssertionError):  # its owner may end it by itself

@@ -78,7 +78,9 @@ def is_settled(server):
 
     def look():
         counts = scrape(server)
-        return counts if counts.total("rawsocket_connections") == 1 else None
+        opened = counts.total("rawsocket_connections_opened_total")
+        left = opened - counts.total("rawsocket_connections_closed_total")
+        return counts if counts.total("rawsocket_connections") == left == 1 else None
 
     return wait_for(look, "all connections to have ended")
 
