@@ -126,7 +126,8 @@ class ReceivingWorker(PollingWorker):
         except _NOTHING_YET:
             self._wait_on(conn)
         except (OSError, HeaderTimeoutError, ParseException) as exc:
-            if conn.incoming is not None and conn.incoming.in_body and isinstance(exc, OSError):
+            in_body = conn.incoming is not None and conn.incoming.in_body
+            if in_body and isinstance(exc, OSError) and not _is_ours(conn):
                 return True  # its view is told, if it reads the body
             self._failed(conn, exc)
             self.finish(conn)
@@ -142,7 +143,7 @@ class ReceivingWorker(PollingWorker):
             buffer.write(data)
             if self._is_enough(conn, data):
                 return True
-        if buffer.tell():
+        if buffer.tell() and not _is_ours(conn):
             return True  # gunicorn knows what to do with a part of a request
         self.finish(conn)
         return False
@@ -271,3 +272,9 @@ class ReceivingWorker(PollingWorker):
         elif exc.errno not in _QUIET:
             # There may be no TLS to answer in, and in the clear no client would understand it.
             self.log.error("The connection could not be read: %s", exc)
+
+
+def _is_ours(conn: TConn) -> bool:
+    """Tell whether our side has ended `conn`, at a stop: its request is nobody's any more."""
+    duties = conn.sock.duties
+    return duties is None or duties.goodbye_said

@@ -50,7 +50,7 @@ class SendingWorker(ReceivingWorker):
             self._give_up(conn)
             return
         if waits_for is not None:
-            self.park(conn, self.sending_conns, _CHECK, waits_for)
+            self._check_reader(conn, waits_for)
             return
         conn.outgoing = None
         if conn.keeps and duties is not None and not duties.life.force_close:
@@ -61,10 +61,10 @@ class SendingWorker(ReceivingWorker):
                 ending.answered(duties.life)
             self.finish(conn)
 
-    def _check_reader(self, conn: TConn) -> None:
-        """On the main thread: go on sending, unless the client reads too slowly."""
+    def _check_reader(self, conn: TConn, waits_for: str = WRITING) -> None:
+        """Go on waiting for room, unless the client reads too slowly; in whichever thread."""
         if not conn.outgoing.is_too_slow():
-            self.park(conn, self.sending_conns, _CHECK)
+            self.park(conn, self.sending_conns, _CHECK, waits_for)
             return
         connection = conn.sock.connection
         self.log.info("%r: the response was read too slowly", connection)
