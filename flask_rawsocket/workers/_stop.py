@@ -151,14 +151,14 @@ class Stop:
             with self._closing:
                 self._close(0.0)
         # What follows happens only if the process has not ended by then.
-        time.sleep(self._until(max(_LEAST_GRACE, self._grace) - self._margin / 4))
+        time.sleep(self._until(max(_LEAST_GRACE, self._grace) - self._margin * 3 / 8))
         self._leave()
 
     def _leave(self) -> None:
         """End the process, whose main thread waits for what does not end."""
         with contextlib.suppress(RuntimeError):  # no thread: then without a word
             # In a thread: whoever does not return may hold the log's lock.
-            _start("rawsocket-complaint", self._name_hooks).join(self._margin / 8)
+            _start("rawsocket-complaint", self._name_hooks).join(self._margin / 4)
         os._exit(0)
 
     def _name_hooks(self) -> None:
