@@ -16,6 +16,8 @@ from werkzeug.exceptions import ClientDisconnected
 
 from flask_rawsocket import NoConnectionError, RawSocket, RawSocketError, _wsgi, disconnect
 
+pytestmark = pytest.mark.slow
+
 
 def one(server, key, before):
     """Wait for the first event that has `key`, among those recorded since `before`."""

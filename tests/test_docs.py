@@ -29,6 +29,8 @@ from servers import PATIENCE, held_port, wait_for
 import flask_rawsocket
 from flask_rawsocket import sockinfo, testing
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

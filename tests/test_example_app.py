@@ -20,6 +20,8 @@ import pytest
 from servers import Client, held_port, wait_for
 from wsproto import ConnectionType, WSConnection, events
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 ENV = {"PYTHONPATH": str(ROOT), "DEMO_HOSTS": "test"}

@@ -19,6 +19,8 @@ from itertools import cycle
 import pytest
 from servers import wait_for
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("flask_sock", reason="flask-sock is not installed: pip install flask-sock")
 pytest.importorskip("wsproto", reason="wsproto is not installed: pip install wsproto")
 gunicorn = pytest.importorskip("gunicorn", reason="gunicorn is not installed")

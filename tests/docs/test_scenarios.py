@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from servers import APPS, wait_for
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join([str(APPS), str(HERE)])
 

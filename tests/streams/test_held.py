@@ -14,6 +14,8 @@ from flask_rawsocket import NoConnectionError, RawSocket, UnsupportedError
 from flask_rawsocket.streams._live import loop, streams
 from flask_rawsocket.streams._writers import ThreadWriter
 
+pytestmark = pytest.mark.slow
+
 PLAIN = ["plain-gthread", "plain-sync", "plain-werkzeug"]
 
 

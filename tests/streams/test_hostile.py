@@ -13,6 +13,8 @@ from websockets.frames import Frame, Opcode
 
 from flask_rawsocket.streams._assembler import Assembler
 
+pytestmark = pytest.mark.slow
+
 SERVERS = ["werkzeug", "sync", "gthread"]
 FLOOD = 2 * 2**20
 """More than the buffers of a UNIX socket hold."""

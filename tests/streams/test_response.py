@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from servers import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def raw(server, path, *headers, **kwargs):
     """Give the head and the body of a response as they are on the wire."""

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from servers import APPS
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "streaming.md"
 PATHS = ("/live/where", "/live/where?events", "/live/where/websocket")
 

@@ -14,6 +14,8 @@ from talking import frame, handshake, talking
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+pytestmark = pytest.mark.slow
+
 
 def recorded(server, **fields):
     """Wait for an event with these fields."""

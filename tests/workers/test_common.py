@@ -21,6 +21,8 @@ from servers import EACH_SERVER_ONCE, Client, client_context, wait_for
 
 from flask_rawsocket.workers import SyncWorker, ThreadWorker
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 1.0
 """The header timeout of the servers here that have a short one."""
 

@@ -12,6 +12,8 @@ import time
 import pytest
 from servers import Client, client_context, wait_for
 
+pytestmark = pytest.mark.slow
+
 THREADS = 4
 """How many threads each of the workers here has."""
 

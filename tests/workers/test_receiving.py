@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from servers import Client, client_context, wait_for
 
+pytestmark = pytest.mark.slow
+
 THREADS = 4
 SMALL = 1000
 """The bytes of a body that the worker `small` reads ahead."""

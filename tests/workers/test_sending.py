@@ -9,6 +9,8 @@ import signal
 import pytest
 from servers import wait_for
 
+pytestmark = pytest.mark.slow
+
 PIECE = bytes(range(256)) * 256
 BODY = PIECE * 256
 
