@@ -225,7 +225,7 @@ class TestTurns:
         assert served.count() == most - 1
         served.release()
         wait_for(lambda: served.count() == most, "the last to be served")
-        assert len(served.names(b"b")) == most
+        wait_for(lambda: len(served.names(b"b")) == most, "all threads to be back")
 
     def test_all_threads_again(self, serving):
         """After views that blocked, as many can block again; none of the threads is lost."""
