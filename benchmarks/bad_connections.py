@@ -18,7 +18,6 @@ import contextlib
 import functools
 import itertools
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -166,15 +165,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _leave(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)
-
-
 def main(arguments: list[str]) -> int:
     """Attack each transport's server in turn; the exit status is 1 where something was left."""
     options = _parse(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)  # so that the server is ended then, too
+    machine.leave_on_signals()
     for what, value in machine.versions().items():
         print(f"{what}: {value}")
     rows, wrong = [], []

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import signal
 import subprocess
 import sys
 import tempfile
@@ -229,17 +228,12 @@ def _bounded(text: str) -> int:
     return number
 
 
-def _leave(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)
-
-
 def main(arguments: list[str]) -> int:
     """Count the chosen cells and print the table."""
     options = _parse(arguments)
     if options.against:
         options.against = options.against.resolve()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)  # so that the servers are ended then, too
+    machine.leave_on_signals()
     cells = list(_cells(options))
     found = machine.versions() | counting.tools()
     for what in ("date", "python", "gunicorn", "flask", "werkzeug", "kernel", *counting.tools()):

@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import platform
 import resource
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -22,6 +23,16 @@ _SETTLE_INTERVAL = 0.1
 _SETTLE_READINGS = 5
 _PAGE_NOISE = 16 * 1024
 _PACKAGES = ("gunicorn", "flask", "werkzeug", "flask-rawsocket")
+
+
+def leave_on_signals() -> None:
+    """Leave by SystemExit when this program is told to end, so that its servers are ended, too."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+
+
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 @dataclass(frozen=True)

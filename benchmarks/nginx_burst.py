@@ -22,7 +22,6 @@ import http.client
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -241,10 +240,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _leave(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)
-
-
 def _measured(options: argparse.Namespace, directory: Path) -> Iterator[tuple[list[str], int]]:
     """Give each proxy's rows, and by how many POSTs ours has lost more than plain."""
     for name in options.proxies:
@@ -262,8 +257,7 @@ def _measured(options: argparse.Namespace, directory: Path) -> Iterator[tuple[li
 def main(arguments: list[str]) -> int:
     """Run it; the exit status is 1 where ours has lost more than plain."""
     options = _parse(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)  # so that the servers are ended then, too
+    machine.leave_on_signals()
     for what, value in machine.versions().items():
         print(f"{what}: {value}")
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:

@@ -21,7 +21,6 @@ import functools
 import importlib.metadata
 import os
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
@@ -245,15 +244,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _leave(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)
-
-
 def main(arguments: list[str]) -> int:
     """Measure the chosen servers and print their table."""
     options = _parse(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)  # so that the servers are ended then, too
+    machine.leave_on_signals()
     for what, value in machine.versions().items():
         print(f"{what}: {value}")
     names = [BASE, *(name for name in dict.fromkeys(options.servers) if name != BASE)]

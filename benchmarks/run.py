@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -136,15 +135,10 @@ def _introduce(bench: Bench) -> None:
     )
 
 
-def _leave(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)
-
-
 def main(arguments: list[str]) -> int:
     """Run the chosen scenarios and print their report."""
     options = _parse(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)  # so that the servers are ended then, too
+    machine.leave_on_signals()
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         bench = Bench(
             effort=_effort(options),

@@ -15,7 +15,6 @@ import contextlib
 import functools
 import importlib.util
 import math
-import signal
 import statistics
 import sys
 import tempfile
@@ -124,15 +123,10 @@ def _bounded(text: str) -> int:
     return number
 
 
-def _leave(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)
-
-
 def main(arguments: list[str]) -> int:
     """Make the chosen attacks and print the table."""
     options = _parse(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)  # so that the servers are ended then, too
+    machine.leave_on_signals()
     for what, value in machine.versions().items():
         print(f"{what}: {value}")
     print(f"{ATTACKERS} attackers, {THREADS} threads, {options.seconds} s for each attack")

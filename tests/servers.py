@@ -416,3 +416,29 @@ def _answers(server):
             return client.request("/", "Connection: close").status
     except (OSError, EOFError):
         return None
+
+
+def ask(server, path="/"):
+    """Ask once on a connection of its own."""
+    with server.connect() as client:
+        return client.request(path, "Connection: close")
+
+
+def is_quiet(server):
+    """Tell whether nothing is counted, or alive, but the asking connection."""
+    answer = ask(server).json
+    return (answer["nr_conns"], answer["alive"]) == (1, 1)
+
+
+def pid_of(server):
+    """Return the process that answers."""
+    return ask(server).json["pid"]
+
+
+def is_running(pid):
+    """Tell whether there is a process `pid`; one that nobody has waited for is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

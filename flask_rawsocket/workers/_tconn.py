@@ -37,8 +37,8 @@ class Queue:
     A connection that waits is in the poller too. Whoever takes it out of its queue has it, and
     nobody else: the thread that finds it ready, or the main thread when its time is over.
 
-    It has what gunicorn does with its deques of connections, and need not search to remove one:
-    beside 5,000 idle ones that was a search through 5,000.
+    gunicorn has deques, and searches one to take a connection out. What its code still does with
+    them is here too: it asks for the first one and for the length, and goes through all.
 
     Args:
         on_ready: called by a thread of the pool with a connection that is ready.
@@ -68,12 +68,6 @@ class Queue:
         """Take `conn` out, and tell whether it was there."""
         return self._conns.pop(conn, False) is None
 
-    def remove(self, conn: TConn) -> None:
-        del self._conns[conn]
-
-    def popleft(self) -> TConn:
-        return self._conns.popitem(last=False)[0]
-
     def first(self) -> TConn | None:
         """Return the one whose time is over first; None where nobody waits."""
         while self._conns:
@@ -95,9 +89,6 @@ class Queue:
 
     def __iter__(self) -> Iterator[TConn]:
         return iter(list(self._conns))
-
-    def __contains__(self, conn: object) -> bool:
-        return conn in self._conns
 
     def __len__(self) -> int:
         return len(self._conns)

@@ -17,7 +17,7 @@ import time
 import gunicorn
 import pytest
 from gunicorn.config import Config
-from servers import EACH_SERVER_ONCE, Client, client_context, wait_for
+from servers import EACH_SERVER_ONCE, Client, ask, client_context, wait_for
 
 from flask_rawsocket.workers import SyncWorker, ThreadWorker
 
@@ -49,12 +49,6 @@ def reach(address, source=None):
     sock.settimeout(20)
     sock.connect(address)
     return Client(sock)
-
-
-def ask(server, path="/"):
-    """Ask once on a connection of its own."""
-    with server.connect() as client:
-        return client.request(path, "Connection: close")
 
 
 def try_ask(server):

@@ -10,18 +10,12 @@ import threading
 import time
 
 import pytest
-from servers import Client, client_context, wait_for
+from servers import Client, ask, client_context, is_quiet, is_running, wait_for
 
 pytestmark = pytest.mark.slow
 
 THREADS = 4
 """How many threads each of the workers here has."""
-
-
-def ask(server, path="/"):
-    """Ask once on a connection of its own."""
-    with server.connect() as client:
-        return client.request(path, "Connection: close")
 
 
 def try_ask(server):
@@ -37,21 +31,6 @@ def seconds_to_answer(server, path="/"):
     began = time.monotonic()
     assert ask(server, path).status == 200
     return time.monotonic() - began
-
-
-def is_running(pid):
-    """Tell whether there is a process `pid`; one that nobody has waited for is none."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def is_quiet(server):
-    """Tell whether nothing is counted, or alive, but the asking connection."""
-    answer = ask(server).json
-    return (answer["nr_conns"], answer["alive"]) == (1, 1)
 
 
 @pytest.fixture(scope="module")

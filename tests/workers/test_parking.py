@@ -6,7 +6,7 @@ import contextlib
 import time
 
 import pytest
-from servers import wait_for
+from servers import ask, is_quiet, wait_for
 
 from flask_rawsocket.workers._parking import ParkingWorker
 from flask_rawsocket.workers._tconn import Queue, TConn
@@ -26,17 +26,6 @@ def fail(name, usual):
     return call
 """
 """A configuration with which the poller takes nothing while there is a file there."""
-
-
-def ask(server, path="/"):
-    with server.connect() as client:
-        return client.request(path, "Connection: close")
-
-
-def is_quiet(server):
-    """Tell whether nothing is counted, or alive, but the asking connection."""
-    answer = ask(server).json
-    return (answer["nr_conns"], answer["alive"]) == (1, 1)
 
 
 @pytest.fixture(scope="module")

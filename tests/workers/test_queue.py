@@ -13,18 +13,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from servers import Client, client_context, wait_for
+from servers import Client, client_context, pid_of, wait_for
 
 from flask_rawsocket._sockets.last_accepts import close_when_empty, peer_of, refuse
 from flask_rawsocket.workers import _listeners
 
 CLIENTS = 16
 WORKERS = ["sync", "gthread"]
-
-
-def pid_of(server):
-    with server.connect() as client:
-        return client.request("/", "Connection: close").json["pid"]
 
 
 @contextlib.contextmanager

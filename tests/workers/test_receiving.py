@@ -11,24 +11,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from servers import Client, client_context, wait_for
+from servers import Client, ask, client_context, is_quiet, wait_for
 
 pytestmark = pytest.mark.slow
 
 THREADS = 4
 SMALL = 1000
 """The bytes of a body that the worker `small` reads ahead."""
-
-
-def ask(server, path="/"):
-    with server.connect() as client:
-        return client.request(path, "Connection: close")
-
-
-def is_quiet(server):
-    """Tell whether nothing is counted, or alive, but the asking connection."""
-    answer = ask(server).json
-    return (answer["nr_conns"], answer["alive"]) == (1, 1)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import signal
 import time
 
 import pytest
-from servers import wait_for
+from servers import is_running, pid_of, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -152,20 +152,6 @@ def test_half_heads_at_a_stop(run_server, name):
         server.stop()
         assert set(server.sequences()) <= {"NAC", "NC"}
         assert "Traceback" not in server.log.read_text()
-
-
-def is_running(pid):
-    """Tell whether there is a process `pid`; one that nobody has waited for is none."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def pid_of(server):
-    with server.connect() as client:
-        return client.request("/", "Connection: close").json["pid"]
 
 
 def answering_pid(server):

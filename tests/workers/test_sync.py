@@ -8,13 +8,7 @@ import signal
 import time
 
 import pytest
-from servers import Client, wait_for
-
-
-def ask(server, path="/"):
-    """Ask once on a connection of its own."""
-    with server.connect() as client:
-        return client.request(path, "Connection: close")
+from servers import Client, ask, wait_for
 
 
 @pytest.fixture(scope="module")
