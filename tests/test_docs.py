@@ -293,7 +293,7 @@ def test_extras():
     """The extras that are for users are on the page that says how to install."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = set(project["optional-dependencies"]) - {"test", "bench", "docs", "dev"}
-    page = (ROOT / "docs" / "quickstart.md").read_text()
+    page = (ROOT / "docs" / "tutorial.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == extras
 
 
