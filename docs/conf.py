@@ -44,11 +44,14 @@ nitpick_ignore_regex = [
     ("py:class", r"\w+"),
 ]
 
+templates_path = ["_templates"]
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "Flask-RawSocket"
+html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_js_files = ["scrollable.js"]
+html_js_files = ["site.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}

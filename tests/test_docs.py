@@ -32,7 +32,8 @@ from flask_rawsocket import sockinfo, testing
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted([*DOCS.glob("*.md"), *DOCS.glob("api/*.md")])]
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = {"python", "console"}
 NO_CODE = re.compile(r"text|\{[\w-]+\}.*")
@@ -61,6 +62,11 @@ if Path("gunicorn.conf.py").exists():
 def post_worker_init(worker):
     worker.log.info("is ready")
 """
+
+
+def name_of(path):
+    """Return the name of a page, as a test's id."""
+    return str(path.relative_to(ROOT)).removeprefix("docs/")
 
 
 def blocks(page):
@@ -248,7 +254,7 @@ def page(tmp_path, certificate):
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)  # a page has many commands, and starts a server for most
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_blocks(path, page):
     """Every block does what the page says."""
     for language, text in blocks(path):
@@ -265,7 +271,7 @@ def test_there_are_blocks():
     assert languages.count("console") > 20
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_links_to_files(path):
     """A link to a file of the checkout leads to one."""
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
@@ -276,14 +282,14 @@ def test_links_to_files(path):
     "module", [flask_rawsocket, sockinfo, testing], ids=lambda each: each.__name__
 )
 def test_public_names(module):
-    """The API's page has every public name."""
-    page = (ROOT / "docs" / "api.md").read_text()
+    """The API's pages have every public name."""
+    page = "\n".join(each.read_text() for each in (ROOT / "docs" / "api").glob("*.md"))
     listed = set(re.findall(r"^\.\. (?:auto)?\w+:: ([\w.]+)", page, re.MULTILINE))
     names = set(module.__all__) - {"sockinfo"}  # a module, which has a section
     assert names - {each.rpartition(".")[2] for each in listed} == set()
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_no_private_names(path):
     """No page tells anybody to use a private name."""
     assert re.findall(r"flask_rawsocket(?:\.\w+)*\._\w+", path.read_text()) == []

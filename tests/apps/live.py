@@ -153,7 +153,7 @@ def where_websocket():
     try:
         rawsocket.websocket(echo)
     except RawSocketError as exc:
-        return f"raises {{py:exc}}`~flask_rawsocket.{type(exc).__name__}`"
+        return f"raises `{type(exc).__name__}`"
     return "no thread"
 
 

@@ -1,0 +1,226 @@
+"""The documentation as a site: built without a warning, and looked at in a browser.
+
+Wide and as narrow as a phone, light and dark: nothing is wider than the window, no script fails,
+nothing is asked of another host, and axe-core finds nothing that a reader with a screen reader, a
+keyboard or weak eyes would stumble over.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import importlib.resources
+import json
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from browsing import browsing, needs_chromium
+from servers import wait_for
+
+pytest.importorskip("sphinx", reason="the extra docs is not installed")
+
+ROOT = Path(__file__).parent.parent.parent
+WORDS = ("pytest", "prometheus", "sse", "systemd", "docker", "uvicorn", "gevent", "nginx", "haproxy")
+"""What a reader searches for first."""
+LOOKED_AT = ("index", "tutorial", "deploying", "troubleshooting", "api/connection", "search")
+"""The pages that axe-core looks at: each kind of page that there is."""
+WIDE, NARROW = (1280, 900), (390, 844)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of the site, built as `make docs` does."""
+    folder = tmp_path_factory.mktemp("site")
+    options = ["-W", "--keep-going", "-n", "-q", "-b", "html"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, ROOT / "docs", folder],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, and logs nothing."""
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def served(site):
+    """The address of the site, on a server of its own."""
+    handler = functools.partial(Quiet, directory=site)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def page(served, tmp_path_factory):
+    """A page of a browser, which reports what it requests and what goes wrong."""
+    with browsing(tmp_path_factory.mktemp("chromium"), f"{served}/index.html") as found:
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            found.call(f"{domain}.enable")
+        yield found
+
+
+def names(site):
+    """Return the names of all pages of the site that have a text of their own."""
+    paths = (each.relative_to(site).with_suffix("") for each in site.rglob("*.html"))
+    return sorted(str(each) for each in paths if not str(each).startswith("_"))
+
+
+def show(page, url, size, scheme):
+    """Load `url` in a window of that size, in the colours of that scheme."""
+    width, height = size
+    mobile = width < 600
+    page.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=height,
+        deviceScaleFactor=1,
+        mobile=mobile,
+    )
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    page.call("Emulation.setEmulatedMedia", features=[feature])
+    page.call("Page.navigate", url=url)
+    loaded = f"location.href === {url!r} && document.readyState === 'complete'"
+    wait_for(lambda: page.run(loaded), url)
+
+
+def complaints(page, served):
+    """Return what went wrong in the page since it was asked last, and forget it."""
+    events, page.events[:] = page.events[:], []
+    found = []
+    for each in events:
+        match each["method"], each["params"]:
+            case "Runtime.exceptionThrown" | "Log.entryAdded", what:
+                found.append(json.dumps(what))
+            case "Runtime.consoleAPICalled", {"type": "error" | "warning" | "assert"} as what:
+                found.append(json.dumps(what))
+            case "Network.requestWillBeSent", {"request": {"url": url}}:
+                if not url.startswith((served + "/", "data:", "blob:")):
+                    found.append(f"asks for {url}")
+    return found
+
+
+OVERFLOWING = """
+[...document.querySelectorAll("body *")]
+  .filter((each) => {
+    const box = each.getBoundingClientRect();
+    if (!box.width || box.right <= innerWidth + 1) return false;
+    for (let outer = each; outer; outer = outer.parentElement)
+      if (["auto", "scroll", "hidden"].includes(getComputedStyle(outer).overflowX)
+          || getComputedStyle(outer).position === "fixed") return false;
+    return true;
+  })
+  .map((each) => each.outerHTML.slice(0, 100))
+"""
+"""Elements that reach out of the window, and are not in one that scrolls."""
+
+
+@needs_chromium
+class TestInABrowser:
+    """What a reader sees."""
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+    def test_every_page(self, page, site, served, size, scheme):
+        """Nothing is wider than the window, no script fails, and no other host is asked."""
+        wrong = []
+        for name in names(site):
+            show(page, f"{served}/{name}.html", size, scheme)
+            width = page.run("document.documentElement.scrollWidth")
+            found = complaints(page, served) + page.run(OVERFLOWING)
+            if found or width > size[0]:
+                wrong.append(f"{name}: {width} pixels wide, {found}")
+        assert "\n".join(wrong) == ""
+
+    @pytest.mark.parametrize(
+        ("size", "scheme"), [(WIDE, "light"), (NARROW, "dark")], ids=["wide", "narrow"]
+    )
+    def test_axe(self, page, served, size, scheme):
+        """axe-core finds nothing."""
+        axe = pytest.importorskip("axe_core_python", reason="pip install axe-core-python")
+        script = importlib.resources.files(axe).joinpath("axe.min.js").read_text()
+        wrong = []
+        for name in LOOKED_AT:
+            show(page, f"{served}/{name}.html", size, scheme)
+            page.run(script)
+            found = json.loads(page.run("axe.run().then((result) => JSON.stringify(result))"))
+            assert len(found["passes"]) > 10, name
+            for each in found["violations"]:
+                where = [node["html"][:200] for node in each["nodes"]]
+                wrong.append(f"{name}: {each['id']}: {each['help']}: {where}")
+        assert "\n".join(wrong) == ""
+
+    @pytest.mark.parametrize("word", WORDS)
+    def test_search(self, page, served, word):
+        """The site's own search finds what readers look for."""
+        show(page, f"{served}/search.html?q={word}", WIDE, "light")
+        hits = "document.querySelectorAll('#search-results li a').length"
+        wait_for(lambda: page.run(hits), f"a hit for {word}")
+        assert complaints(page, served) == []
+
+    def test_dark_mode(self, page, served):
+        """The page is dark where its reader's system is, and the switch makes it light."""
+        background = "getComputedStyle(document.body).backgroundColor"
+        show(page, f"{served}/index.html", WIDE, "light")
+        light = page.run(background)
+        show(page, f"{served}/index.html", WIDE, "dark")
+        dark = page.run(background)
+        assert dark != light
+        page.run("document.querySelector('.theme-toggle').click()")
+        assert page.run("document.body.dataset.theme") == "light"
+        assert page.run(background) == light
+        page.run("localStorage.clear()")
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_index(site, word):
+    """The index of the search has the word."""
+    from sphinx.search.en import SearchEnglish  # noqa: PLC0415  where Sphinx is
+
+    index = (site / "searchindex.js").read_text()
+    terms = json.loads(re.fullmatch(r"Search\.setIndex\((.*)\)", index, re.DOTALL)[1])["terms"]
+    assert SearchEnglish({}).stem(word) in terms
+
+
+def test_navigation(site):
+    """Every page that a person wrote is in the navigation, and the navigation is on every page."""
+    sources = {
+        str(each.relative_to(ROOT / "docs").with_suffix(""))
+        for each in (ROOT / "docs").rglob("*.md")
+        if "_build" not in each.parts
+    }
+    for name in ("index", "api/errors"):
+        sidebar = re.search(
+            r'<div class="sidebar-tree">.*?</aside>', (site / f"{name}.html").read_text(), re.DOTALL
+        )[0]
+        depth = name.count("/")
+        listed = {each.removeprefix("../" * depth) for each in re.findall(r'href="([^"#]+)\.html', sidebar)}
+        listed |= {name} if 'href="#"' in sidebar else set()
+        listed = {each if "/" in each or not depth or each in sources else f"api/{each}" for each in listed}
+        assert sources - listed - {"index"} == set()
+        for caption in ("First steps", "Guides", "Running it", "Reference", "Background"):
+            assert caption in sidebar
+
+
+def test_nothing_is_loaded_from_elsewhere(site):
+    """No page names a script, a style, an image or a font of another host."""
+    loads = re.compile(r'<(?:script|link|img|iframe|source)\b[^>]*(?:src|href)="((?:https?:)?//[^"]*)"')
+    for each in site.rglob("*.html"):
+        assert loads.findall(each.read_text()) == [], each
+    for each in site.rglob("*.css"):
+        assert re.findall(r"url\(['\"]?(?:https?:)?//|@import", each.read_text()) == [], each
