@@ -1,12 +1,12 @@
 """Runs the code blocks of a page of the documentation, in a folder of the page's own.
 
-A page is read from top to bottom. A block of any language that begins with a file's name in a comment
-is written to that file, for a `console` block to use. Of the others, a `python` block that makes a
-Flask begins a new `app.py`, any other is added to it; either way the file is run. In a `console`
-block a line after `$` is a command: one that starts a server leaves it running for those that
-follow, and what stands under any other is its output. A `console` block without commands is what the
-server's log has by then. `...` in an expected text stands for anything; ports, process ids and widths
-of columns are what they are.
+A page is read from top to bottom. A block of any language that begins with a file's name in a
+comment is written to that file, for a `console` block to use. Of the others, a `python` block that
+makes a Flask begins a new `app.py`, any other is added to it; either way the file is run. In a
+`console` block a line after `$` is a command: one that starts a server leaves it running for those
+that follow, and what stands under any other is its output. A `console` block without commands is
+what the server's log has by then. `...` in an expected text stands for anything; ports, process ids
+and widths of columns are what they are.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Page:
                 sources = line.split()[1:-1]
                 assert [each for each in sources if not (self.folder / each).exists()] == []
         command = json.loads(next(line for line in lines if line.startswith("CMD"))[3:])
-        self.start([each.replace("0.0.0.0", "127.0.0.1") for each in command])  # noqa: S104
+        self.start([each.replace("0.0.0.0", "127.0.0.1") for each in command])
         self.stop()
 
     def python(self, text):
@@ -181,25 +181,26 @@ class Page:
                 self.installs(spec)
             case ["gunicorn", *_] | ["flask", "run", *_] | ["flask", "rawsocket", "run", *_]:
                 self.start(words)
-            case ["nginx", "-s", "reload"]:
-                config = self.folder / "nginx.conf"
-                config.write_text(NGINX.format(folder=self.folder))
-                self.stand_before(["nginx", "-e", "stderr", "-c", config])
-            case ["haproxy", "-f", _]:
-                self.stand_before(["haproxy", "-db", *words[1:]])
-            case ["curl", *arguments]:
-                self.shows(["curl", "--silent", "--show-error", *arguments], expected)
-            case ["flask", "rawsocket", "ss", *_] | ["pytest", *_]:
-                self.shows(words, expected)
-            case ["python", *script]:
-                self.shows([sys.executable, "-W", "error", *script], expected)
+            case ["nginx" | "haproxy", *_]:
+                self.stand_before(words)
             case ["openssl", *_] | ["systemd-analyze", "verify", *_]:
                 self.says_nothing(words, expected)
             case ["kill", "$(cat", "app.pid)"]:
                 assert int((self.folder / "app.pid").read_text()) == self.server.pid
                 self.stop()
             case _:
-                raise AssertionError(f"no test knows how to run {shlex.join(words)}")
+                self.shows(self.as_run(words), expected)
+
+    def as_run(self, words):
+        """Return how a command is run whose output the page shows."""
+        match words:
+            case ["curl", *arguments]:
+                return ["curl", "--silent", "--show-error", *arguments]
+            case ["flask", "rawsocket", "ss", *_] | ["pytest", *_]:
+                return words
+            case ["python", *script]:
+                return [sys.executable, "-W", "error", *script]
+        raise AssertionError(f"no test knows how to run {shlex.join(words)}")
 
     def installs(self, spec):
         """Check that the checkout, with the extras that `spec` names, can be asked for."""
@@ -239,6 +240,13 @@ class Page:
         """Run a proxy before the server, in place of the one that is there."""
         _needs(words[0])
         self.end_proxy()
+        if words == ["nginx", "-s", "reload"]:
+            config = self.folder / "nginx.conf"
+            config.write_text(NGINX.format(folder=self.folder))
+            words = ["nginx", "-e", "stderr", "-c", config]
+        else:
+            assert words[:2] == ["haproxy", "-f"]
+            words = [*words, "-db"]
         log = self.folder / "proxy.log"
         self.proxy = self.begin(words, log)
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted([*DOCS.glob("*.md"), *DOCS.glob("api/*.md")])]
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 DIRECTIVE = re.compile(r"\{[\w-]+\}.*")
 """What Sphinx runs."""
 REASON = re.compile(r"<!-- not run: \S.* -->\n(?=```text\n(?!# [\w.]+\n))")
@@ -72,11 +73,21 @@ def test_there_are_blocks():
     assert languages.count("console") > 20
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def anchors(path):
+    """Return what a forge calls the headings of a page, and Sphinx too."""
+    headings = re.findall(r"^#+ (.*)", FENCED.sub("", path.read_text()), re.MULTILINE)
+    texts = [re.sub(r"\[([^]]*)\]\([^)]*\)|`", r"\1", each).strip().lower() for each in headings]
+    return {re.sub(r"[^\w -]", "", each).replace(" ", "-") for each in texts}
+
+
+@pytest.mark.parametrize("path", [*PAGES, *ROOT.glob("[C-S]*.md")], ids=name_of)
 def test_links_to_files(path):
-    """A link to a file of the checkout leads to one."""
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
-        assert (path.parent / target).exists(), target
+    """A link to a file of the checkout leads to one, and to a heading that it has."""
+    links = re.findall(r"\]\((?!\w+:)([^)#]*)(?:#([^)]*))?\)", FENCED.sub("", path.read_text()))
+    for target, anchor in links:
+        file = path.parent / target if target else path
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Makes links of the names of the API that stand on a page as plain code.
 
-So that the pages are plain Markdown, a page writes ``conn.hijack()`` and not a role of Sphinx's. What
-stands before the dot says which class is meant, by the names that all pages use; a class or an
+So that the pages are plain Markdown, a page writes ``conn.hijack()`` and not a role of Sphinx's.
+What stands before the dot says which class is meant, by the names that all pages use; a class or an
 exception stands by itself. A method that such a class does not have is a warning.
 """
 
@@ -71,7 +71,9 @@ class CodeLinks(SphinxPostTransform):
             return
         owner, name = found["owner"], found["name"]
         if owner is None:
-            places = MODULES if name[0].isupper() or name.startswith(("current_", "remember")) else ()
+            places = (
+                MODULES if name[0].isupper() or name.startswith(("current_", "remember")) else ()
+            )
         else:
             places = OWNERS.get(owner, ())
         known = self.env.domains.python_domain.objects
