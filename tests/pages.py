@@ -231,10 +231,15 @@ class Page:
             )
 
     def is_up(self):
-        """Tell whether the server listens, by its log: a connection would be counted."""
+        """Tell whether the server listens, by its log: a connection would be counted.
+
+        All workers are waited for: one that is still starting does not hear that it is to stop.
+        """
         text = self.log.read_text()
         assert self.server.poll() is None, text
-        return "is ready" in text or "CTRL+C" in text
+        config = self.folder / "gunicorn.conf.py"
+        asked = re.search(r"^workers = (\d+)", config.read_text() if config.exists() else "", re.M)
+        return text.count("is ready") >= int(asked[1] if asked else 1) or "CTRL+C" in text
 
     def stand_before(self, words):
         """Run a proxy before the server, in place of the one that is there."""
