@@ -104,7 +104,9 @@ bench-nginx: .venv/.dev
 bench-bad: .venv/.dev
 	$(BIN)/python benchmarks/bad_connections.py $(BENCH_ARGS)
 
+# Anew each time: what Sphinx keeps has the navigation of the time when a page was made.
 docs: .venv/.dev
+	rm -rf docs/_build
 	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
 
 # Leaves the virtual environments; `rm -r .venv .venv-min` removes those.

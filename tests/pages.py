@@ -238,7 +238,8 @@ class Page:
         text = self.log.read_text()
         assert self.server.poll() is None, text
         config = self.folder / "gunicorn.conf.py"
-        asked = re.search(r"^workers = (\d+)", config.read_text() if config.exists() else "", re.M)
+        written = config.read_text() if config.exists() else ""
+        asked = re.search(r"^workers = (\d+)", written, re.MULTILINE)
         return text.count("is ready") >= int(asked[1] if asked else 1) or "CTRL+C" in text
 
     def stand_before(self, words):
