@@ -107,6 +107,28 @@ def test_no_private_names(path):
     assert re.findall(r"flask_rawsocket(?:\.\w+)*\._\w+", path.read_text()) == []
 
 
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_in_running_text(path):
+    """Commands, extras and settings that stand in a sentence exist."""
+    text = FENCED.sub("", path.read_text())
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([\w-]+)", text):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for extras in re.findall(r"`pip install [^`]*\[([\w,]+)\]", text):
+        assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    known = set(re.findall(r"`(RAWSOCKET_\w+)`", (DOCS / "configuration.md").read_text()))
+    assert set(re.findall(r"RAWSOCKET_[A-Z_]*[A-Z]", text)) <= known
+
+
+@pytest.mark.parametrize(
+    "path", [each for each in PAGES if each.parent != DOCS / "api"], ids=name_of
+)
+def test_plain_markdown(path):
+    """A page can be read where nobody runs Sphinx: it has no roles and no colon fences."""
+    assert re.findall(r"\{[\w:]+\}`|^:::", FENCED.sub("", path.read_text()), re.MULTILINE) == []
+
+
 def test_extras():
     """The extras that are for users are on the page that says how to install."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

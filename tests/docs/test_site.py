@@ -230,6 +230,16 @@ def test_navigation(site):
         assert captions == ["First steps", "Guides", "Running it", "Reference", "Background"]
 
 
+def test_links_into_the_api(site):
+    """Plain code that is a name of the API is a link, and the dashboard can be downloaded."""
+    api = "api/connection.html#flask_rawsocket.Connection.hijack"
+    assert f'href="{api}"' in (site / "tutorial.html").read_text()
+    (path,) = re.findall(
+        r'href="([^"]*grafana-dashboard.json)"', (site / "monitoring.html").read_text()
+    )
+    assert json.loads((site / path).read_text())["panels"]
+
+
 def test_nothing_is_loaded_from_elsewhere(site):
     """No page names a script, a style, an image or a font of another host."""
     loads = re.compile(
