@@ -38,6 +38,10 @@ types: .venv/.dev
 arch: .venv/.dev
 	$(BIN)/lint-imports
 
+# A test that failed while four of them shared the machine is run once more, by itself: what fails then
+# is broken, what passes is a race to be found (its first failure stays in the output).
+AGAIN = --last-failed --last-failed-no-failures=none -rA
+
 # Tests wait for processes and clocks more than they compute, so there are more of them at once than
 # there are processors.  Those of one file share servers.
 XDIST ?= -n 4 --dist loadfile --no-loadscope-reorder
@@ -48,7 +52,7 @@ quick: .venv/.dev
 # The gunicorn and Werkzeug processes that the tests start are measured too (pyproject.toml).
 cov: .venv/.dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(XDIST) $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest $(XDIST) $(PYTEST_ARGS) || $(BIN)/coverage run -m pytest $(AGAIN)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -58,7 +62,8 @@ MIN_TESTS = tests/workers tests/serving tests/testing tests/test_sequences.py te
 	tests/test_close_reasons.py
 
 test-min: .venv-min/.test
-	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(XDIST) $(PYTEST_ARGS)
+	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(XDIST) $(PYTEST_ARGS) || \
+		$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(AGAIN)
 
 # The quick part on newer Pythons, where they are: on PATH, or installed by pyenv.
 OTHERS ?= 3.12 3.13
@@ -67,7 +72,8 @@ test-others: $(addprefix test-,$(OTHERS))
 
 test-3.%: .venv-3.%/.test
 	@if [ -e $< ]; then \
-		$(<D)/bin/python -m pytest -m 'not slow' $(XDIST) $(PYTEST_ARGS); \
+		$(<D)/bin/python -m pytest -m 'not slow' $(XDIST) $(PYTEST_ARGS) || \
+			$(<D)/bin/python -m pytest -m 'not slow' $(AGAIN); \
 	else \
 		echo 'There is no Python 3.$* here: nothing is tested on it.'; \
 	fi
