@@ -12,7 +12,7 @@ DEMO_BIND ?= 127.0.0.1:8000
 DEMO_SOCKET ?= /tmp/flask-rawsocket-demo.sock
 
 .PHONY: demo test quick lint types arch cov test-min test-others bench bench-instructions \
-	bench-peers bench-slow bench-take-over bench-stops bench-bad bench-nginx docs clean
+	bench-peers bench-slow bench-take-over bench-stops bench-bad bench-nginx matrix docs clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -109,6 +109,13 @@ bench-nginx: .venv/.dev
 # What is left of 60,000 bad connections: about five minutes.
 bench-bad: .venv/.dev
 	$(BIN)/python benchmarks/bad_connections.py $(BENCH_ARGS)
+
+# What each server can do, by trying, on each Python and with the oldest releases: about ten minutes.
+matrix: .venv/.dev .venv-min/.test $(OTHERS:%=.venv-%/.test)
+	$(BIN)/python tests/matrix.py --write
+	for each in .venv-min $(OTHERS:%=.venv-%); do \
+		[ ! -e $$each/.test ] || $$each/bin/python tests/matrix.py --also || exit; \
+	done
 
 docs: .venv/.dev
 	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
