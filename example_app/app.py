@@ -41,7 +41,7 @@ def connection():
 
 @app.get("/api/connections")
 def connections():
-    return overview(rawsocket.current_conn)
+    return overview(rawsocket.current_conn, most=None)
 
 
 @app.after_request

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from flask import Blueprint
 
 from example_app.extension import rawsocket
-from example_app.facts import describe
+from example_app.facts import known, peer
 from example_app.overview import overview
 from example_app.own_page import refuse_others
 from flask_rawsocket.streams import Event, current_stream
@@ -15,8 +15,6 @@ EVERY = 1.0
 """Seconds between two looks at the connections."""
 LOOKS = 600
 """After so many a stream ends, and the browser comes back for another one."""
-MOST_ROWS = 50
-"""The most live connections that a look shows."""
 MOST_STREAMS = 32
 """The most streams of each kind at the same time."""
 
@@ -32,10 +30,16 @@ def tell(conn, old, new):
     """Tell all pages of a change of state."""
     if not len(changes):
         return
-    row = describe(conn)
-    told = {name: row[name] for name in ("id", "key", "peer", "close_reason")}
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    changes.send(told | {"at": at, "old": old and old.name, "new": new.name})
+    change = {
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "id": conn.id,
+        "key": conn.key,
+        "old": old and old.name,
+        "new": new.name,
+        "reason": conn.close_reason and conn.close_reason.name,
+        "peer": known(lambda: peer(conn)),
+    }
+    changes.send(change)
 
 
 @feed.get("/changes")
@@ -59,7 +63,7 @@ async def look():
     watching.add(conn)
     try:
         for _ in range(LOOKS):
-            yield Event(overview(conn, MOST_ROWS), retry=1000)
+            yield Event(overview(conn), retry=1000)
             await asyncio.sleep(EVERY)
     finally:
         watching.discard(conn)

@@ -13,6 +13,9 @@ from example_app.facts import describe, facts
 from example_app.slow import counts
 from flask_rawsocket import ConnState
 
+MOST_ROWS = 50
+"""The most live connections that the page shows."""
+
 closed = deque(maxlen=10)
 """The connections that ended last, the most recent one first."""
 
@@ -27,8 +30,8 @@ def remember(conn, _old, _new):
     closed.appendleft(describe(conn))
 
 
-def overview(current, most=None):
-    """Return all this, with at most so many of the live connections."""
+def overview(current, most=MOST_ROWS):
+    """Return all this, with at most so many of the live connections; None for all of them."""
     live = rawsocket.connections
     return {
         "pid": os.getpid(),

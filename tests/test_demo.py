@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -58,13 +59,21 @@ class TestRunning:
                 said = client.about()
                 assert (said["key"], said["tls"], said["peer"]) == (client.key, None, None)
                 assert said["tcp"]["rtt"] > 0
-                page = client.request("/", "localhost").body.decode()
             with Local(unix(demo.unix)) as client:
                 peer = client.about()["peer"]
                 assert (peer["uid"], peer["pid"]) == (os.getuid(), os.getpid())
             with Local(client_context().wrap_socket(tcp(demo.tls_url))) as client:
                 tls = client.about()["tls"]
                 assert (tls["version"], tls["client"]) == ("TLSv1.3", None)
+                page = client.request("/", "localhost").body.decode()
+            # A client may show the demo's certificate.
+            words = page.partition("--cert ")[2].split()
+            context = client_context()
+            context.load_cert_chain(words[0], words[2])
+            context.set_alpn_protocols(["http/1.1"])
+            with Local(context.wrap_socket(tcp(demo.tls_url))) as client:
+                tls = client.about()["tls"]
+                assert (tls["client"], tls["alpn"]) == ("commonName=localhost", "http/1.1")
             for command in (
                 f"curl {demo.url}/api/connection",
                 f"curl --insecure {demo.tls_url}/api/connection",
@@ -74,26 +83,6 @@ class TestRunning:
                 assert command in demo.log.read_text()
             assert demo.log.read_text().strip().endswith("Control-C ends it.")
         assert not Path(demo.unix).exists()
-
-    def test_client_certificate(self, tmp_path):
-        """ALPN is agreed on, and a client may show the demo's certificate."""
-        with launched(tmp_path) as demo:
-            with Local(client_context().wrap_socket(tcp(demo.tls_url))) as plain:
-                page = plain.request("/", "localhost").body.decode()
-            words = page.partition("--cert ")[2].split()
-            context = client_context()
-            context.load_cert_chain(words[0], words[2])
-            context.set_alpn_protocols(["http/1.1"])
-            with Local(context.wrap_socket(tcp(demo.tls_url))) as client:
-                tls = client.about()["tls"]
-            assert (tls["client"], tls["alpn"]) == ("commonName=localhost", "http/1.1")
-
-    def test_log(self, tmp_path):
-        """The requests are printed where somebody wants them."""
-        with launched(tmp_path, DEMO_LOG="-") as demo:
-            with Local(tcp(demo.url)) as client:
-                client.about()
-            wait_for(lambda: demo.find("GET /api/connection HTTP"), "the line in the log")
 
     def test_a_server_that_ends(self, tmp_path):
         """The demo ends when one of its servers does, and leaves none behind."""
@@ -191,6 +180,16 @@ def test_defaults(example):
         "DEMO_TLS_BIND": "127.0.0.1:8443",
         "DEMO_SOCKET": "/tmp/flask-rawsocket-demo.sock",
     }
+
+
+@pytest.mark.parametrize(("environ", "log"), [({}, None), ({"DEMO_LOG": "-"}, "-")])
+def test_log(monkeypatch, environ, log):
+    """The requests are printed where somebody wants them."""
+    monkeypatch.delenv("DEMO_LOG", raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    settings = runpy.run_path(str(ROOT / "example_app" / "gunicorn.conf.py"))
+    assert settings["accesslog"] == log
 
 
 def test_without_openssl(example, monkeypatch, tmp_path):

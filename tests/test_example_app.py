@@ -392,8 +392,19 @@ class TestFeed:
             states = [each["new"] for each in heard]
             assert states == ["NEW", "ACTIVE", "IDLE", "CLOSED"]
             assert [each["old"] for each in heard] == [None, *states[:-1]]
-            assert heard[-1]["close_reason"] == "PEER_CLOSED"
+            assert heard[-1]["reason"] == "PEER_CLOSED"
             assert (heard[0]["peer"] is not None) is (example.transport == "unix")
+
+    def test_many_connections(self, example):
+        """The page is told of the first of them, and how many there are; the API, of all."""
+        with contextlib.ExitStack() as stack:
+            for _ in range(51):
+                stack.enter_context(example.connect())
+            client = stack.enter_context(example.connect())
+            wait_for(lambda: len(listed(client)[0]) > 51, "all of them")
+            heard = stack.enter_context(Listener(example, "/facts")).hears()
+            assert len(heard["connections"]) == 50
+            assert heard["count"] > 51
 
     @staticmethod
     def has_room(example, path):

@@ -13,7 +13,7 @@ export function changed(change) {
   );
   if (change.old) line.append(badge(change.old), " → ");
   line.append(badge(change.new));
-  if (change.close_reason) line.append(" ", element("span", "quiet mono", change.close_reason));
+  if (change.reason) line.append(" ", element("span", "quiet mono", change.reason));
   if (change.peer) line.append(" ", element("span", "quiet", peer(change)));
   list.prepend(line);
   while (list.children.length > MOST) list.lastChild.remove();

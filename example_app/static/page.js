@@ -4,7 +4,7 @@ import { changed } from "./changes.js";
 import { Chart } from "./chart.js";
 import { follow } from "./follow.js";
 import { dataCame } from "./fresh.js";
-import { badge, closedRow, liveRow, peerRow, transport } from "./rows.js";
+import { badge, closedRow, liveRow, moreRow, peerRow, transport } from "./rows.js";
 import { age, bytes, segments, time } from "./units.js";
 
 const MOST_PEERS = 4;
@@ -44,7 +44,9 @@ function show({ current, connections, closed, work, ...more }) {
     place.replaceChildren(values[place.dataset.value]);
   }
   chart.add(current);
-  replace("connections", connections.map((conn) => liveRow(conn, current)));
+  const rows = connections.map((conn) => liveRow(conn, current));
+  if (more.count > rows.length) rows.push(moreRow(more.count - rows.length));
+  replace("connections", rows);
   replace("closed", closed.map(closedRow));
   const peers = [...connections, ...closed].filter((conn) => conn.peer);
   replace("peers", peers.slice(0, MOST_PEERS).map(peerRow));

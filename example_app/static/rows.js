@@ -27,6 +27,12 @@ export function liveRow(conn, current) {
   );
 }
 
+export function moreRow(count) {
+  const all = cell(`and ${count} more`, "none");
+  all.colSpan = 9;
+  return element("tr", "", all);
+}
+
 export function closedRow(conn) {
   return element(
     "tr", "",
