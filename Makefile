@@ -12,7 +12,8 @@ OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0'
 	bench-peers bench-slow bench-take-over bench-stops bench-bad bench-nginx docs clean
 .DELETE_ON_ERROR:
 
-# Where it listens: DEMO_BIND, DEMO_TLS_BIND and DEMO_SOCKET; DEMO_LOG=- prints the requests.
+# Where it listens: DEMO_BIND, DEMO_TLS_BIND and DEMO_SOCKET; under which names, if that is not only
+# on this machine: DEMO_HOSTS. DEMO_LOG=- prints the requests.
 demo: .venv/.demo
 	@$(BIN)/python -m example_app
 

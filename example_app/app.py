@@ -29,9 +29,10 @@ count_busy_threads(app)
 
 @app.get("/")
 def index():
-    environ = {"DEMO_URL": request.host_url} | os.environ
+    addresses = commands({"DEMO_URL": request.host_url} | os.environ)
+    certificate = {name: os.environ.get(f"DEMO_{name.upper()}") for name in ("certificate", "key")}
     now = overview(rawsocket.current_conn)
-    return render_template("index.html", addresses=commands(environ), environ=environ, **now)
+    return render_template("index.html", addresses=addresses, shown=certificate, **now)
 
 
 @app.get("/api/connection")
