@@ -34,7 +34,7 @@ class Page:
         number = next(self.numbers)
         self.ws.send(json.dumps({"id": number, "method": method, "params": params}))
         while True:
-            answer = json.loads(self.ws.recv(timeout=20))
+            answer = json.loads(self.ws.recv(timeout=60))
             if answer.get("id") == number:
                 return answer["result"]
             self.events.append(answer)
