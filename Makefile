@@ -8,16 +8,14 @@ MIN_BIN := .venv-min/bin
 # The oldest releases that are supported; the worker's seams break there first.
 OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0'
 
-DEMO_BIND ?= 127.0.0.1:8000
-DEMO_SOCKET ?= /tmp/flask-rawsocket-demo.sock
-
 .PHONY: demo test quick lint types arch cov test-min test-others bench bench-instructions \
 	bench-peers bench-slow bench-take-over bench-stops bench-bad bench-nginx matrix docs clean
 .DELETE_ON_ERROR:
 
+# Where it listens: DEMO_BIND, DEMO_TLS_BIND and DEMO_SOCKET; under which names, if that is not only
+# on this machine: DEMO_HOSTS. DEMO_LOG=- prints the requests.
 demo: .venv/.demo
-	DEMO_BIND=$(DEMO_BIND) DEMO_SOCKET=$(DEMO_SOCKET) \
-		$(BIN)/gunicorn -c example_app/gunicorn.conf.py example_app.app:app
+	@$(BIN)/python -m example_app
 
 # One after the other: each keeps the machine busy by itself.
 test: lint types arch
