@@ -40,7 +40,7 @@ class Conditions:
         TypeError: a name is not one of these, or a value has the wrong type.
     """
 
-    def __init__(self, asked: Mapping[str, object]) -> None:
+    def __init__(self, asked: Mapping[Any, object]) -> None:
         self._asked: dict[str, frozenset[Any]] = {}
         for name, value in asked.items():
             if name not in _KINDS:

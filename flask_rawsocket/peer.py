@@ -44,7 +44,7 @@ class RequirePeer:
         apps: Iterable[Any] = (),
         *,
         all_of: Mapping[str, object],
-        any_of: Mapping[str, object] | None = None,
+        any_of: Mapping[Any, object] | None = None,
     ) -> None:
         self._apps = apps
         self._all_of = Conditions(all_of)
