@@ -10,14 +10,13 @@ import os
 import pwd
 import re
 import socket
-import subprocess
-import sys
 import threading
 
 import pytest
 from flask import Blueprint, Flask
 from flask.views import MethodView, View
 from servers import Client
+from users import NOBODY, ask_as, reachable, root_only
 from werkzeug.serving import make_server as plain_make_server
 
 from flask_rawsocket import NoConnectionError, RawSocket, _conditions
@@ -26,21 +25,7 @@ from flask_rawsocket.sockinfo import PeerCredentials
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 MY_GROUP = grp.getgrgid(os.getegid()).gr_name
-NOBODY = 65534
 OTHER = next(each.pw_uid for each in pwd.getpwall() if each.pw_uid != os.geteuid())
-
-
-ASK = """
-import os, socket, sys
-address, uid, gid, *groups = sys.argv[1:]
-os.setgroups([int(each) for each in groups])
-os.setgid(int(gid))
-os.setuid(int(uid))
-sock = socket.socket(socket.AF_UNIX)
-sock.connect(address)
-sock.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
-print(sock.recv(100).split()[1].decode())
-"""
 
 
 @contextlib.contextmanager
@@ -245,22 +230,7 @@ def test_before_request(tmp_path):
         assert status(address, "/theirs") == 403
 
 
-def reachable(folder):
-    """Let other users reach what is in a test's folder."""
-    os.chmod(folder, 0o777)
-    for parent in list(folder.parents)[:3]:
-        os.chmod(parent, 0o755)
-
-
-def ask_as(address, uid, gid=None, groups=()):
-    """Ask in a process that becomes another user, as that one may not read our Python."""
-    ids = [str(each) for each in (uid, uid if gid is None else gid, *groups)]
-    command = [sys.executable, "-c", ASK, address, *ids]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    return done.stdout.strip()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+@root_only
 def test_another_user(tmp_path):
     """A client that runs as another user is that user."""
     reachable(tmp_path)
@@ -270,7 +240,7 @@ def test_another_user(tmp_path):
         assert ask_as(address, OTHER) == "200"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+@root_only
 def test_root_or_a_group(tmp_path, caplog):
     """``any_of={"user": "root", "group": ...}`` is a daemon's usual rule."""
     reachable(tmp_path)
