@@ -196,18 +196,15 @@ class RawSocket(Streams):
             @rawsocket.require_peer(any_of={"user": "root", "group": "adm"})
             def reload(): ...
 
-            admin.before_request(rawsocket.require_peer(group="wheel"))
-
         The peer is the process that connected to the socket: behind nginx that is nginx. It must
         satisfy all arguments; of those in `any_of`, one is enough. Refusals are logged.
 
         Args:
             uid: the peer's effective user id, or several that are admitted.
             user: the same by name, looked up in the system's user database for each request.
-            gid: a group id that is the peer's effective one or one of its supplementary ones, or
-                several.
+            gid: a group id, effective or supplementary, or several.
             group: the same by name.
-            any_of: some of these arguments by name, of which the peer must satisfy at least one.
+            any_of: some of these arguments by name, of which the peer must satisfy one.
 
         In a user namespace, such as that of a rootless container, a peer from outside may have no
         id of its own. The kernel shows it as 65534 (``nobody``), but it is not admitted as such.
