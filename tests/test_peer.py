@@ -499,5 +499,9 @@ def test_names_that_the_system_does_not_know(caplog):
         "require_peer: there is no group 'no-such-group' on this system; it admits nobody",
     ]
     caplog.clear()
+    RawSocket().require_peer(any_of={"user": "rooot", "group": MY_GROUP})
+    (line,) = caplog.records
+    assert "there is no user 'rooot'" in line.getMessage()
+    caplog.clear()
     RawSocket().require_peer(uid=4711, gid=4711, user=ME)
     assert caplog.records == []
