@@ -12,7 +12,7 @@ DEMO_BIND ?= 127.0.0.1:8000
 DEMO_SOCKET ?= /tmp/flask-rawsocket-demo.sock
 
 .PHONY: demo test quick lint types arch package cov test-min test-others bench bench-instructions \
-	bench-peers bench-slow bench-take-over bench-stops bench-bad bench-nginx docs clean
+	bench-peers bench-slow bench-take-over bench-stops bench-bad bench-nginx matrix docs clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -45,6 +45,10 @@ package: .venv/.dev
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
+# A test that failed while four of them shared the machine is run once more, by itself: what fails then
+# is broken, what passes is a race to be found (its first failure stays in the output).
+AGAIN = --last-failed --last-failed-no-failures=none -rA
+
 # Tests wait for processes and clocks more than they compute, so there are more of them at once than
 # there are processors.  Those of one file share servers.
 XDIST ?= -n 4 --dist loadfile --no-loadscope-reorder
@@ -55,7 +59,7 @@ quick: .venv/.dev
 # The gunicorn and Werkzeug processes that the tests start are measured too (pyproject.toml).
 cov: .venv/.dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(XDIST) $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest $(XDIST) $(PYTEST_ARGS) || $(BIN)/coverage run -m pytest $(AGAIN)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -65,7 +69,8 @@ MIN_TESTS = tests/workers tests/serving tests/testing tests/test_sequences.py te
 	tests/test_close_reasons.py
 
 test-min: .venv-min/.test
-	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(XDIST) $(PYTEST_ARGS)
+	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(XDIST) $(PYTEST_ARGS) || \
+		$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(AGAIN)
 
 # The quick part on newer Pythons, where they are: on PATH, or installed by pyenv.
 OTHERS ?= 3.12 3.13
@@ -74,7 +79,8 @@ test-others: $(addprefix test-,$(OTHERS))
 
 test-3.%: .venv-3.%/.test
 	@if [ -e $< ]; then \
-		$(<D)/bin/python -m pytest -m 'not slow' $(XDIST) $(PYTEST_ARGS); \
+		$(<D)/bin/python -m pytest -m 'not slow' $(XDIST) $(PYTEST_ARGS) || \
+			$(<D)/bin/python -m pytest -m 'not slow' $(AGAIN); \
 	else \
 		echo 'There is no Python 3.$* here: nothing is tested on it.'; \
 	fi
@@ -110,6 +116,13 @@ bench-nginx: .venv/.dev
 # What is left of 60,000 bad connections: about five minutes.
 bench-bad: .venv/.dev
 	$(BIN)/python benchmarks/bad_connections.py $(BENCH_ARGS)
+
+# What each server can do, by trying, on each Python and with the oldest releases: about ten minutes.
+matrix: .venv/.dev .venv-min/.test $(OTHERS:%=.venv-%/.test)
+	$(BIN)/python tests/matrix.py --write
+	for each in .venv-min $(OTHERS:%=.venv-%); do \
+		[ ! -e $$each/.test ] || $$each/bin/python tests/matrix.py --also || exit; \
+	done
 
 docs: .venv/.dev
 	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
