@@ -8,7 +8,7 @@ MIN_BIN := .venv-min/bin
 # The oldest releases that are supported; the worker's seams break there first.
 OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0'
 
-.PHONY: demo test quick lint types arch cov test-min test-others bench bench-instructions \
+.PHONY: demo test quick lint types arch package cov test-min test-others bench bench-instructions \
 	bench-peers bench-slow bench-take-over bench-stops bench-bad bench-nginx matrix docs clean
 .DELETE_ON_ERROR:
 
@@ -18,7 +18,7 @@ demo: .venv/.demo
 	@$(BIN)/python -m example_app
 
 # One after the other: each keeps the machine busy by itself.
-test: lint types arch
+test: lint types arch package
 	$(MAKE) cov
 	$(MAKE) test-min
 	$(MAKE) test-others
@@ -35,6 +35,13 @@ types: .venv/.dev
 
 arch: .venv/.dev
 	$(BIN)/lint-imports
+
+# The wheel and the sdist, as they would be uploaded; what builds them is in the environment.
+package: .venv/.dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 # A test that failed while four of them shared the machine is run once more, by itself: what fails then
 # is broken, what passes is a race to be found (its first failure stays in the output).
@@ -126,6 +133,12 @@ clean:
 
 # Set-up
 
+# What users may install, and is tested; what developers need is in groups, for which pip is to be
+# newer than the one that Python 3.11 and 3.12 bring along.
+EXTRAS := gunicorn,http2,cli,prometheus,otel,websocket
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+PIP_WITH_GROUPS := 'pip>=25.1'
+
 .venv/bin/python .venv-min/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo 'Flask-RawSocket needs Python 3.11 or newer: make PYTHON=/path/to/python3.11' >&2; \
@@ -136,28 +149,31 @@ clean:
 		exit 1; }
 
 .venv/.demo: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[demo]'
 	@touch $@
 
-.venv/.dev: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+.venv/.dev: pyproject.toml Makefile | .venv/bin/python
+	$(BIN)/python $(PIP_INSTALL) $(PIP_WITH_GROUPS)
+	$(BIN)/python $(PIP_INSTALL) -e '.[$(EXTRAS)]' --group dev
 	@touch .venv/.demo $@
 
 .venv/.bench: .venv/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[demo]' --group bench
 	@touch $@
 
 .venv-min/.test: pyproject.toml Makefile | .venv-min/bin/python
-	$(MIN_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]' $(OLDEST)
+	$(MIN_BIN)/python $(PIP_INSTALL) $(PIP_WITH_GROUPS)
+	$(MIN_BIN)/python $(PIP_INSTALL) -e '.[$(EXTRAS)]' --group test $(OLDEST)
 	@touch $@
 
 # Leaves nothing behind where there is no such Python.
 .PRECIOUS: .venv-3.%/.test
-.venv-3.%/.test: pyproject.toml
+.venv-3.%/.test: pyproject.toml Makefile
 	@for python in python3.$* $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.$*.*/bin/python3; do \
 		if "$$python" -c '' 2>/dev/null; then \
 			"$$python" -m venv $(@D) && \
-			$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' && \
+			$(@D)/bin/python $(PIP_INSTALL) $(PIP_WITH_GROUPS) && \
+			$(@D)/bin/python $(PIP_INSTALL) -e '.[$(EXTRAS)]' --group test && \
 			touch $@; \
 			exit; \
 		fi; \
