@@ -26,6 +26,8 @@ DIRECTIVE = re.compile(r"\{[\w-]+\}.*")
 REASON = re.compile(r"<!-- not run: \S.* -->\n(?=```text\n(?!# [\w.]+\n))")
 """What stands above a block that is not run."""
 
+_page_has = globals().get("post_worker_init", lambda worker: None)
+
 
 def name_of(path):
     """Return the name of a page, as a test's id."""
@@ -132,7 +134,7 @@ def test_plain_markdown(path):
 def test_extras():
     """The extras that are for users are on the page that says how to install."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = set(project["optional-dependencies"]) - {"test", "bench", "docs", "dev"}
+    extras = set(project["optional-dependencies"])
     page = (ROOT / "docs" / "tutorial.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == extras
 

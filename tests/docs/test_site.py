@@ -22,7 +22,7 @@ import pytest
 from browsing import browsing, needs_chromium
 from servers import wait_for
 
-pytest.importorskip("sphinx", reason="the extra docs is not installed")
+pytest.importorskip("sphinx", reason="the group docs is not installed")
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 WORDS = (
