@@ -50,7 +50,11 @@ if Path("gunicorn.conf.py").exists():
     exec(Path("gunicorn.conf.py").read_text())
 
 
+_page_has = globals().get("post_worker_init", lambda worker: None)
+
+
 def post_worker_init(worker):
+    _page_has(worker)
     worker.log.info("is ready")
 """
 

@@ -26,8 +26,6 @@ DIRECTIVE = re.compile(r"\{[\w-]+\}.*")
 REASON = re.compile(r"<!-- not run: \S.* -->\n(?=```text\n(?!# [\w.]+\n))")
 """What stands above a block that is not run."""
 
-_page_has = globals().get("post_worker_init", lambda worker: None)
-
 
 def name_of(path):
     """Return the name of a page, as a test's id."""

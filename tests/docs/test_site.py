@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import importlib.resources
 import json
 import re
 import subprocess
@@ -20,6 +19,7 @@ from urllib.parse import urljoin
 
 import pytest
 from browsing import browsing, needs_chromium
+from looking import NARROW, OVERFLOWING, WIDE, complaints, show, violations
 from servers import wait_for
 
 pytest.importorskip("sphinx", reason="the group docs is not installed")
@@ -37,7 +37,6 @@ WORDS = (
     "haproxy",
 )
 """What a reader searches for first."""
-WIDE, NARROW = (1280, 900), (390, 844)
 SEEN = {
     (WIDE, "light"): ("index", "tutorial", "what-works-where", "api/errors"),
     (NARROW, "dark"): ("index", "deploying", "how-it-works", "search"),
@@ -97,58 +96,6 @@ def names(site):
     return sorted(str(each) for each in paths if not str(each).startswith("_"))
 
 
-def show(page, url, size, scheme):
-    """Load `url` in a window of that size, in the colours of that scheme."""
-    width, height = size
-    mobile = width < 600
-    page.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=width,
-        height=height,
-        deviceScaleFactor=1,
-        mobile=mobile,
-    )
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    page.call("Emulation.setEmulatedMedia", features=[feature])
-    page.call("Page.navigate", url=url)
-    loaded = f"location.href === {url!r} && document.readyState === 'complete'"
-    wait_for(lambda: page.run(loaded), url)
-
-
-def complaints(page, served):
-    """Return what went wrong in the page since it was asked last, and forget it."""
-    events, page.events[:] = page.events[:], []
-    found = []
-    for each in events:
-        match each["method"], each["params"]:
-            case "Runtime.exceptionThrown" | "Log.entryAdded", what:
-                found.append(json.dumps(what))
-            case "Runtime.consoleAPICalled", {"type": "error" | "warning" | "assert"} as what:
-                found.append(json.dumps(what))
-            case "Network.requestWillBeSent", {"request": {"url": url}}:
-                if not url.startswith((served + "/", "data:", "blob:")):
-                    found.append(f"asks for {url}")
-    return found
-
-
-OVERFLOWING = """
-[...document.querySelectorAll("body *")]
-  .filter((each) => {
-    const box = each.getBoundingClientRect();
-    if (!box.width || box.right <= innerWidth + 1) return false;
-    for (let outer = each; outer; outer = outer.parentElement)
-      if (["auto", "scroll", "hidden"].includes(getComputedStyle(outer).overflowX)
-          || getComputedStyle(outer).position === "fixed") return false;
-    return true;
-  })
-  .map((each) => each.outerHTML.slice(0, 100))
-"""
-"""Elements that reach out of the window, and are not in one that scrolls."""
-
-
-AXE = "axe.run({resultTypes: ['violations']}).then((result) => JSON.stringify(result))"
-
-
 @needs_chromium
 class TestInABrowser:
     """What a reader sees."""
@@ -169,17 +116,10 @@ class TestInABrowser:
     @pytest.mark.parametrize(("size", "scheme"), SEEN, ids=["wide", "narrow"])
     def test_axe(self, page, served, size, scheme):
         """axe-core finds nothing."""
-        axe = pytest.importorskip("axe_core_python", reason="pip install axe-core-python")
-        script = importlib.resources.files(axe).joinpath("axe.min.js").read_text()
         wrong = []
         for name in SEEN[size, scheme]:
             show(page, f"{served}/{name}.html", size, scheme)
-            page.run(script)
-            found = json.loads(page.run(AXE))
-            assert len(found["passes"]) > 10, name
-            for each in found["violations"]:
-                where = [node["html"][:200] for node in each["nodes"]]
-                wrong.append(f"{name}: {each['id']}: {each['help']}: {where}")
+            wrong += [f"{name}: {each}" for each in violations(page)]
         assert "\n".join(wrong) == ""
 
     @pytest.mark.parametrize("word", WORDS)
