@@ -105,7 +105,7 @@ class Stream:
             writer: asyncio's.
         """
         transport: Any = writer.transport
-        listening = self._received, self._gone, self.filled, self._emptied
+        listening = self._received, self._gone, self.filled, self.emptied
         out = ConnectionWriter(transport, *listening)
         self._came = reader.take()
         self._begin(out)
@@ -194,7 +194,7 @@ class Stream:
     def filled(self) -> None:
         """More than 64 KiB waits to be sent."""
 
-    def _emptied(self) -> None:
+    def emptied(self) -> None:
         """There is room again."""
 
     async def _guarded(self) -> None:
@@ -206,13 +206,12 @@ class Stream:
         task: Any = self._task
         try:
             await self._run()
-        except asyncio.CancelledError:
-            if self._ending is None:
-                raise
         except SlowError:
             self._ending = End.SLOW
-        except Exception:
+        except BaseException as exc:
             if self._ending is None:
+                if not self._is_failure(exc):
+                    raise
                 log.exception("The stream %s failed on %s", self._name, self.connection)
                 self._ending = End.FAILED
         if self._ending is None:
@@ -220,6 +219,16 @@ class Stream:
         elif task.cancelling():
             await self._absorb(task)
         self._last_words(self._ending)
+
+    def _is_failure(self, exc: BaseException) -> bool:
+        """Tell whether `exc` comes from the application, and is not how it is interrupted.
+
+        It may be the cancellation of a task that it has awaited; and ``sys.exit()`` ends no other
+        stream.
+        """
+        if isinstance(exc, asyncio.CancelledError):
+            return self._ending is None and self._task is not None and not self._task.cancelling()
+        return not isinstance(exc, GeneratorExit)  # with which the interpreter ends a coroutine
 
     @staticmethod
     async def _absorb(task: asyncio.Task[Any]) -> None:

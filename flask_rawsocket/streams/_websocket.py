@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import InvalidStateError
 from ._close_codes import ABNORMAL, FAILED, NORMAL, WebSocketClosedError
 from ._event import text_of
 from ._handshake import data_frame
@@ -50,9 +52,11 @@ class WebSocket(Wire):
             WebSocketClosedError: it has been closed.
             TypeError: JSON cannot express `data`.
             ValueError: UTF-8 cannot, as half of a surrogate pair.
+            InvalidStateError: this is another event loop.
         """
         is_text = not isinstance(data, bytes | bytearray | memoryview)
         payload = text_of(data).encode() if is_text else bytes(data)
+        self._check_loop()
         self._check_open()
         self.sent += 1
         if len(payload) < _COMPRESS_FROM or not self._protocol.extensions:
@@ -73,7 +77,9 @@ class WebSocket(Wire):
 
         Raises:
             WebSocketClosedError: it has been closed, and there are no more messages.
+            InvalidStateError: this is another event loop.
         """
+        self._check_loop()
         while not self._inbox:
             self._check_open()
             await self._inbox.wait()
@@ -97,7 +103,12 @@ class WebSocket(Wire):
         Args:
             code: the close code (RFC 6455, section 7.4).
             reason: at most 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: a close frame cannot say that.
+            InvalidStateError: this is another event loop.
         """
+        self._check_loop()
         self.begin_close(code, reason)
         while not (self._lost or self.is_over):
             await self._inbox.wait()
@@ -111,6 +122,13 @@ class WebSocket(Wire):
     def close_reason(self) -> str | None:
         """The reason that came with the code; None while it is open."""
         return None if self._is_open() else self._closed_error().reason
+
+    def _check_loop(self) -> None:
+        if self._task is not None and self._task.get_loop() is not asyncio.get_running_loop():
+            raise InvalidStateError(
+                "a WebSocket is talked to on its own event loop; from a thread, send to a group "
+                "that it has joined, or call asyncio.run_coroutine_threadsafe()"
+            )
 
     def _check_open(self) -> None:
         if not self._is_open():
@@ -138,7 +156,9 @@ class WebSocket(Wire):
             pass
         except SlowError:
             self._ending = self._ending or End.SLOW
-        except Exception as exc:  # noqa: BLE001  it is logged
+        except BaseException as exc:
+            if not self._is_failure(exc):
+                raise
             log.error("The handler %s failed on %s", self._name, self.connection, exc_info=exc)
             code, self._ending = FAILED, self._ending or End.FAILED
         self._set_limit(None)

@@ -12,7 +12,6 @@ from ._handshake import State
 from ._inbox import Inbox
 from ._outlet import Outlet
 from ._stream import End
-from ._writers import STALL_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,8 +137,8 @@ class Wire(Outlet):
         super().filled()
         self._pace()
 
-    def _emptied(self) -> None:
-        super()._emptied()
+    def emptied(self) -> None:
+        super().emptied()
         self._pace()
 
     def _flush(self) -> None:
@@ -183,10 +182,11 @@ class Wire(Outlet):
         """See to it that the peer says something, or drop it."""
         if not self._is_open():
             return
+        if self._is_stalled():
+            self.end(End.SLOW)
+            return
         if self._is_full:
-            if asyncio.get_running_loop().time() - self._full_since > STALL_LIMIT:
-                self.end(End.SLOW)
-                return
+            pass  # there is something on its way
         elif not self._was_heard:
             self._protocol.fail(FAILED, "keepalive ping timeout")
             self._flush()
