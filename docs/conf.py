@@ -37,7 +37,7 @@ nitpick_ignore_regex = [
     # What `until_disconnected` returns, which is only there to be iterated.
     ("py:class", r"flask_rawsocket\.disconnect\.UntilDisconnected"),
     # Annotations with names that are imported for type checkers only; autodoc cannot qualify them.
-    ("py:class", r"\w+"),
+    ("py:class", r"\w+(\.(args|kwargs))?"),
 ]
 
 html_theme = "flask"
