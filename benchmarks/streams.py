@@ -44,7 +44,7 @@ GETS = 200
 THREAD_EACH = 500
 """How many clients get a thread each, where they need one."""
 
-_WHOLE = 200
+_WHOLE = 300
 _PATIENCE = 3.0
 _SAYINGS = 2000
 _AT_ONCE = 200

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import logging
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -17,8 +16,8 @@ from werkzeug.local import LocalProxy
 
 from .._connection import ending
 from .._connection.connection import life_of
-from .._connection.state import CloseReason
 from ._blocking import watch_loop
+from ._end import End, Interruption
 from ._idle import IdleTimer
 from ._live import streams
 from ._writers import ConnectionWriter, SlowError, ThreadWriter
@@ -29,32 +28,11 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from .._connection.connection import Connection
+    from .._connection.state import CloseReason
 
 __all__ = ["End", "Stream", "current", "current_stream"]
 
 log = logging.getLogger("flask_rawsocket")
-
-
-class End(enum.Enum):
-    """Why a stream ends."""
-
-    COMPLETE = CloseReason.RESPONSE_COMPLETE
-    """Its generator or handler has returned, or it was told to end."""
-
-    GONE = CloseReason.PEER_CLOSED
-    """The client has left."""
-
-    STOP = CloseReason.STOPPED
-    """The server stops."""
-
-    SLOW = CloseReason.SLOW_READER
-    """The client does not read."""
-
-    IDLE = CloseReason.APP_CLOSED
-    """Nothing has been said for too long."""
-
-    FAILED = CloseReason.RESPONSE_BROKEN
-    """Its generator or handler has failed."""
 
 
 class Stream:
@@ -70,6 +48,7 @@ class Stream:
 
     idle_timeout: float | None = None
     _idle_timer: IdleTimer | None = None
+    _interruption: Interruption | None = None
 
     def __init__(
         self, app: Flask, connection: Connection | None, last_event_id: str | None = None
@@ -140,8 +119,9 @@ class Stream:
 
     def _over(self) -> None:
         self.is_over = True
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        for timer in (self._idle_timer, self._interruption):
+            if timer is not None:
+                timer.cancel()
         streams.discard(self)
         self._tell_end()
         self._task = None
@@ -172,7 +152,7 @@ class Stream:
             return
         self._ending = why
         if self._task is not None:
-            self._task.cancel()
+            self._interruption = Interruption(self, self._task)
 
     def stop(self) -> None:
         """The server stops."""

@@ -49,7 +49,7 @@ class WebSocket(Wire):
             data: bytes for a binary message, ``str`` for text; anything else is sent as JSON.
 
         Raises:
-            WebSocketClosedError: it has been closed.
+            WebSocketClosedError: it has been closed, or the client has read nothing for 60 s.
             TypeError: JSON cannot express `data`.
             ValueError: UTF-8 cannot, as half of a surrogate pair.
             InvalidStateError: this is another event loop.
@@ -57,7 +57,8 @@ class WebSocket(Wire):
         is_text = not isinstance(data, bytes | bytearray | memoryview)
         payload = text_of(data).encode() if is_text else bytes(data)
         self._check_loop()
-        self._check_open()
+        if not self._is_open():
+            await self._refuse()
         self.sent += 1
         if len(payload) < _COMPRESS_FROM or not self._protocol.extensions:
             self._out.write(data_frame(payload, is_text=is_text))
@@ -70,7 +71,7 @@ class WebSocket(Wire):
             await self._out.drain()
         except SlowError:
             self.end(End.SLOW)
-            raise
+            raise self._closed_error() from None
 
     async def receive(self) -> str | bytes:
         """Return the next message.
@@ -81,7 +82,8 @@ class WebSocket(Wire):
         """
         self._check_loop()
         while not self._inbox:
-            self._check_open()
+            if not self._is_open():
+                await self._refuse()
             await self._inbox.wait()
         message = self._inbox.take()
         if not (self._reading or self._inbox.is_full):
@@ -130,9 +132,10 @@ class WebSocket(Wire):
                 "that it has joined, or call asyncio.run_coroutine_threadsafe()"
             )
 
-    def _check_open(self) -> None:
-        if not self._is_open():
-            raise self._closed_error()
+    async def _refuse(self) -> None:
+        # A handler that catches this and goes on can be cancelled here, and others have their turn.
+        await asyncio.sleep(0)
+        raise self._closed_error()
 
     def _closed_error(self) -> WebSocketClosedError:
         close = self._protocol.close_rcvd or self._protocol.close_sent
@@ -154,8 +157,6 @@ class WebSocket(Wire):
             await self._handler(self, *args, **kwargs)
         except WebSocketClosedError:
             pass
-        except SlowError:
-            self._ending = self._ending or End.SLOW
         except BaseException as exc:
             if not self._is_failure(exc):
                 raise

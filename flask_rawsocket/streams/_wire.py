@@ -153,6 +153,7 @@ class Wire(Outlet):
                 self._set_limit(LEAVE_LIMIT)
                 self._tell_end()
                 self._rewire()
+                self._inbox.wake()
                 self._out.end()
                 asyncio.get_running_loop().call_later(_LINGER, self._unanswered)
 
