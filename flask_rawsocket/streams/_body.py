@@ -6,6 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any, Final
 
+from .._tracking.tracker import process_tracker
 from ._event import KEEP_ALIVE, Event, encode, event_of
 from ._group import Member
 from ._message import chunk
@@ -136,8 +137,16 @@ class EventStream(Outlet, Body):
 
     def stop(self) -> None:
         """The server stops: have the client reconnect in a moment, when others are there."""
-        self._send(encode(Event(retry=random.randint(*_RETRY))))  # noqa: S311  not a secret
+        self._send_retry()
         self.end(End.STOP)
+
+    def _send_retry(self) -> None:
+        self._send(encode(Event(retry=random.randint(*_RETRY))))  # noqa: S311  not a secret
+
+    def _forced(self) -> None:
+        if process_tracker.is_stopping:  # there was no time to tell all of them
+            self._send_retry()
+            self._last_words(End.STOP)
 
     def _over(self) -> None:
         if self._timer is not None:

@@ -191,6 +191,8 @@ class Stream:
         except BaseException as exc:
             if self._ending is None:
                 if not self._is_failure(exc):
+                    if isinstance(exc, asyncio.CancelledError):
+                        self._forced()
                     raise
                 log.exception("The stream %s failed on %s", self._name, self.connection)
                 self._ending = End.FAILED
@@ -255,6 +257,9 @@ class Stream:
 
     async def _run(self) -> None:
         """Send the head, and all that follows."""
+
+    def _forced(self) -> None:
+        """The event loop ends it by force: send what the client can be told at once."""
 
     def _last_words(self, why: End) -> None:
         """Send what belongs at the end."""

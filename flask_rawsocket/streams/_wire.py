@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from .._connection.state import CloseReason
+from .._tracking.tracker import process_tracker
 from ._assembler import Assembler
 from ._close_codes import FAILED, GOING_AWAY, NORMAL, NOT_UTF8, RESTART, check_close
 from ._handshake import State
@@ -80,6 +81,12 @@ class Wire(Outlet):
     def stop(self) -> None:
         """The server stops: say so, and that it will be back."""
         self.begin_close(RESTART, "service restart")
+
+    def _forced(self) -> None:
+        # At a stop there was no time to tell all of them, nor is there any to wait for the answer.
+        if self._is_open():
+            self._protocol.send_close(RESTART if process_tracker.is_stopping else FAILED, "")
+            self._flush()
 
     def silent(self) -> None:
         """Nothing has been said for too long."""

@@ -11,8 +11,9 @@ from servers import Client, wait_for
 from talking import frame, handshake
 
 from flask_rawsocket import CloseReason, ConnState, RawSocket
+from flask_rawsocket._tracking.tracker import process_tracker
 from flask_rawsocket.streams import WebSocketClosedError, _end, _wire, _writers
-from flask_rawsocket.streams._live import streams
+from flask_rawsocket.streams._live import loop, streams
 from flask_rawsocket.testing import RawSocketServer
 
 LIMITS = [
@@ -186,3 +187,19 @@ def test_stalled_events(app, connect, reasons):
     wait_for(lambda: len(group) == 1, "the member")
     group.send("x" * 2**20)
     assert wait_for(lambda: reasons, "the reason") == [CloseReason.SLOW_READER]
+
+
+@pytest.mark.parametrize("stopping", [True, False])
+def test_ended_by_force(connect, stopping, monkeypatch):
+    """Where the loop ends a stream by force, the client is told why all the same."""
+    monkeypatch.setattr(_wire, "PING_INTERVAL", 20)
+    ws, events = connect("/ws/listen"), connect("/events")
+    wait_for(lambda: len(streams) == 2, "the streams")
+    monkeypatch.setattr(process_tracker, "is_stopping", stopping)
+    for each in list(streams._streams):
+        loop().call_soon_threadsafe(each._task.cancel)
+    code = 1012 if stopping else 1011
+    assert ws.rest() == b"\x88\x02" + code.to_bytes(2, "big")
+    body = events.rest()
+    assert (b"retry: " in body) is stopping
+    assert body.endswith(b"\n\n\r\n0\r\n\r\n") is stopping
