@@ -56,6 +56,7 @@ HOLD_A_THREAD = (
 )
 
 EVENTS = b"GET /events HTTP/1.1\r\nHost: bench\r\n\r\n"
+PING = b"\x89\0"
 RESTART = (1012).to_bytes(2, "big")
 _LAST_WORDS = 64
 
@@ -86,6 +87,8 @@ class Reader(asyncio.Protocol):
         """Count."""
         self.count += len(data)
         self.tail = (self.tail + data)[-_LAST_WORDS:]
+        if PING in data:  # who does not answer is dropped
+            self.transport.write(b"\x8a\x80\0\0\0\0")  # type: ignore[attr-defined]
         if RESTART in self.tail:  # answered as RFC 6455, section 5.5.1, has it
             self.transport.write(b"\x88\x82\0\0\0\0" + RESTART)  # type: ignore[attr-defined]
         if not self.first.done():
@@ -112,14 +115,14 @@ async def open_all(endpoint: Endpoint, request: bytes, count: int) -> list[Reade
     return readers
 
 
-def gets(endpoint: Endpoint) -> float:
-    """Return the median of plain GETs, each on a new connection, in seconds."""
+def gets(endpoint: Endpoint) -> list[float]:
+    """Return what plain GETs take, each on a new connection, in seconds."""
     taken = []
     for _ in range(GETS):
         began = time.perf_counter()
         get_once(endpoint, timeout=5)
         taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+    return taken
 
 
 async def fetch(endpoint: Endpoint, path: str) -> dict[str, float]:
@@ -139,12 +142,12 @@ async def measure(name: str, request: bytes, count: int, server: Server) -> bool
     endpoint, pid = server.endpoint, server.worker_pid()
     for each in await open_all(endpoint, request, 20):
         each.transport.close()
-    alone = await asyncio.to_thread(gets, endpoint)
+    without = await asyncio.to_thread(gets, endpoint)
     await fetch(endpoint, "/members")
     before = machine.Memory.settled(pid).pss
     readers = await open_all(endpoint, request, count)
     memory = (machine.Memory.settled(pid).pss - before) / count
-    beside = await asyncio.to_thread(gets, endpoint)
+    beside = statistics.median(await asyncio.to_thread(gets, endpoint))
     rounds = []
     for _ in range(ROUNDS):
         rounds.append(await fetch(endpoint, "/broadcast"))
@@ -154,6 +157,10 @@ async def measure(name: str, request: bytes, count: int, server: Server) -> bool
     whole = await _all_heard_all(readers)
     for each in readers:
         each.transport.close()
+    while (await fetch(endpoint, "/members"))["members"]:  # noqa: ASYNC110  of another process
+        await asyncio.sleep(0.1)
+    without += await asyncio.to_thread(gets, endpoint)
+    alone = statistics.median(without)
     print(
         f"{name}: {count} open, {memory / 1024:.1f} KiB each; a GET {alone * 1000:.2f} ms alone, "
         f"{beside * 1000:.2f} ms beside ({beside / alone:.2f}x); a broadcast "
@@ -250,7 +257,7 @@ async def hold_threads(directory: Path, cores: machine.Cores) -> None:
         for count, threads in ((THREADS, THREADS), (THREAD_EACH, THREAD_EACH + 2)):
             setup = Setup(PLAIN["thread"], app, connections=count + _SPARE, threads=threads)
             with running(setup, directory, cores) as server:
-                alone = await asyncio.to_thread(gets, server.endpoint)
+                alone = statistics.median(await asyncio.to_thread(gets, server.endpoint))
                 before = machine.Memory.settled(server.worker_pid()).pss
                 readers = await open_all(server.endpoint, request, count)
                 memory = (machine.Memory.settled(server.worker_pid()).pss - before) / count
@@ -268,7 +275,7 @@ def _beside(endpoint: Endpoint, alone: float) -> str:
         get_once(endpoint, timeout=_PATIENCE)
     except (OSError, BadAnswerError):
         return f"beside them no answer in {_PATIENCE:g} s"
-    taken = gets(endpoint)
+    taken = statistics.median(gets(endpoint))
     return f"{taken * 1000:.2f} ms beside ({taken / alone:.2f}x)"
 
 
