@@ -1,7 +1,8 @@
 """Flask-RawSocket: the connection under a Flask view.
 
 Names only. ``Worker``, ``ThreadWorker`` (the same) and ``SyncWorker`` are resolved when they are
-asked for, and stay out of ``__all__``: gunicorn is optional.
+asked for, and stay out of ``__all__``: gunicorn is optional. So is ``__version__``, the installed
+distribution's.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ __all__ = [
     "sockinfo",
 ]
 if TYPE_CHECKING:
+    __version__: str
     __all__ += ["SyncWorker", "ThreadWorker", "Worker"]
 
 
@@ -59,4 +61,8 @@ def __getattr__(name: str) -> Any:
         from . import workers  # noqa: PLC0415  gunicorn is optional
 
         return getattr(workers, _names.WORKERS[name])
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415  it reads files
+
+        return version("Flask-RawSocket")
     raise _names.no_such_name(__name__, name)

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "_asyncio/served": "asyncio_/test_event_loop.py",
     "_connection/asking": "test_hijack.py",
     "_body_errors": "test_framing.py",
+    "_conditions": "test_peer.py",
     "_connection/connection": "test_sequences.py",
     "_connection/life": "tracking/test_walk.py",
     "_connection/liveness": "tracking/test_watcher.py",
