@@ -41,7 +41,7 @@ nitpick_ignore_regex = [
     ("py:class", r"_P\.\w+"),
     ("py:exc", r"HTTPException"),
     # Annotations with names that are imported for type checkers only; autodoc cannot qualify them.
-    ("py:class", r"\w+"),
+    ("py:class", r"\w+(\.(args|kwargs))?"),
 ]
 
 templates_path = ["_templates"]

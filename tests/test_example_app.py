@@ -291,7 +291,7 @@ class TestChat:
         """A version of the protocol that nobody speaks here is refused."""
         headers = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 7"]
         with example.connect() as client:
-            assert client.request("/chat", *headers).status == 400
+            assert client.request("/chat", *headers).status == 426
 
     @pytest.mark.parametrize("example", ["unix"], indirect=True)  # TCP's buffers take too much
     def test_a_member_who_does_not_read(self, example):
