@@ -27,6 +27,7 @@ from .._tracking.tracker import process_tracker
 from ..errors import UnsupportedError
 from . import _exchange, _patched, _places, _proxy, _tls_context
 from ._application import Application
+from ._errors import log_there
 from ._exchange import Exchange
 from ._listeners import Listeners
 from ._proxy import note_proxy, read_all_kinds
@@ -80,6 +81,11 @@ class TrackingWorker(base.Worker):
 
     quitting: tuple[Any, Any] | None = None
     """The signal and frame of a QUIT that is to be obeyed at the next safe moment."""
+
+    @staticmethod
+    def setup() -> None:
+        """Have our log where gunicorn's is; gunicorn calls this before it loads an application."""
+        log_there()
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:

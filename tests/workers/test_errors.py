@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -13,7 +14,7 @@ config = pytest.importorskip("gunicorn.config")
 
 from servers import wait_for
 
-from flask_rawsocket.workers._errors import ErrorsStream, errors_stream
+from flask_rawsocket.workers._errors import ErrorsStream, errors_stream, log_there
 
 
 @pytest.fixture
@@ -83,6 +84,68 @@ def test_it_is_made_of_gunicorns(cfg):
     stream = ErrorsStream(cfg)
     assert stream.cfg is cfg
     assert not stream.writable()  # as gunicorn's says
+
+
+@contextlib.contextmanager
+def as_in_a_worker():
+    """Inside, our logger is as a worker has it, without the handlers of pytest."""
+    log, root = logging.getLogger("flask_rawsocket"), logging.getLogger()
+    before = log.handlers[:], root.handlers[:], log.propagate
+    log.handlers[:], root.handlers[:], log.propagate = [], [], True
+    log_there()
+    yield log
+    log.handlers[:], root.handlers[:], log.propagate = before
+
+
+def test_our_lines(handler):
+    """They are in the error log, once however often that was asked for; details are not."""
+    with as_in_a_worker() as ours:
+        log_there()
+        ours.warning("a warning")
+        ours.getChild("websocket").error("an error")
+        ours.info("a detail")
+    assert handler.stream.getvalue() == "a warning\nan error\n"
+
+
+def test_our_lines_without_an_error_log(capsys):
+    """Where gunicorn has no log yet, they go where Python sends what nobody handles."""
+    with as_in_a_worker() as ours:
+        ours.warning("early")
+    assert capsys.readouterr().err == "early\n"
+
+
+@pytest.mark.parametrize("name", [None, "flask_rawsocket"])
+def test_our_lines_where_the_application_logs(handler, name):
+    """An application that has handlers of its own for them has them alone."""
+    own = logging.StreamHandler(io.StringIO())
+    with as_in_a_worker() as ours:
+        logging.getLogger(name).addHandler(own)
+        ours.warning("once")
+    assert (own.stream.getvalue(), handler.stream.getvalue()) == ("once\n", "")
+
+
+OURS = """
+from flask import Flask
+
+from flask_rawsocket import RawSocket
+
+app = Flask(__name__)
+app.config["RAWSOCKET_HEADER_TIMOUT"] = 1
+RawSocket(app)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--preload",)])
+def test_our_lines_in_a_file(run_server, tmp_path, options):
+    """With ``--error-logfile`` they are there, from the import of the application on."""
+    (tmp_path / "ours.py").write_text(OURS)
+    log = tmp_path / "error.log"
+    options = (*options, "--pythonpath", str(tmp_path), "--error-logfile", str(log))
+    with run_server("gthread", "tcp", *options, app="ours:app") as server:
+        with server.connect() as client:
+            assert client.request("/").status == 404
+        assert "[WARNING] RAWSOCKET_HEADER_TIMOUT is not a setting" in log.read_text()
 
 
 PAGES = """
