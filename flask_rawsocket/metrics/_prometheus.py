@@ -6,8 +6,9 @@ Several workers share them through files, in the directory that ``PROMETHEUS_MUL
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flask import Response
 
@@ -17,12 +18,19 @@ from ._recorder import Recorder
 from ._table import TABLE, Kind, named
 
 if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
+
     from prometheus_client import CollectorRegistry
 
     from ..extension import RawSocket
     from ._table import Instrument
 
 __all__ = ["PrometheusMetrics", "prometheus"]
+
+log = logging.getLogger("flask_rawsocket")
+
+_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable that says where workers share their counts."""
 
 
 def prometheus(
@@ -59,6 +67,7 @@ class PrometheusMetrics:
         self._sink = _PrometheusSink(client, self.registry)
         self._observer = Recorder(self._sink)
         observing.observe(self._observer)
+        self._warned = False
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """Return the counts in Prometheus's format, and its media type.
@@ -71,7 +80,7 @@ class PrometheusMetrics:
         """
         client = _client()
         registry = self.registry
-        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        folder = os.environ.get(_FOLDER)
         if folder:
             _dead.bury(folder, self._sink.died)
             registry = client.CollectorRegistry()
@@ -83,8 +92,18 @@ class PrometheusMetrics:
         """Return the counts as a view's response."""
         from flask import request  # noqa: PLC0415
 
+        self._warn_of_several(request.environ)
         data, media_type = self.text(request.headers.get("Accept", ""))
         return Response(data, content_type=media_type)
+
+    def _warn_of_several(self, environ: WSGIEnvironment) -> None:
+        several = environ.get("wsgi.multiprocess") and not os.environ.get(_FOLDER)
+        if several and not self._warned:
+            self._warned = True
+            log.warning(
+                "metrics: these are the counts of one process of several: "
+                "set PROMETHEUS_MULTIPROC_DIR to an empty directory before the app is imported"
+            )
 
     def stop(self) -> None:
         """Count no more, and remove the metrics from their registry."""

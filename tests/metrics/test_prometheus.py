@@ -15,6 +15,7 @@ from importlib import util
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 from prometheus_client.parser import text_string_to_metric_families
 from servers import wait_for
@@ -297,6 +298,21 @@ def test_the_table(exporter):
     assert {each.labels["reason"] for each in closed if each.name.endswith("_total")} == (
         reasons | {"process_died"}
     )
+
+
+@pytest.mark.parametrize("folder", [None, "somewhere"])
+@pytest.mark.parametrize("several", [True, False])
+def test_workers_that_do_not_share(exporter, monkeypatch, caplog, several, folder):
+    """Counts of one process of several are named as such in the log, once."""
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    monkeypatch.setattr(exporter, "text", lambda _accept: (b"", "text/plain"))
+    if folder is not None:
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", folder)
+    for _ in range(2):
+        with Flask("counted").test_request_context(multiprocess=several):
+            exporter.response()
+    warned = ["PROMETHEUS_MULTIPROC_DIR" in each.getMessage() for each in caplog.records]
+    assert warned == ([True] if several and folder is None else [])
 
 
 def test_the_docstring():
