@@ -98,6 +98,47 @@ def test_decorators_above_the_route(name, caplog):
     assert text.startswith(f"{name} stands above the route of view, which has been registered")
 
 
+def test_a_websocket_view_above_the_route(caplog):
+    """The route has the handler without it: the log says so. Below the route it says nothing."""
+    app = Flask("order")
+    rawsocket = RawSocket(app)
+    app.add_url_rule("/right", "right", rawsocket.websocket_view(hook))
+    assert caplog.records == []
+    app.add_url_rule("/wrong", "wrong", hook)
+    rawsocket.websocket_view(max_message_size=1)(hook)
+    (text,) = [each.getMessage() for each in caplog.records]
+    assert text.startswith("websocket_view stands above the route of hook, which has been")
+
+
+def test_a_plain_function_as_a_websocket_view():
+    """It is refused where it is decorated, not when the first client comes."""
+    with pytest.raises(TypeError, match="is not a handler, which is a coroutine function"):
+        RawSocket().websocket_view(view)
+
+
+async def numbers():
+    """Be an async generator function."""
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("source", "cure"),
+    [
+        (numbers, r"call the function: numbers\(\.\.\.\)"),
+        (RawSocket().group("room"), r"pass group\.join\(\)"),
+        (["a", "b"], "write an `async def` with `yield`, and pass what it returns"),
+    ],
+)
+@pytest.mark.parametrize("name", ["stream", "events"])
+def test_what_is_not_a_source(app, name, source, cure):
+    """A stream of what is not an async generator is refused, with what to write instead."""
+    with (
+        app.test_request_context("/"),
+        pytest.raises(TypeError, match=f"is not an async generator; {cure}"),
+    ):
+        getattr(RawSocket(), name)(source)
+
+
 def test_what_is_not_misused():
     """A plain function is returned as it is; what has no name is shown."""
     assert plain_function(view, "on_shutdown") is view

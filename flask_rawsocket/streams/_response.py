@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,9 +19,11 @@ from werkzeug.wsgi import ClosingIterator
 
 from .. import _wsgi
 from .._connection.exchange import WITHOUT_BODY
+from .._misuse import name_of
 from ..errors import ConnectionClosedError, RawSocketError, UnsupportedError
 from ..globals import find_current_conn, get_current_conn
 from ._body import Body, EventStream
+from ._group import Group
 from ._head import head_of
 from ._idle import idle_timeout as limit_of
 from ._live import loop
@@ -112,11 +115,14 @@ def websocket(
 
 
 def _checked(source: Any) -> Any:
-    if not hasattr(source, "__aiter__"):
-        raise TypeError(
-            f"{source!r} is not an async generator; a view returns a plain generator as it is"
-        )
-    return source
+    if hasattr(source, "__aiter__"):
+        return source
+    cure = "write an `async def` with `yield`, and pass what it returns"
+    if inspect.isasyncgenfunction(source):
+        cure = f"call the function: {name_of(source)}(...)"
+    elif isinstance(source, Group):
+        cure = "pass group.join()"
+    raise TypeError(f"{source!r} is not an async generator; {cure}")
 
 
 def _who(connection: Connection | None = None) -> tuple[Any, ...]:

@@ -9,11 +9,14 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from .._misuse import log_above_route
+
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import AsyncIterable, Callable, Iterable, Sequence
     from types import EllipsisType
 
-    from flask import Response
+    from flask import Flask, Response
 
     from ._group import Group
     from ._room import Rooms
@@ -29,6 +32,8 @@ _MAX_MESSAGE_SIZE: int = 2**20
 
 class Streams:
     """What a view may return while no thread is held."""
+
+    _apps: weakref.WeakSet[Flask]
 
     @staticmethod
     def stream(
@@ -137,8 +142,7 @@ class Streams:
         options["idle_timeout"] = idle_timeout
         return _websocket(handler, args, {}, **options)
 
-    @staticmethod
-    def websocket_view(handler: Any = None, /, **options: Any) -> Any:
+    def websocket_view(self, handler: Any = None, /, **options: Any) -> Any:
         """Make a view of a WebSocket handler; a decorator, with or without options.
 
         ::
@@ -152,9 +156,14 @@ class Streams:
         Args:
             handler: what `websocket` takes, called with the variables of the route.
             options: those of `websocket`.
+
+        Raises:
+            TypeError: `handler` is a plain function.
         """
         if handler is None:
-            return functools.partial(Streams.websocket_view, **options)
+            return functools.partial(self.websocket_view, **options)
+        _check_handler(handler)
+        log_above_route(handler, self._apps, "websocket_view")
         options = {
             "subprotocols": (),
             "max_message_size": _MAX_MESSAGE_SIZE,
@@ -216,10 +225,14 @@ class Streams:
 def _websocket(
     handler: Callable[..., Any], args: Any, kwargs: dict[str, Any], **options: Any
 ) -> Response:
+    _check_handler(handler)
+    from ._response import websocket  # noqa: PLC0415
+
+    return websocket(handler, args, kwargs, **options)
+
+
+def _check_handler(handler: object) -> None:
     # Of a plain function a loop would never wait, and so stop all streams.
     is_plain = inspect.isroutine(handler) and not inspect.iscoroutinefunction(handler)
     if is_plain or not callable(handler):
         raise TypeError(f"{handler!r} is not a handler, which is a coroutine function: async def")
-    from ._response import websocket  # noqa: PLC0415
-
-    return websocket(handler, args, kwargs, **options)
