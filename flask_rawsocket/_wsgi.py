@@ -9,6 +9,7 @@ the connection cleanly any more.
 
 from __future__ import annotations
 
+import gc
 import logging
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
@@ -91,6 +92,12 @@ def _log_dropped(exchange: Exchange, environ: dict[str, Any]) -> None:
     connection, length = get(environ), exchange.announced_length()
     life = life_of(connection) if connection is not None else None
     has_tls_open = life is not None and life.is_tls and life.is_hijacked()
+    if exchange.has_failed():
+        # A traceback may be all that holds the stream, in a cycle that is as young as the request,
+        # or older if it was long: the client would wait until the collector comes by.
+        for generation in 1, 2:
+            if exchange.has_stream():
+                gc.collect(generation)
     if length != 0 and exchange.threw_away(has_tls_open=has_tls_open):
         log.warning(
             "The view %s has thrown away what hijack() returned, so %r is closed, and nobody gets "

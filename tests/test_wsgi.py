@@ -11,7 +11,7 @@ APP = """
 import logging
 import threading
 
-from flask import Flask
+from flask import Flask, abort
 from flask_rawsocket import RawSocket
 
 logging.basicConfig(level=logging.WARNING)
@@ -55,6 +55,20 @@ def loop():
 
     rawsocket.current_conn.hijack_async(serve)
     return "nobody gets this"
+
+@app.get("/fails")
+def fails():
+    stream = rawsocket.current_conn.hijack()
+    raise ValueError("after the hijack")
+
+@app.get("/aborts")
+def aborts():
+    stream = rawsocket.current_conn.hijack()
+    abort(404)
+
+@app.get("/returns")
+def returns():
+    return rawsocket.current_conn.hijack()
 
 @app.get("/knows")
 def knows():
@@ -102,3 +116,20 @@ def test_a_response_that_is_dropped(run_server, folder, transport, name):
             "the names in the log",
         )
         assert server.log.read_text().count(DROPPED) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["werkzeug", "sync", "gthread"])
+def test_a_view_that_fails_after_the_hijack(run_server, folder, transport, name):
+    """Its exception holds the stream; the client does not wait for the garbage collector."""
+    env = {"PYTHONPATH": str(folder)}
+    with run_server(name, transport, app="hijacking:app", env=env) as server:
+        views = ["fails", "aborts", "returns"] * 2
+        for view in views:
+            with server.connect() as client:
+                client.get(f"/{view}")
+                assert client.rest() == b""
+        wait_for(
+            lambda: re.findall(THROWN_AWAY, server.log.read_text()) == views,
+            "the names in the log",
+        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import threading
 from abc import ABC, abstractmethod
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import InvalidStateError, UnsupportedError
@@ -148,6 +149,20 @@ class Exchange(ABC):
                 raise refusal
             self.hijacked = True
         return self._take_read_ahead()
+
+    def status(self) -> int | None:
+        """Return the status of the application's response; None if it has not said one."""
+        return None
+
+    def has_failed(self) -> bool:
+        """Tell whether the application has raised, or responded with an error."""
+        status = self.status()
+        return status is None or status >= HTTPStatus.BAD_REQUEST
+
+    def has_stream(self) -> bool:
+        """Tell whether what the hijack has returned is still there."""
+        stream = getattr(self, "stream", None)
+        return stream is not None and stream() is not None
 
     def threw_away(self, *, has_tls_open: bool) -> bool:
         """Tell whether nobody has what the hijack has returned, and nobody has closed it.

@@ -69,6 +69,10 @@ class Exchange(exchange.Exchange):
         """Return the Content-Length of the application's response; None if it has not said one."""
         return self._length
 
+    def status(self) -> int | None:
+        """Return the status of the application's response; None if it has not said one."""
+        return self._status
+
     def sent(self, count: int) -> bool:
         """The response's body has been sent: `count` bytes; say so where its head has said more.
 

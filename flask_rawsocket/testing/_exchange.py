@@ -60,7 +60,7 @@ class Exchange(exchange.Exchange):
 
     def has_body(self, method: str) -> bool:
         """Tell whether the response to a request of `method` has a body."""
-        return method != "HEAD" and self._status() not in exchange.WITHOUT_BODY
+        return method != "HEAD" and self.status() not in exchange.WITHOUT_BODY
 
     def client_is_gone(self) -> None:
         self.client_was_gone = True
@@ -93,7 +93,7 @@ class Exchange(exchange.Exchange):
     def has_begun(self) -> bool:
         return self._head is not None
 
-    def _status(self) -> int | None:
+    def status(self) -> int | None:
         return None if self._head is None else int(self._head[0].split(None, 1)[0])
 
     def _catch_head(self, begin: Callable[[], object]) -> Any:
@@ -102,7 +102,7 @@ class Exchange(exchange.Exchange):
         return head
 
     def _may_read_yet(self) -> bool:
-        return self._status() in exchange.STREAM_STATUSES and self.announced_length() is None
+        return self.status() in exchange.STREAM_STATUSES and self.announced_length() is None
 
     def _has_sent_head(self) -> bool:
         return self._head is not None

@@ -129,6 +129,11 @@ class Exchange(exchange.Exchange):
         length: int | None = self.response.response_length
         return length
 
+    def status(self) -> int | None:
+        """Return the status of the application's response; None if it has not said one."""
+        status: int | None = getattr(self.response, "status_code", None)
+        return status
+
     def sends_file(self, wrapper: Any) -> None:
         """The response's body is a file; one that is too short for the head does not keep."""
         self._is_file = True
