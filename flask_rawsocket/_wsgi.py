@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -92,13 +93,8 @@ def _log_dropped(exchange: Exchange, environ: dict[str, Any]) -> None:
     connection, length = get(environ), exchange.announced_length()
     life = life_of(connection) if connection is not None else None
     has_tls_open = life is not None and life.is_tls and life.is_hijacked()
-    if exchange.has_failed():
-        # A traceback may be all that holds the stream, in a cycle that is as young as the request,
-        # or older if it was long: the client would wait until the collector comes by.
-        for generation in 1, 2:
-            if exchange.has_stream():
-                gc.collect(generation)
-    if length != 0 and exchange.threw_away(has_tls_open=has_tls_open):
+    _end_failed(exchange)
+    if length != 0 and _threw_away(exchange, has_tls_open=has_tls_open):
         log.warning(
             "The view %s has thrown away what hijack() returned, so %r is closed, and nobody gets "
             "the response: keep the stream and write to it, or do not hijack",
@@ -107,6 +103,34 @@ def _log_dropped(exchange: Exchange, environ: dict[str, Any]) -> None:
         )
     elif length:
         log.debug("%r was hijacked: the view's response, %d bytes, is dropped", connection, length)
+
+
+def _end_failed(exchange: Exchange) -> None:
+    """Collect the stream of a view that has failed: the exception's traceback may hold it.
+
+    They are a cycle, as young as the request, or older if that was long. The client would wait
+    until the garbage collector comes by.
+    """
+    status, stream = exchange.status(), getattr(exchange, "stream", None)
+    if stream is None or (status is not None and status < HTTPStatus.BAD_REQUEST):
+        return
+    for generation in 1, 2:
+        if stream() is not None:
+            gc.collect(generation)
+
+
+def _threw_away(exchange: Exchange, *, has_tls_open: bool) -> bool:
+    """Tell whether nobody has what the hijack has returned, and nobody has closed it.
+
+    Args:
+        exchange: the request whose view has hijacked.
+        has_tls_open: whether it is an open connection over TLS, whose socket is forgotten only
+            when the server refers to it no more.
+    """
+    if getattr(exchange, "stream_was_forgotten", False):
+        return True
+    stream = getattr(exchange, "stream", None)
+    return has_tls_open and stream is not None and stream() is None
 
 
 def _dropped(exchange: Exchange, body: Iterable[bytes]) -> Iterable[bytes]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 import threading
 from abc import ABC, abstractmethod
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import InvalidStateError, UnsupportedError
@@ -153,28 +152,6 @@ class Exchange(ABC):
     def status(self) -> int | None:
         """Return the status of the application's response; None if it has not said one."""
         return None
-
-    def has_failed(self) -> bool:
-        """Tell whether the application has raised, or responded with an error."""
-        status = self.status()
-        return status is None or status >= HTTPStatus.BAD_REQUEST
-
-    def has_stream(self) -> bool:
-        """Tell whether what the hijack has returned is still there."""
-        stream = getattr(self, "stream", None)
-        return stream is not None and stream() is not None
-
-    def threw_away(self, *, has_tls_open: bool) -> bool:
-        """Tell whether nobody has what the hijack has returned, and nobody has closed it.
-
-        Args:
-            has_tls_open: whether it is an open connection over TLS, whose socket is forgotten only
-                when the server refers to it no more.
-        """
-        if getattr(self, "stream_was_forgotten", False):
-            return True
-        stream = getattr(self, "stream", None)
-        return has_tls_open and stream is not None and stream() is None
 
     def __enter__(self) -> None:
         with _lock:
