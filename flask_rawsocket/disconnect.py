@@ -1,7 +1,7 @@
 """What a view does once its client is gone: stop at its next checkpoint, or end its stream.
 
 Where the server cannot watch the connection, each checkpoint asks the kernel. Where there is no
-socket to ask about, as in Flask's test client, the client is taken for present: nothing here gives
+socket to ask about, as in Flask's test client, the client counts as present: nothing here gives
 a right, and a view must not fail in its application's own tests.
 """
 

@@ -251,7 +251,7 @@ class RawSocket(Streams):
         or be in a system call.
 
         On a server that is not one of this package's each `checkpoint` asks the kernel; where the
-        server shows no socket, as Flask's test client, the client is taken for present.
+        server shows no socket, as Flask's test client, the client counts as present.
         """
         return StopWhenDisconnected(self._apps)
 
@@ -259,7 +259,7 @@ class RawSocket(Streams):
         """Raise ``werkzeug.exceptions.ClientDisconnected`` if the current request's client is gone.
 
         Inside of `stop_when_disconnected` this makes no system call on this package's servers.
-        Where the server shows no socket, the client is taken for present.
+        Where the server shows no socket, the client counts as present.
 
         Raises:
             NoConnectionError: outside of a request.
@@ -277,7 +277,7 @@ class RawSocket(Streams):
 
         Before each item the client is looked for, which takes a microsecond or two. Without this, a
         server notices only when a write fails, which over TCP is the second one after the client
-        has gone. Where the server shows no socket, the client is taken for present.
+        has gone. Where the server shows no socket, the client counts as present.
 
         Args:
             iterable: the parts of the response, all ``bytes`` or all ``str``.
