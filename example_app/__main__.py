@@ -44,7 +44,10 @@ def main():
         for each in sockets.values():
             each.close()
         tell(environ)
-        return wait(servers)
+        try:
+            return wait(servers)
+        finally:
+            Path(environ["DEMO_SOCKET"]).unlink(missing_ok=True)
 
 
 def listen_everywhere(places):
@@ -56,10 +59,10 @@ def listen_everywhere(places):
         except CannotListenError as exc:
             wrong[name] = str(exc)
     if wrong:
+        if "DEMO_SOCKET" in sockets:
+            Path(sockets["DEMO_SOCKET"].getsockname()).unlink()
         cure = " ".join(f"{name}={OTHERS[name]}" for name in wrong)
-        sys.exit(
-            "\n".join([*wrong.values(), f"Elsewhere it can run beside that: make demo {cure}"])
-        )
+        sys.exit("\n".join([*wrong.values(), f"Run it on other addresses: make demo {cure}"]))
     return sockets
 
 

@@ -98,6 +98,7 @@ class TestRunning:
             process.wait(20)
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", port))
+            assert not Path(places["DEMO_SOCKET"]).exists()
 
 
 @pytest.mark.slow
@@ -116,6 +117,15 @@ def test_all_taken(tmp_path):
     assert f"The socket {path} {by}" in said
     assert "make demo DEMO_BIND=127.0.0.1:0 DEMO_SOCKET=" in said
     assert len(said.splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_no_socket_is_left_behind(tmp_path):
+    """A demo that cannot begin removes the socket that it has made."""
+    path = tmp_path / "demo.sock"
+    process = start(tmp_path / "log", DEMO_BIND="nowhere", DEMO_TLS_BIND="", DEMO_SOCKET=str(path))
+    assert process.wait(20) == 1
+    assert not path.exists()
 
 
 class TestListening:
