@@ -196,7 +196,7 @@ class RunningServer:
 
     @property
     def keeps_alive(self):
-        return self.name == "gthread"
+        return self.name in ("gthread", "gevent")
 
     def raw(self, source=None):
         """Open a plain client socket, without TLS whatever the transport is."""
@@ -304,6 +304,7 @@ def client_context():
 GUNICORN = {
     "sync": "flask_rawsocket.workers.SyncWorker",
     "gthread": "flask_rawsocket.Worker",
+    "gevent": "flask_rawsocket.GeventWorker",
     "plain-sync": "sync",
     "plain-gthread": "gthread",
 }

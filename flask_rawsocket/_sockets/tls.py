@@ -54,6 +54,9 @@ _wrapping: Final = _Wrapping()
 class TrackedSSLSocket(Session, TickingSSLSocket):
     """A TLS socket that reports to the tracker. Only decrypted bytes count as a request's."""
 
+    stands_for = ssl.SSLSocket
+    """What a context makes that is not ours."""
+
     def __new__(cls, *args: Any, **kwargs: Any) -> TrackedSSLSocket:  # noqa: PYI034
         """Take over the connection of the socket that this thread is wrapping.
 

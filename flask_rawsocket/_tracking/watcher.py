@@ -18,7 +18,7 @@ import os
 import select
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ConnectionClosedError, RawSocketError, UnsupportedError
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .._connection.connection import Connection
     from .runner import Runner
 
-__all__ = ["Watcher"]
+__all__ = ["Hangups", "Watcher"]
 
 log = logging.getLogger("flask_rawsocket")
 
@@ -77,10 +77,20 @@ class _KqueueHangups:
         self._kqueue.control([_select.kevent(fd, _select.KQ_FILTER_READ, flags)], 0)
 
 
-_Hangups: TypeAlias = _EpollHangups | _KqueueHangups
+class Hangups(Protocol):
+    """What waits for hang-ups."""
+
+    def add(self, fd: int) -> None:
+        """Wait for that of `fd`, too."""
+
+    def remove(self, fd: int) -> None:
+        """Wait for it no more."""
+
+    def wait(self) -> list[int]:
+        """Return those that may have hung up."""
 
 
-def _make_hangups() -> _Hangups:
+def _make_hangups() -> Hangups:
     """Return what waits for hang-ups on this system.
 
     Raises:
@@ -123,13 +133,16 @@ class Watcher:
         runner: what makes the callbacks.
     """
 
+    make_hangups: Callable[[], Hangups] = staticmethod(_make_hangups)
+    """Returns what waits for hang-ups; a server with greenlets has its own."""
+
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._lock = threading.RLock()
         """Guards everything below; held for no system call but those that cannot block.
         Re-entrant: a finalizer may run at any time, and close a connection."""
         self._pid = os.getpid()
-        self._hangups: _Hangups | None = None
+        self._hangups: Hangups | None = None
         self._by_number: dict[int, _Entry] = {}
         self._by_fd: dict[int, _Entry] = {}
         """Those of which the kernel is to report; no more once it has."""
@@ -234,10 +247,10 @@ class Watcher:
             if watch.at_end_too:
                 watch.callback()
 
-    def _started(self) -> _Hangups:
+    def _started(self) -> Hangups:
         """Start the watching if that has not been done. The caller holds the lock."""
         if self._hangups is None:
-            hangups = _make_hangups()
+            hangups = self.make_hangups()
             thread = threading.Thread(
                 target=self._run, args=(hangups,), name="rawsocket-watcher", daemon=True
             )
@@ -248,7 +261,7 @@ class Watcher:
             self._hangups = hangups
         return self._hangups
 
-    def _run(self, hangups: _Hangups) -> None:
+    def _run(self, hangups: Hangups) -> None:
         while True:
             # Threads that wait are woken before the first thread is started for a callback.
             for watch in [due for fd in hangups.wait() for due in self._reported(fd)]:

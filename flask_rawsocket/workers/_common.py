@@ -23,12 +23,15 @@ from .._connection.ending import PEER_LOST
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_again
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, PASSING_ERRORS, Listener
+from .._sockets.patched import check_unpatched
+from .._sockets.tls import TrackedSSLSocket
 from .._tracking.tracker import process_tracker
 from ..errors import UnsupportedError
 from . import _exchange, _patched, _places, _proxy, _tls_context
 from ._application import Application
 from ._exchange import Exchange
 from ._listeners import Listeners
+from ._parser import Parser
 from ._proxy import note_proxy, read_all_kinds
 from ._reasons import has_left, note_cut, reason_of
 from ._response import Response
@@ -81,10 +84,28 @@ class TrackingWorker(base.Worker):
     quitting: tuple[Any, Any] | None = None
     """The signal and frame of a QUIT that is to be obeyed at the next safe moment."""
 
+    listener_class: type[Listener] = Listener
+    """What stands in for gunicorn's listening sockets."""
+
+    tls_class: Any = TrackedSSLSocket
+    """What connections are wrapped in that speak TLS."""
+
+    parser_class: Any = Parser
+    """What gunicorn makes its parsers of HTTP/1 of."""
+
+    @classmethod
+    def check_process(cls) -> None:
+        """Check that this process has the sockets and the threads that this worker is made for.
+
+        Raises:
+            PatchedError: it has not; gunicorn prints the text and stops.
+        """
+        check_unpatched(f"flask_rawsocket.workers.{cls.__name__}")
+
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Check sockets and seams; the arbiter calls this before it starts any worker."""
-        _patched.check_sockets(cls)
+        cls.check_process()
         check_seams(cls, cls.SEAMS)
         try:
             check_asyncio_seams()
@@ -102,16 +123,16 @@ class TrackingWorker(base.Worker):
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
         _patched.stop_if_patched(self)
         keep_plain(self.cfg)
-        _places.take_places(self.response_class)
+        _places.take_places(self.response_class, self.parser_class)
         self.listeners.enter_worker()
-        self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
+        self.sockets: list[Any] = [self.listener_class(each, self.tracker) for each in self.sockets]
         self.stop = Stop(self)
         self.is_tls = self.cfg.is_ssl
         self.is_proxied = self.cfg.proxy_protocol != "off"
         if self.is_proxied:
             read_all_kinds()
         if self.is_tls:
-            track_contexts(self.cfg, self.log)
+            track_contexts(self.cfg, self.log, self.tls_class)
         super().init_process()
 
     def load_wsgi(self) -> None:

@@ -1,0 +1,40 @@
+"""`enter_process`: what a process is told in which greenlets serve the connections."""
+
+from __future__ import annotations
+
+import gevent.monkey
+
+from .._tracking.watcher import Watcher
+from .watching import GreenletHangups
+
+__all__ = ["NotPatchedError", "check_patched", "enter_process"]
+
+_NEEDED = ("socket", "ssl", "select", "thread", "threading", "queue")
+
+
+class NotPatchedError(RuntimeError):
+    """The process has threads where it needs greenlets; the text says what to do."""
+
+
+def check_patched(server: str) -> None:
+    """Check that gevent has patched the process.
+
+    A view that waits, or a lock, would otherwise stop every connection.
+
+    Args:
+        server: the name of the server's class.
+
+    Raises:
+        NotPatchedError: it has not.
+    """
+    missing = [each for each in _NEEDED if not gevent.monkey.is_module_patched(each)]
+    if missing:
+        raise NotPatchedError(
+            f"{server} needs a process that gevent has patched, and {', '.join(missing)} "
+            "is not: call gevent.monkey.patch_all() before anything else is imported"
+        )
+
+
+def enter_process() -> None:
+    """Have what waits or works beside the requests do so in greenlets, in this process."""
+    Watcher.make_hangups = staticmethod(GreenletHangups)

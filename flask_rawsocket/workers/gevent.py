@@ -1,0 +1,222 @@
+"""`GeventWorker`: gunicorn's ``gevent`` worker, tracked: each connection in a greenlet."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any, Final
+
+import gevent.monkey
+from gevent.server import StreamServer
+from gunicorn import sock as gunicorn_sock
+from gunicorn.workers import ggevent
+from gunicorn.workers.base_async import AsyncWorker
+
+from .._connection import ending, observing
+from .._connection.connection import life_of
+from .._connection.state import ConnState
+from .._gevent.listener import GreenletListener
+from .._gevent.process import enter_process
+from .._gevent.tls import GreenletSSLSocket
+from .._sockets.deadlines import READ, HeaderTimeoutError, wait_again
+from ._common import TrackingWorker
+from ._exchange import LEAVE_TIMEOUT, is_left
+from ._greenlet_parser import GreenletParser
+from ._greenlets import LINGER_TIMEOUT, GreenletWorker
+from ._http2_exchange import HTTP2Exchange
+from ._reasons import response_cut
+from ._tls_context import TLSSetupError
+
+if TYPE_CHECKING:
+    from .._connection.connection import Connection
+
+__all__ = ["GeventWorker"]
+
+_LINGER_BYTES: Final = 65536
+"""How much a peer may send after our end."""
+
+_QUIET: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
+"""The peer has left, or the application has closed; nothing to log."""
+
+_TO_BE_TOLD: Final = (ssl.SSLError, HeaderTimeoutError, TLSSetupError)
+
+
+class GeventWorker(TrackingWorker, GreenletWorker):
+    """``gunicorn -k flask_rawsocket.GeventWorker``."""
+
+    listener_class = GreenletListener
+    tls_class = GreenletSSLSocket
+    parser_class = GreenletParser
+
+    SEAMS = (
+        *TrackingWorker.SEAMS,
+        (AsyncWorker, "handle"),
+        (AsyncWorker, "handle_request"),
+        (AsyncWorker, "handle_http2_request"),
+        (AsyncWorker, "timeout_ctx"),
+        (ggevent.GeventWorker, "patch"),
+        (gevent.socket.socket, "_read_event"),
+        (gevent.socket.socket, "_sock"),
+        (gevent.socket.socket, "_write_event"),
+        (StreamServer, "do_handle"),
+        (StreamServer, "do_read"),
+        (StreamServer, "stop_accepting"),
+        (StreamServer, "_start_accepting_if_started"),
+    )
+
+    @classmethod
+    def check_process(cls) -> None:
+        """Do nothing: this worker is for processes that gevent has patched, and patches them."""
+
+    def init_process(self) -> None:
+        """Patch the process, as gunicorn's own worker does; then run."""
+        # First: locks and TLS contexts that are made from here on are gevent's.
+        gevent.monkey.patch_all()
+        enter_process()
+        super().init_process()
+
+    def timeout_ctx(self) -> Any:
+        """Limit nothing: the parser, and the sockets, know for what they wait and how long."""
+        return contextlib.nullcontext()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve a connection, in its own greenlet; here its hooks run."""
+        connection: Connection | None = client.connection
+        if connection is None:
+            return
+        life = life_of(connection)
+        self.tracker.run_hooks(connection)
+        client.duties.keeps_empty_lines = self.is_proxied
+        client.expect_head()
+        with observing.busy_thread():
+            sock = self._wrap(client, addr) if self.is_tls else client
+            if sock is not None:
+                super().handle(listener, sock, addr)
+        kept: Any = life.sock
+        if kept is not None:
+            kept.hear_server_again()
+
+    def _wrap(self, client: Any, addr: Any) -> Any:
+        """Begin TLS; return the socket that carries it, None where that has failed."""
+        try:
+            return gunicorn_sock.ssl_wrap_socket(client, self.cfg)
+        except Exception as exc:
+            if isinstance(exc, _TO_BE_TOLD):
+                self.handle_error(None, client, addr, exc)
+            elif not isinstance(exc, OSError):
+                self.log.error("TLS could not be set up", exc_info=exc)
+            elif exc.errno not in _QUIET:
+                self.log.error("The connection could not be read: %s", exc)
+            client.close()
+            return None
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
+        """Serve one request, and note how the connection will have ended if it ends now.
+
+        Raises:
+            StopIteration: the connection is not to be kept.
+        """
+        connection = self.begin_request(sock, req)
+        if connection is None:
+            return bool(AsyncWorker.handle_request(self, listener_name, req, sock, addr))
+        try:
+            keeps = self._handle_request(connection, listener_name, req, sock, addr)
+        finally:
+            can_be_kept = self.end_request(sock, connection)
+            if not self.alive:
+                self.wake()
+        life = life_of(connection)
+        if keeps and can_be_kept:
+            ending.reset(life)
+            return True
+        if not life.is_hijacked():
+            ending.answered(life)
+            self.linger(sock)
+        raise StopIteration
+
+    def _handle_request(self, connection: Connection, *args: Any) -> bool:
+        """Return whether the connection is kept; all of the response has been sent then."""
+        life = life_of(connection)
+        try:
+            keeps = bool(AsyncWorker.handle_request(self, *args))
+        except OSError as exc:
+            self.broken_off(connection, exc)
+            raise
+        except StopIteration:
+            response = getattr(life.exchange, "response", None)
+            if response is None or not response.is_complete:
+                self._response_cut(connection, args[2])
+                raise
+            keeps = False
+        except Exception:
+            raise
+        except BaseException as exc:
+            raised = self.view_exited(connection, exc)
+            if isinstance(raised, StopIteration):
+                response_cut(connection)
+            raise raised from exc
+        return keeps and not self.was_short(connection)
+
+    @staticmethod
+    def _response_cut(connection: Connection, sock: Any) -> None:
+        """The application has failed in its response, or left the connection to a greenlet."""
+        response_cut(connection)
+        if is_left(life_of(connection)):
+            with contextlib.suppress(OSError):  # the other greenlet has closed it
+                sock.is_ready(READ, LEAVE_TIMEOUT)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer and log a request that failed; let the peer read the answer."""
+        super().handle_error(req, client, addr, exc)
+        if client.connection is not None and client.connection.state is ConnState.ACTIVE:
+            self.linger(client)
+
+    @staticmethod
+    def linger(sock: Any) -> None:
+        """Say FIN, and wait a while for the peer's: a reset would take the response along."""
+        duties = sock.duties
+        if duties is None or duties.goodbye_said:
+            return
+        try:
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+        sock.drop_rest(LINGER_TIMEOUT, _LINGER_BYTES)
+
+    def handle_http2_request(
+        self, listener_name: Any, req: Any, sock: Any, addr: Any, h2_conn: Any
+    ) -> Any:
+        """Serve one stream; its deadlines, its watches and its rights end with it."""
+        connection = sock.connection
+        args = listener_name, req, sock, addr, h2_conn
+        if connection is None:
+            return super().handle_http2_request(*args)
+        self._follow_streams(sock, connection, h2_conn)
+        life_of(connection).exchange = HTTP2Exchange()
+        try:
+            return super().handle_http2_request(*args)
+        finally:
+            self.tracker.request_ended(connection)
+            sock.lift_deadlines()
+            wait_again(sock)
+
+    def _follow_streams(self, sock: Any, connection: Connection, h2_conn: Any) -> None:
+        """Have the connection be IDLE while no stream is open."""
+        if "receive_data" in vars(h2_conn):
+            return
+        sock.head_complete()
+        sock.duties.head_due = False  # a frame is not a request
+        sock.duties.lift_rates()  # a peer may pause each of its streams
+        receive = h2_conn.receive_data
+
+        def receive_data(*args: Any) -> Any:
+            if not h2_conn.streams:
+                self.tracker.responded(connection)
+            requests = receive(*args)
+            if requests or h2_conn.streams:
+                self.tracker.received(connection)
+            return requests
+
+        h2_conn.receive_data = receive_data
