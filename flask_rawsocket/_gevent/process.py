@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import gevent.monkey
 
+from .._tracking.tracker import process_tracker
 from .._tracking.watcher import Watcher
 from .watching import GreenletHangups
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["NotPatchedError", "check_patched", "enter_process"]
 
@@ -38,3 +44,11 @@ def check_patched(server: str) -> None:
 def enter_process() -> None:
     """Have what waits or works beside the requests do so in greenlets, in this process."""
     Watcher.make_hangups = staticmethod(GreenletHangups)
+    process_tracker.make_loop = _make_loop
+
+
+def _make_loop() -> asyncio.AbstractEventLoop:
+    # Here: asyncio takes a while to import, and most processes never need it.
+    from .loop import make_loop  # noqa: PLC0415
+
+    return make_loop()

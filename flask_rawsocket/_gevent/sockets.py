@@ -49,7 +49,7 @@ class GreenletSocket(GreenletWaiting, Movable, gevent.socket.socket):  # type: i
 
     def detach_raw(self) -> int:
         """Return the descriptor, which this object has no more; nothing is reported."""
-        return gevent.socket.socket.detach(self)
+        return int(gevent.socket.socket.detach(self))
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Read as ``socket.recv`` does, and report the first byte of a request."""
@@ -169,7 +169,7 @@ class GreenletSocket(GreenletWaiting, Movable, gevent.socket.socket):  # type: i
         return sent
 
 
-class OwnedGreenletSocket(Owned, GreenletSocket):
+class OwnedGreenletSocket(Owned, GreenletSocket):  # type: ignore[misc]
     """What the new owner of a connection without TLS has."""
 
     __slots__ = ()

@@ -91,7 +91,7 @@ class GreenletSSLSocket(GreenletWaiting, Session, gevent.ssl.SSLSocket):  # type
 
     def _send_in_time(self, duties: Duties, data: Any, flags: int) -> int:
         if flags or self._sslobj is None:
-            return gevent.ssl.SSLSocket.send(self, data, flags)
+            return int(gevent.ssl.SSLSocket.send(self, data, flags))
         if duties.write is not None:
             duties.write_left()
         waiting: ResponseWait | None = None
@@ -101,7 +101,7 @@ class GreenletSSLSocket(GreenletWaiting, Session, gevent.ssl.SSLSocket):  # type
             waiting = waiting or ResponseWait(self, duties, len(data))
             (waiting.until_ready if waiting.is_due else self.wait_until_ready)(what)
 
-        count = self._until_done(wait, gevent.ssl.SSLSocket.write, self, data)
+        count = int(self._until_done(wait, gevent.ssl.SSLSocket.write, self, data))
         if waiting is not None:
             waiting.sent(count)
         return count

@@ -105,6 +105,14 @@ class GreenletWaiting(Tracked):
                     break
                 most -= len(data)
 
+    @property
+    def parts(self) -> tuple[Any, Any]:
+        """The raw socket, and under TLS OpenSSL's: `Life` keeps them where it does not keep this.
+
+        Else a finalizer of the raw socket's could come before ours, and close the descriptor.
+        """
+        return self._sock, getattr(self, "_sslobj", None)
+
     def __del__(self) -> None:
         """Have a connection ended that was hijacked, and whose owner has forgotten it.
 

@@ -228,7 +228,7 @@ class ForkingWSGIServer(werkzeug.serving.ForkingWSGIServer, BaseWSGIServer):
         sock = TrackedSocket(family, request.type, request.proto, request.detach())
         if family == AF_UNIX:
             client_address = peer_of(sock.fileno(), family)
-        sock, address = self._listener.adopt(sock, client_address)
+        _, address = self._listener.adopt(sock, client_address)
         try:
             super().finish_request(sock, address)
         finally:

@@ -34,7 +34,7 @@ LINGER_TIMEOUT: Final = 2.0
 """The seconds for which a request that is on its way may take to come when the worker stops."""
 
 
-class GreenletWorker(ggevent.GeventWorker):  # type: ignore[misc]
+class GreenletWorker(ggevent.GeventWorker):
     """Serves each connection in a greenlet of its own."""
 
     stop: Any
