@@ -307,6 +307,7 @@ GUNICORN = {
     "gevent": "flask_rawsocket.GeventWorker",
     "plain-sync": "sync",
     "plain-gthread": "gthread",
+    "plain-gevent": "gevent",
 }
 
 

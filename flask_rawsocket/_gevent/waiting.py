@@ -7,6 +7,7 @@ that is made while a lock is held, or from the hub itself, must not wait.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import time
 import warnings
@@ -61,9 +62,12 @@ class GreenletWaiting(Tracked):
         Raises:
             OSError: EBADF, another greenlet has closed it.
         """
+        fd = self._sock.fileno()
+        if fd < 0:
+            raise OSError(errno.EBADF, "the socket has been closed by another greenlet")
         if timeout <= 0:
             poller = pristine.poll()
-            poller.register(self._sock.fileno(), what)
+            poller.register(fd, what)
             return bool(poller.poll(0))
         reading = what == READ
         event = self._read_event if reading else self._write_event
@@ -73,7 +77,7 @@ class GreenletWaiting(Tracked):
                 gevent.socket.wait(event, limit, _NotReadyError())
             else:  # one greenlet at a time can wait in it
                 wait = gevent.socket.wait_read if reading else gevent.socket.wait_write
-                wait(self._sock.fileno(), limit, _NotReadyError())
+                wait(fd, limit, _NotReadyError())
         except _NotReadyError:
             return False
         return True

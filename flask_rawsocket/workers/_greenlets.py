@@ -15,7 +15,6 @@ from typing import Any, Final
 from gevent.event import Event
 from gevent.pool import Pool
 from gunicorn.workers import ggevent
-from gunicorn.workers.base_async import AsyncWorker
 
 from .._connection import ending
 from .._connection.connection import life_of
@@ -40,7 +39,9 @@ class GreenletWorker(ggevent.GeventWorker):
     stop: Any
     listeners: Any
     tracker: Any
+    accept_failed: Any
     quitting: tuple[Any, Any] | None
+    quit_now: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -49,10 +50,6 @@ class GreenletWorker(ggevent.GeventWorker):
 
     def patch(self) -> None:
         """Do nothing: that has been done, before anything of ours was made."""
-
-    def accept_failed(self, exc: OSError) -> bool:
-        """Say why a connection could not be accepted."""
-        raise NotImplementedError
 
     def make_server(self, listener: Any) -> Any:
         """Return the server that accepts from `listener`."""
@@ -114,8 +111,8 @@ class GreenletWorker(ggevent.GeventWorker):
             self._woken.set()
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
-        """Stop gracefully."""
-        self.alive = False
+        """Stop gracefully, and begin at once."""
+        super().handle_exit(sig, frame)
         self.wake()
 
     def handle_quit(self, sig: Any, frame: Any) -> None:
@@ -125,8 +122,3 @@ class GreenletWorker(ggevent.GeventWorker):
         self.alive = False
         self.quitting = (sig, frame)
         self.wake()
-
-    def quit_now(self) -> None:
-        """Do what gunicorn does on a QUIT: call ``worker_int``, and leave."""
-        if self.quitting is not None:
-            AsyncWorker.handle_quit(self, *self.quitting)

@@ -77,6 +77,11 @@ class GeventWorker(TrackingWorker, GreenletWorker):
         enter_process()
         super().init_process()
 
+    def quit_now(self) -> None:
+        """Do what gunicorn does on a QUIT: call ``worker_int``, and leave."""
+        if self.quitting is not None:
+            AsyncWorker.handle_quit(self, *self.quitting)
+
     def timeout_ctx(self) -> Any:
         """Limit nothing: the parser, and the sockets, know for what they wait and how long."""
         return contextlib.nullcontext()
@@ -102,15 +107,15 @@ class GeventWorker(TrackingWorker, GreenletWorker):
         """Begin TLS; return the socket that carries it, None where that has failed."""
         try:
             return gunicorn_sock.ssl_wrap_socket(client, self.cfg)
-        except Exception as exc:
-            if isinstance(exc, _TO_BE_TOLD):
-                self.handle_error(None, client, addr, exc)
-            elif not isinstance(exc, OSError):
-                self.log.error("TLS could not be set up", exc_info=exc)
-            elif exc.errno not in _QUIET:
-                self.log.error("The connection could not be read: %s", exc)
-            client.close()
-            return None
+        except _TO_BE_TOLD as exc:
+            self.handle_error(None, client, addr, exc)
+        except OSError as exc:
+            if exc.errno not in _QUIET:
+                self.log.error("The connection could not be read: %s", exc)  # noqa: TRY400
+        except Exception:  # of a socket class of the application's, say
+            self.log.exception("TLS could not be set up")
+        client.close()
+        return None
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
         """Serve one request, and note how the connection will have ended if it ends now.
