@@ -13,13 +13,17 @@ __all__ = ["GEVENT_WORKERS", "WORKERS", "no_such_name"]
 
 WORKERS: Final = {
     "Worker": "ThreadWorker",
+    "GeventPyWSGIWorker": "GeventPyWSGIWorker",
     "GeventWorker": "GeventWorker",
     "SyncWorker": "SyncWorker",
     "ThreadWorker": "ThreadWorker",
 }
 """The worker classes' names at the top level, and those in ``flask_rawsocket.workers``."""
 
-GEVENT_WORKERS: Final = {"GeventWorker": "flask_rawsocket.workers.gevent"}
+GEVENT_WORKERS: Final = {
+    "GeventPyWSGIWorker": "flask_rawsocket.workers.gevent_pywsgi",
+    "GeventWorker": "flask_rawsocket.workers.gevent",
+}
 """Those that need gevent, and the modules that they are in."""
 
 

@@ -19,7 +19,7 @@ from flask_rawsocket._tracking.tracker import ConnectionTracker
 # A shell's background jobs ignore it, and so would the servers that are started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-SERVERS = ["werkzeug", "sync", "gthread", "gevent"]
+SERVERS = ["werkzeug", "sync", "gthread", "gevent", "gevent_pywsgi"]
 TRANSPORTS = ["tcp", "unix", "tls"]
 
 

@@ -196,7 +196,7 @@ class RunningServer:
 
     @property
     def keeps_alive(self):
-        return self.name in ("gthread", "gevent")
+        return self.name in ("gthread", "gevent", "gevent_pywsgi")
 
     def raw(self, source=None):
         """Open a plain client socket, without TLS whatever the transport is."""
@@ -305,6 +305,7 @@ GUNICORN = {
     "sync": "flask_rawsocket.workers.SyncWorker",
     "gthread": "flask_rawsocket.Worker",
     "gevent": "flask_rawsocket.GeventWorker",
+    "gevent_pywsgi": "flask_rawsocket.GeventPyWSGIWorker",
     "plain-sync": "sync",
     "plain-gthread": "gthread",
     "plain-gevent": "gevent",

@@ -32,6 +32,9 @@ class Accepting(StreamServer):  # type: ignore[misc]
     complain: Callable[[OSError], object]
     """Told, in a greenlet, why a connection could not be accepted."""
 
+    is_stopping = False
+    """Whether no connection is to be kept any more."""
+
     def do_read(self) -> tuple[Any, Any] | None:
         """Accept a connection; None where there is none, or it cannot be accepted now."""
         try:

@@ -44,6 +44,7 @@ except (AttributeError, ImportError, TypeError) as exc:
 
 if TYPE_CHECKING:
     from .gevent import GeventWorker as GeventWorker
+    from .gevent_pywsgi import GeventPyWSGIWorker as GeventPyWSGIWorker
 
 __all__ = ["SyncWorker", "ThreadWorker"]
 

@@ -93,6 +93,9 @@ class TrackingWorker(base.Worker):
     parser_class: Any = Parser
     """What gunicorn makes its parsers of HTTP/1 of."""
 
+    application_class: Any = Application
+    """What stands where gunicorn has the application; None where it does."""
+
     @classmethod
     def check_process(cls) -> None:
         """Check that this process has the sockets and the threads that this worker is made for.
@@ -141,7 +144,8 @@ class TrackingWorker(base.Worker):
             super().load_wsgi()
         finally:  # an import that has patched may fail by that
             _patched.stop_if_patched(self)
-        self.wsgi: Any = Application(self.wsgi)
+        if self.application_class is not None:
+            self.wsgi: Any = self.application_class(self.wsgi)
         observing.serve_with(self.cfg.threads)
         if self.tracker.settings.save_syn:
             for listener in self.sockets:

@@ -81,6 +81,7 @@ class GreenletWorker(ggevent.GeventWorker):
         self.stop.begin()
         for each in servers:
             each.stop_accepting()
+            each.is_stopping = True
         last_moment = time.monotonic() + min(LINGER_TIMEOUT, self.cfg.graceful_timeout / 2)
         has_let_go = False
         while self.stop.left > 0:

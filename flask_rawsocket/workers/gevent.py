@@ -96,14 +96,14 @@ class GeventWorker(TrackingWorker, GreenletWorker):
         client.duties.keeps_empty_lines = self.is_proxied
         client.expect_head()
         with observing.busy_thread():
-            sock = self._wrap(client, addr) if self.is_tls else client
+            sock = self.wrap(client, addr) if self.is_tls else client
             if sock is not None:
                 super().handle(listener, sock, addr)
         kept: Any = life.sock
         if kept is not None:
             kept.hear_server_again()
 
-    def _wrap(self, client: Any, addr: Any) -> Any:
+    def wrap(self, client: Any, addr: Any) -> Any:
         """Begin TLS; return the socket that carries it, None where that has failed."""
         try:
             return gunicorn_sock.ssl_wrap_socket(client, self.cfg)
