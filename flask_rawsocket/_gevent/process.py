@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NotPatchedError", "check_patched", "enter_process"]
 
-_NEEDED = ("socket", "ssl", "select", "thread", "threading", "queue")
+_NEEDED = ("socket", "ssl", "select", "threading", "queue")
 
 
 class NotPatchedError(RuntimeError):

@@ -67,8 +67,9 @@ class WSGIServer(Accepting, gevent.pywsgi.WSGIServer):  # type: ignore[misc]
     def init_socket(self) -> None:
         """Begin to listen, and track what is accepted from here on."""
         super().init_socket()
-        if not isinstance(self.socket, GreenletListener):
-            self.socket = GreenletListener(self.socket, self.tracker)
+        listening: Any = self.socket
+        if not isinstance(listening, GreenletListener):
+            self.socket = GreenletListener(listening, self.tracker)
         if self.tracker.settings.save_syn:
             self.socket.save_syn()
 
