@@ -30,6 +30,8 @@ class RequestFile:
         self._file = file
         self._buffer = bytearray()
         self.closed = False
+        self.at_end = False
+        """Whether the peer has sent its last."""
 
     def read(self, size: int = -1) -> bytes:
         """Read `size` bytes, or fewer at the end of the stream; without a size all of it."""
@@ -83,4 +85,5 @@ class RequestFile:
     def _more(self) -> bool:
         data = self._sock.recv(_CHUNK)
         self._buffer += data
+        self.at_end = not data
         return bool(data)

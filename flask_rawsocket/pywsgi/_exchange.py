@@ -87,8 +87,8 @@ class Exchange(exchange.Exchange):
         Where its next request would begin is unknown then: the connection is not kept.
         """
         error: HTTPException | None = http_error(exc)
-        if error is None and isinstance(exc, OSError) and exc.errno is None:
-            is_cut = type(exc) is OSError  # gevent's for the end of the stream; else what is wrong
+        if error is None and _is_of_parser(exc):
+            is_cut = self._handler.rfile.at_end  # gevent's errors do not tell
             error = ClientDisconnected() if is_cut else BadRequest(str(exc))
         if error is not None:
             self.force_close()
@@ -128,3 +128,10 @@ class Exchange(exchange.Exchange):
 
     def _send(self, data: bytes) -> None:
         self._handler.socket.sendall(data)
+
+
+def _is_of_parser(exc: BaseException) -> bool:
+    """Tell whether gevent's parser of bodies has raised `exc`: its errors are no system's."""
+    if isinstance(exc, OSError):
+        return not isinstance(exc.errno, int)
+    return isinstance(exc, ValueError)

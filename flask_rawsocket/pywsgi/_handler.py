@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,9 @@ _TIMEOUT_RESPONSE: Final = (
     b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 )
 _TOO_LONG: Final = "414"
+
+_PEER_SAID_BYE: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""What reading or writing raises when the peer has left, in TLS's words."""
 
 
 class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
@@ -203,13 +207,23 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
         ending.note(life_of(connection), CloseReason.SHORT_RESPONSE)
 
     def _broken_off(self, connection: Connection, exc: OSError) -> None:
+        """Note why a response broke off.
+
+        Raises:
+            BrokenPipeError: it is the peer's doing, or what the application has asked for: gevent
+                would log anything else as a failure of the application's.
+        """
         self.close_connection = True
         life = life_of(connection)
-        if not ending.broke_off(life, exc) and self.headers_sent:
-            ending.cut(life)
-        if isinstance(exc, WriteDeadlineError):
+        if isinstance(exc, _PEER_SAID_BYE):
+            ending.note(life, CloseReason.PEER_CLOSED)
+        elif isinstance(exc, WriteDeadlineError):
             self.log_error("%r: %s", connection, exc)
-            raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
+        elif not ending.broke_off(life, exc):
+            if self.headers_sent:
+                ending.cut(life)
+            return
+        raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
 
     def forget_body(self) -> None:
         """Read nothing more of the request's body."""
