@@ -1,7 +1,8 @@
 """Flask-RawSocket: the connection under a Flask view.
 
-Names only. ``Worker``, ``ThreadWorker`` (the same) and ``SyncWorker`` are resolved when they are
-asked for, and stay out of ``__all__``: gunicorn is optional.
+Names only. ``Worker``, ``ThreadWorker`` (the same), ``SyncWorker``, ``GeventWorker`` and
+``GeventPyWSGIWorker`` are resolved when they are asked for, and stay out of ``__all__``: gunicorn
+and gevent are optional.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .extension import RawSocket
 from .globals import current_conn
 
 if TYPE_CHECKING:
-    from .workers import SyncWorker, ThreadWorker
+    from .workers import GeventPyWSGIWorker, GeventWorker, SyncWorker, ThreadWorker
     from .workers import ThreadWorker as Worker
 
 __all__ = [
@@ -51,7 +52,7 @@ __all__ = [
     "sockinfo",
 ]
 if TYPE_CHECKING:
-    __all__ += ["SyncWorker", "ThreadWorker", "Worker"]
+    __all__ += ["GeventPyWSGIWorker", "GeventWorker", "SyncWorker", "ThreadWorker", "Worker"]
 
 
 def __getattr__(name: str) -> Any:
