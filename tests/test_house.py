@@ -111,6 +111,7 @@ ELSEWHERE = {
     "workers/_application": "workers/test_common.py",
     "workers/_body": "test_framing.py",
     "workers/_exchange": "test_hijack.py",
+    "workers/_greenlet_http2": "test_http2.py",
     "workers/_greenlet_parser": "test_sequences.py",
     "workers/_greenlets": "workers/test_gevent.py",
     "workers/_http2": "test_http2.py",

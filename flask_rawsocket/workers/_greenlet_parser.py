@@ -27,8 +27,11 @@ class GreenletParser(Parser):
         """
         sock: Any = getattr(self.unreader, "sock", None)
         duties = getattr(sock, "duties", None)
-        if self.mesg and duties is not None and not self.mesg.should_close():
-            self._await_request(sock, duties)
+        if self.mesg:
+            if duties is not None and not self.mesg.should_close():
+                self._await_request(sock, duties)
+        elif duties is not None and not duties.head_due and self.unreader.buf.tell():
+            sock.begin_request()  # it has been read to see whether it is the preface of HTTP/2
         return super().__next__()
 
     def _await_request(self, sock: Any, duties: Any) -> None:

@@ -23,6 +23,7 @@ from .._gevent.tls import GreenletSSLSocket
 from .._sockets.deadlines import READ, HeaderTimeoutError, wait_again
 from ._common import TrackingWorker
 from ._exchange import LEAVE_TIMEOUT, is_left
+from ._greenlet_http2 import follow_streams, may_be_preface
 from ._greenlet_parser import GreenletParser
 from ._greenlets import LINGER_TIMEOUT, GreenletWorker
 from ._http2_exchange import HTTP2Exchange
@@ -39,6 +40,8 @@ _LINGER_BYTES: Final = 65536
 
 _QUIET: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
 """The peer has left, or the application has closed; nothing to log."""
+
+_NO_LIMIT: Final = contextlib.nullcontext()
 
 _TO_BE_TOLD: Final = (ssl.SSLError, HeaderTimeoutError, TLSSetupError)
 
@@ -75,6 +78,7 @@ class GeventWorker(TrackingWorker, GreenletWorker):
         # First: locks and TLS contexts that are made from here on are gevent's.
         gevent.monkey.patch_all()
         enter_process()
+        follow_streams(self.tracker)
         super().init_process()
 
     def quit_now(self) -> None:
@@ -83,8 +87,12 @@ class GeventWorker(TrackingWorker, GreenletWorker):
             AsyncWorker.handle_quit(self, *self.quitting)
 
     def timeout_ctx(self) -> Any:
-        """Limit nothing: the parser, and the sockets, know for what they wait and how long."""
-        return contextlib.nullcontext()
+        """Limit nothing: the parser, and the sockets, know for what they wait and how long.
+
+        But gunicorn's own parser, of the uwsgi protocol, does not.
+        """
+        is_http = getattr(self.cfg, "protocol", "http") == "http"
+        return _NO_LIMIT if is_http else super().timeout_ctx()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection, in its own greenlet; here its hooks run."""
@@ -95,6 +103,8 @@ class GeventWorker(TrackingWorker, GreenletWorker):
         self.tracker.run_hooks(connection)
         client.duties.keeps_empty_lines = self.is_proxied
         client.expect_head()
+        if not self.is_tls and may_be_preface(self.cfg, addr):
+            client.duties.head_due = False  # the preface of HTTP/2 is not a request
         with observing.busy_thread():
             sock = self.wrap(client, addr) if self.is_tls else client
             if sock is not None:
@@ -190,6 +200,15 @@ class GeventWorker(TrackingWorker, GreenletWorker):
             return
         sock.drop_rest(LINGER_TIMEOUT, _LINGER_BYTES)
 
+    def handle_http2(self, listener: Any, client: Any, *args: Any, **kwargs: Any) -> None:
+        """Serve HTTP/2 until the connection ends, as gunicorn does."""
+        super().handle_http2(listener, client, *args, **kwargs)
+        connection = client.connection
+        if connection is not None and connection.state in (ConnState.NEW, ConnState.IDLE):
+            life = life_of(connection)
+            if not connection.is_disconnected():
+                ending.none_came(life)
+
     def handle_http2_request(
         self, listener_name: Any, req: Any, sock: Any, addr: Any, h2_conn: Any
     ) -> Any:
@@ -198,7 +217,6 @@ class GeventWorker(TrackingWorker, GreenletWorker):
         args = listener_name, req, sock, addr, h2_conn
         if connection is None:
             return super().handle_http2_request(*args)
-        self._follow_streams(sock, connection, h2_conn)
         life_of(connection).exchange = HTTP2Exchange()
         try:
             return super().handle_http2_request(*args)
@@ -206,22 +224,3 @@ class GeventWorker(TrackingWorker, GreenletWorker):
             self.tracker.request_ended(connection)
             sock.lift_deadlines()
             wait_again(sock)
-
-    def _follow_streams(self, sock: Any, connection: Connection, h2_conn: Any) -> None:
-        """Have the connection be IDLE while no stream is open."""
-        if "receive_data" in vars(h2_conn):
-            return
-        sock.head_complete()
-        sock.duties.head_due = False  # a frame is not a request
-        sock.duties.lift_rates()  # a peer may pause each of its streams
-        receive = h2_conn.receive_data
-
-        def receive_data(*args: Any) -> Any:
-            if not h2_conn.streams:
-                self.tracker.responded(connection)
-            requests = receive(*args)
-            if requests or h2_conn.streams:
-                self.tracker.received(connection)
-            return requests
-
-        h2_conn.receive_data = receive_data
