@@ -121,9 +121,7 @@ def settled(server: RunningServer, before: list[int]) -> list[int] | list[str]:
     return after
 
 
-def measure(
-    worker: str, transport: str, count: int, folder: Path
-) -> tuple[list[str], list[str]]:
+def measure(worker: str, transport: str, count: int, folder: Path) -> tuple[list[str], list[str]]:
     """Attack a server of its own; give the row of the table, and what went wrong."""
     certificate = make_certificate(folder)
     with running(worker, transport, folder / transport, certificate) as server:

@@ -12,11 +12,10 @@ import gevent
 from gevent.server import StreamServer
 
 from .._sockets.listener import CAPACITY_ERRORS
+from .listener import GreenletListener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from .listener import GreenletListener
 
 __all__ = ["ACCEPT_PAUSE", "Accepting"]
 
@@ -27,7 +26,7 @@ ACCEPT_PAUSE: Final = 0.25
 class Accepting(StreamServer):  # type: ignore[misc]
     """Comes before a server class of gevent's, whose listening socket is a `GreenletListener`."""
 
-    socket: GreenletListener
+    socket: Any
 
     complain: Callable[[OSError], object]
     """Told, in a greenlet, why a connection could not be accepted."""
@@ -35,10 +34,16 @@ class Accepting(StreamServer):  # type: ignore[misc]
     is_stopping = False
     """Whether no connection is to be kept any more."""
 
+    def _make_socket_stdlib(self, fresh: bool) -> None:  # noqa: FBT001  gevent's signature
+        """Keep the listener, in which gevent would look for the raw socket."""
+        if not isinstance(self.socket, GreenletListener):
+            super()._make_socket_stdlib(fresh)
+
     def do_read(self) -> tuple[Any, Any] | None:
         """Accept a connection; None where there is none, or it cannot be accepted now."""
         try:
-            return self.socket.accept()
+            accepted: tuple[Any, Any] = self.socket.accept()
+            return accepted
         except OSError as exc:
             if exc.errno != errno.EAGAIN:
                 gevent.spawn(self.complain, exc)

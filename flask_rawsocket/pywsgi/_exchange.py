@@ -46,7 +46,7 @@ class Exchange(exchange.Exchange):
     def begun(self, status: str, headers: Any) -> None:
         """The application has begun its response."""
         self._head = status, headers
-        if self.unread() >= DRAINABLE:
+        if self.unread() >= DRAINABLE or self._handler.server.is_stopping:
             self.force_close()
 
     def unread(self) -> int:

@@ -66,6 +66,7 @@ class GeventWorker(TrackingWorker, GreenletWorker):
         (StreamServer, "do_handle"),
         (StreamServer, "do_read"),
         (StreamServer, "stop_accepting"),
+        (StreamServer, "_make_socket_stdlib"),
         (StreamServer, "_start_accepting_if_started"),
     )
 

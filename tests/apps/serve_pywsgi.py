@@ -3,7 +3,6 @@
 APP is ``module:name``; BIND is ``fd://N``, a bound socket, or ``unix:PATH``. TERM stops it.
 """
 
-# ruff: noqa: I001
 from gevent import monkey
 
 monkey.patch_all()

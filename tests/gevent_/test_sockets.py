@@ -16,8 +16,8 @@ import pytest
 from accepting import dial, take
 from servers import wait_for
 
-gevent = pytest.importorskip("gevent")
-import gevent.event
+pytest.importorskip("gevent")
+import gevent
 import gevent.socket
 
 from flask_rawsocket._connection.connection import life_of
