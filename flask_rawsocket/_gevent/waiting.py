@@ -27,6 +27,9 @@ __all__ = ["GreenletWaiting"]
 
 _CHUNK: Final = 8192
 
+_select: Any = pristine
+"""The system's own, which gevent has not replaced: its poll always lets others have their turn."""
+
 
 class _NotReadyError(Exception):
     """The time is over."""
@@ -66,7 +69,7 @@ class GreenletWaiting(Tracked):
         if fd < 0:
             raise OSError(errno.EBADF, "the socket has been closed by another greenlet")
         if timeout <= 0:
-            poller = pristine.poll()
+            poller = _select.poll()
             poller.register(fd, what)
             return bool(poller.poll(0))
         reading = what == READ
