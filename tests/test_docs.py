@@ -151,6 +151,8 @@ class Page:
                 self.installs(spec)
             case ["gunicorn", *_] | ["flask", "run", *_] | ["flask", "rawsocket", "run", *_]:
                 self.start(words)
+            case ["python", "serve.py"]:
+                self.start([sys.executable, *words[1:]])
             case ["curl", *arguments]:
                 self.shows(["curl", "--silent", "--show-error", *arguments], expected)
             case ["flask", "rawsocket", "ss", *_] | ["pytest", *_]:

@@ -37,7 +37,7 @@ class WSGIServer(Accepting, gevent.pywsgi.WSGIServer):  # type: ignore[misc]
     TLS takes an `ssl_context`, or a `certfile` and a `keyfile`.
 
     Raises:
-        NotPatchedError: gevent has not patched the process.
+        RuntimeError: gevent has not patched the process.
         TypeError: there are other arguments for TLS.
     """
 
