@@ -65,6 +65,8 @@ class GreenletSSLSocket(GreenletWaiting, Session, gevent.ssl.SSLSocket):  # type
                 self.duties = None
                 sock.take_up(duties)
                 duties.life.sock = sock
+            elif self.fileno() >= 0:  # the peer has reset it, which gevent finds in between
+                self.close()
             raise
         self.do_handshake_on_connect = do_handshake_on_connect
         if do_handshake_on_connect:

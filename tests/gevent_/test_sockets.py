@@ -9,6 +9,7 @@ import gc
 import math
 import os
 import socket
+import struct
 import time
 import warnings
 
@@ -19,12 +20,15 @@ from servers import wait_for
 pytest.importorskip("gevent")
 import gevent
 import gevent.socket
+import gevent.ssl
 
 from flask_rawsocket._connection.connection import life_of
 from flask_rawsocket._connection.state import CloseReason, ConnState
 from flask_rawsocket._gevent.listener import GreenletListener
 from flask_rawsocket._gevent.sockets import GreenletSocket
+from flask_rawsocket._gevent.tls import GreenletSSLSocket
 from flask_rawsocket._sockets.deadlines import READ, WRITE, HeaderTimeoutError
+from flask_rawsocket._sockets.tls_context import track_tls
 from flask_rawsocket._tracking.hooks import Hooks
 
 
@@ -210,3 +214,19 @@ def test_it_is_nobodys(pair):
     copy.close()
     assert life.state is ConnState.NEW
     assert time.monotonic() - began < 10
+
+
+def test_tls_with_a_peer_that_has_reset(pair, certificate):
+    """The connection is closed, whoever has the descriptor by then."""
+    client, sock = pair
+    connection = sock.connection
+    context = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    track_tls(context, GreenletSSLSocket)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    with pytest.raises(OSError, match=r"\[Errno"):
+        context.wrap_socket(sock, server_side=True)
+    sock.close()
+    assert connection.state is ConnState.CLOSED
+    assert connection.close_reason.group is CloseReason.CLIENT
