@@ -8,19 +8,17 @@ MIN_BIN := .venv-min/bin
 # The oldest releases that are supported; the worker's seams break there first.
 OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0'
 
-DEMO_BIND ?= 127.0.0.1:8000
-DEMO_SOCKET ?= /tmp/flask-rawsocket-demo.sock
-
-.PHONY: demo test quick lint types arch cov test-min test-others bench bench-instructions \
-	bench-peers bench-slow bench-take-over bench-stops bench-bad bench-nginx docs clean
+.PHONY: demo test quick lint types arch package cov test-min test-others bench bench-instructions \
+	bench-peers bench-slow bench-take-over bench-stops bench-bad bench-nginx matrix docs clean
 .DELETE_ON_ERROR:
 
+# Where it listens: DEMO_BIND, DEMO_TLS_BIND and DEMO_SOCKET; under which names, if that is not only
+# on this machine: DEMO_HOSTS. DEMO_LOG=- prints the requests.
 demo: .venv/.demo
-	DEMO_BIND=$(DEMO_BIND) DEMO_SOCKET=$(DEMO_SOCKET) \
-		$(BIN)/gunicorn -c example_app/gunicorn.conf.py example_app.app:app
+	@$(BIN)/python -m example_app
 
 # One after the other: each keeps the machine busy by itself.
-test: lint types arch
+test: lint types arch package
 	$(MAKE) cov
 	$(MAKE) test-min
 	$(MAKE) test-others
@@ -38,6 +36,17 @@ types: .venv/.dev
 arch: .venv/.dev
 	$(BIN)/lint-imports
 
+# The wheel and the sdist, as they would be uploaded; what builds them is in the environment.
+package: .venv/.dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
+# A test that failed while four of them shared the machine is run once more, by itself: what fails then
+# is broken, what passes is a race to be found (its first failure stays in the output).
+AGAIN = --last-failed --last-failed-no-failures=none -rA
+
 # Tests wait for processes and clocks more than they compute, so there are more of them at once than
 # there are processors.  Those of one file share servers.
 XDIST ?= -n 4 --dist loadfile --no-loadscope-reorder
@@ -48,7 +57,7 @@ quick: .venv/.dev
 # The gunicorn and Werkzeug processes that the tests start are measured too (pyproject.toml).
 cov: .venv/.dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(XDIST) $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest $(XDIST) $(PYTEST_ARGS) || $(BIN)/coverage run -m pytest $(AGAIN)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -58,7 +67,8 @@ MIN_TESTS = tests/workers tests/serving tests/testing tests/test_sequences.py te
 	tests/test_close_reasons.py
 
 test-min: .venv-min/.test
-	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(XDIST) $(PYTEST_ARGS)
+	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(XDIST) $(PYTEST_ARGS) || \
+		$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(AGAIN)
 
 # The quick part on newer Pythons, where they are: on PATH, or installed by pyenv.
 OTHERS ?= 3.12 3.13
@@ -67,7 +77,8 @@ test-others: $(addprefix test-,$(OTHERS))
 
 test-3.%: .venv-3.%/.test
 	@if [ -e $< ]; then \
-		$(<D)/bin/python -m pytest -m 'not slow' $(XDIST) $(PYTEST_ARGS); \
+		$(<D)/bin/python -m pytest -m 'not slow' $(XDIST) $(PYTEST_ARGS) || \
+			$(<D)/bin/python -m pytest -m 'not slow' $(AGAIN); \
 	else \
 		echo 'There is no Python 3.$* here: nothing is tested on it.'; \
 	fi
@@ -104,7 +115,16 @@ bench-nginx: .venv/.dev
 bench-bad: .venv/.dev
 	$(BIN)/python benchmarks/bad_connections.py $(BENCH_ARGS)
 
+# What each server can do, by trying, on each Python and with the oldest releases: about ten minutes.
+matrix: .venv/.dev .venv-min/.test $(OTHERS:%=.venv-%/.test)
+	$(BIN)/python tests/matrix.py --write
+	for each in .venv-min $(OTHERS:%=.venv-%); do \
+		[ ! -e $$each/.test ] || $$each/bin/python tests/matrix.py --also || exit; \
+	done
+
+# Anew each time: what Sphinx keeps has the navigation of the time when a page was made.
 docs: .venv/.dev
+	rm -rf docs/_build
 	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
 
 # Leaves the virtual environments; `rm -r .venv .venv-min` removes those.
@@ -114,6 +134,12 @@ clean:
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 # Set-up
+
+# What users may install, and is tested; what developers need is in groups, for which pip is to be
+# newer than the one that Python 3.11 and 3.12 bring along.
+EXTRAS := gunicorn,gevent,http2,cli,prometheus,otel,websocket
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+PIP_WITH_GROUPS := 'pip>=25.1'
 
 .venv/bin/python .venv-min/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -125,28 +151,31 @@ clean:
 		exit 1; }
 
 .venv/.demo: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[demo]'
 	@touch $@
 
-.venv/.dev: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+.venv/.dev: pyproject.toml Makefile | .venv/bin/python
+	$(BIN)/python $(PIP_INSTALL) $(PIP_WITH_GROUPS)
+	$(BIN)/python $(PIP_INSTALL) -e '.[$(EXTRAS)]' --group dev
 	@touch .venv/.demo $@
 
 .venv/.bench: .venv/.dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[demo]' --group bench
 	@touch $@
 
 .venv-min/.test: pyproject.toml Makefile | .venv-min/bin/python
-	$(MIN_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]' $(OLDEST)
+	$(MIN_BIN)/python $(PIP_INSTALL) $(PIP_WITH_GROUPS)
+	$(MIN_BIN)/python $(PIP_INSTALL) -e '.[$(EXTRAS)]' --group test $(OLDEST)
 	@touch $@
 
 # Leaves nothing behind where there is no such Python.
 .PRECIOUS: .venv-3.%/.test
-.venv-3.%/.test: pyproject.toml
+.venv-3.%/.test: pyproject.toml Makefile
 	@for python in python3.$* $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.$*.*/bin/python3; do \
 		if "$$python" -c '' 2>/dev/null; then \
 			"$$python" -m venv $(@D) && \
-			$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' && \
+			$(@D)/bin/python $(PIP_INSTALL) $(PIP_WITH_GROUPS) && \
+			$(@D)/bin/python $(PIP_INSTALL) -e '.[$(EXTRAS)]' --group test && \
 			touch $@; \
 			exit; \
 		fi; \

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # whose `servers` are meant here
 
 import machine
-from conftest import make_certificate
+from certificates import make_certificate
 from servers import Client, running, wait_for
 from tables import table
 from test_bad_peers import HELLO, KINDS, facts

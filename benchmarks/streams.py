@@ -4,8 +4,13 @@
 
 All of them stay open. Meanwhile plain GETs are made, one after the other, and then messages are
 sent to all. What a broadcast costs is measured on the event loop of the server, beside bare writes
-of the same bytes to the same transports. Memory is the growth of the worker's PSS, divided by the
-number of streams; the kernel's socket buffers are not in it.
+of the same bytes to the same transports. One hears messages beside one that reads nothing. Memory
+is the growth of the worker's PSS, divided by the number of streams; the kernel's socket buffers are
+not in it.
+
+Beside that, what holds a thread for each client on plain gthread: a generator that waits for a
+queue, as flask-sse's waits for Redis, and Flask-Sock. They get four threads and four clients, and
+then a thread for each of fewer clients.
 
 Everything goes to 127.0.0.1, and stops by itself.
 """
@@ -14,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import json
 import signal
 import statistics
@@ -24,8 +30,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import machine
-from client import get_once
-from servers import OURS, Server, Setup, running
+from client import BadAnswerError, get_once
+from servers import OURS, PLAIN, THREADS, Server, Setup, running
+from streams_app import SAID
 
 if TYPE_CHECKING:
     from client import Endpoint
@@ -34,11 +41,22 @@ CONNECTIONS = 10_000
 QUICK = 1000
 ROUNDS = 5
 GETS = 200
-_WHOLE = 150
+THREAD_EACH = 500
+"""How many clients get a thread each, where they need one."""
+
+_WHOLE = 300
+_PATIENCE = 3.0
+_SAYINGS = 2000
 _AT_ONCE = 200
 _SPARE = 300
 
+HOLD_A_THREAD = (
+    ("flask-sse-like events", "streams_app:with_a_queue()", b"/events"),
+    ("Flask-Sock", "websocket_app:flask_sock()", b"/echo"),
+)
+
 EVENTS = b"GET /events HTTP/1.1\r\nHost: bench\r\n\r\n"
+PING = b"\x89\0"
 RESTART = (1012).to_bytes(2, "big")
 _LAST_WORDS = 64
 
@@ -69,6 +87,8 @@ class Reader(asyncio.Protocol):
         """Count."""
         self.count += len(data)
         self.tail = (self.tail + data)[-_LAST_WORDS:]
+        if PING in data:  # who does not answer is dropped
+            self.transport.write(b"\x8a\x80\0\0\0\0")  # type: ignore[attr-defined]
         if RESTART in self.tail:  # answered as RFC 6455, section 5.5.1, has it
             self.transport.write(b"\x88\x82\0\0\0\0" + RESTART)  # type: ignore[attr-defined]
         if not self.first.done():
@@ -95,14 +115,14 @@ async def open_all(endpoint: Endpoint, request: bytes, count: int) -> list[Reade
     return readers
 
 
-def gets(endpoint: Endpoint) -> float:
-    """Return the median of plain GETs, each on a new connection, in seconds."""
+def gets(endpoint: Endpoint) -> list[float]:
+    """Return what plain GETs take, each on a new connection, in seconds."""
     taken = []
     for _ in range(GETS):
         began = time.perf_counter()
         get_once(endpoint, timeout=5)
         taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+    return taken
 
 
 async def fetch(endpoint: Endpoint, path: str) -> dict[str, float]:
@@ -122,22 +142,25 @@ async def measure(name: str, request: bytes, count: int, server: Server) -> bool
     endpoint, pid = server.endpoint, server.worker_pid()
     for each in await open_all(endpoint, request, 20):
         each.transport.close()
-    alone = await asyncio.to_thread(gets, endpoint)
+    without = await asyncio.to_thread(gets, endpoint)
     await fetch(endpoint, "/members")
     before = machine.Memory.settled(pid).pss
     readers = await open_all(endpoint, request, count)
     memory = (machine.Memory.settled(pid).pss - before) / count
-    beside = await asyncio.to_thread(gets, endpoint)
+    beside = statistics.median(await asyncio.to_thread(gets, endpoint))
     rounds = []
     for _ in range(ROUNDS):
         rounds.append(await fetch(endpoint, "/broadcast"))
         await asyncio.sleep(0.5)
     bare = statistics.median(each["bare"] for each in rounds)
     group = statistics.median(each["group"] for each in rounds)
-    counts = {each.count for each in readers}
+    whole = await _all_heard_all(readers)
     for each in readers:
         each.transport.close()
-    whole = max(counts) - min(counts) < 100  # noqa: PLR2004  the ids' digits, and heads
+    while (await fetch(endpoint, "/members"))["members"]:  # noqa: ASYNC110  of another process
+        await asyncio.sleep(0.1)
+    without += await asyncio.to_thread(gets, endpoint)
+    alone = statistics.median(without)
     print(
         f"{name}: {count} open, {memory / 1024:.1f} KiB each; a GET {alone * 1000:.2f} ms alone, "
         f"{beside * 1000:.2f} ms beside ({beside / alone:.2f}x); a broadcast "
@@ -145,6 +168,46 @@ async def measure(name: str, request: bytes, count: int, server: Server) -> bool
         f"all heard all: {whole}"
     )
     return whole
+
+
+async def _all_heard_all(readers: list[Reader]) -> bool:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        counts = {each.count for each in readers}
+        if max(counts) - min(counts) < 100:  # noqa: PLR2004  the ids' digits, and heads
+            return True
+        await asyncio.sleep(0.1)  # what was sent last is on its way
+    return False
+
+
+async def stall(name: str, request: bytes, server: Server) -> bool:
+    """Print how soon one hears what is said, alone and beside one that reads nothing."""
+    (reader,) = await open_all(server.endpoint, request, 1)
+
+    async def say() -> tuple[float, float]:
+        begun, expected = time.perf_counter(), reader.count + SAID
+        members = (await fetch(server.endpoint, "/say"))["members"]
+        while reader.count < expected:  # noqa: ASYNC110  it is to be seen at once
+            await asyncio.sleep(0)
+        return time.perf_counter() - begun, members
+
+    without = [(await say())[0] for _ in range(GETS)]
+    (stalled,) = await open_all(server.endpoint, request, 1)
+    stalled.transport.pause_reading()  # type: ignore[attr-defined]
+    taken, members = [], 2.0
+    while members > 1 and len(taken) < _SAYINGS:
+        seconds, members = await say()
+        taken.append(seconds)
+    stalled.transport.close()
+    without += [(await say())[0] for _ in range(GETS)]
+    reader.transport.close()
+    alone, beside = statistics.median(without), statistics.median(taken)
+    print(
+        f"{name}: one hears {SAID} bytes after {alone * 1000:.2f} ms, beside one that reads "
+        f"nothing after {beside * 1000:.2f} ms ({beside / alone:.2f}x), which was "
+        + (f"dropped after {len(taken)}" if members == 1 else "not dropped")
+    )
+    return members == 1
 
 
 async def stop(name: str, request: bytes, count: int, server: Server) -> bool:
@@ -176,10 +239,44 @@ async def run(count: int) -> bool:
                 done &= await stop(name, request, count // 2, server)
             with running(setup, Path(directory), cores) as server:
                 try:
+                    done &= await stall(name, request, server)
                     done &= await measure(name, request, count, server)
                 except RuntimeError as exc:
                     raise server.failed(str(exc)) from exc
+        await hold_threads(Path(directory), cores)
     return done
+
+
+async def hold_threads(directory: Path, cores: machine.Cores) -> None:
+    """Print how far plain gthread reaches, where each client holds a thread."""
+    for name, app, path in HOLD_A_THREAD:
+        if "flask_sock" in app and importlib.util.find_spec("flask_sock") is None:
+            print(f"{name} is not installed: not measured")
+            continue
+        request = EVENTS if path == b"/events" else WEBSOCKET.replace(b"/ws", path, 1)
+        for count, threads in ((THREADS, THREADS), (THREAD_EACH, THREAD_EACH + 2)):
+            setup = Setup(PLAIN["thread"], app, connections=count + _SPARE, threads=threads)
+            with running(setup, directory, cores) as server:
+                alone = statistics.median(await asyncio.to_thread(gets, server.endpoint))
+                before = machine.Memory.settled(server.worker_pid()).pss
+                readers = await open_all(server.endpoint, request, count)
+                memory = (machine.Memory.settled(server.worker_pid()).pss - before) / count
+                beside = await asyncio.to_thread(_beside, server.endpoint, alone)
+                for each in readers:
+                    each.transport.close()
+            print(
+                f"{name} on gthread with {threads} threads: {count} open, "
+                f"{memory / 1024:.1f} KiB each; a GET {alone * 1000:.2f} ms alone, {beside}"
+            )
+
+
+def _beside(endpoint: Endpoint, alone: float) -> str:
+    try:
+        get_once(endpoint, timeout=_PATIENCE)
+    except (OSError, BadAnswerError):
+        return f"beside them no answer in {_PATIENCE:g} s"
+    taken = statistics.median(gets(endpoint))
+    return f"{taken * 1000:.2f} ms beside ({taken / alone:.2f}x)"
 
 
 def main() -> int:

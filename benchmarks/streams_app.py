@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,15 @@ from flask_rawsocket.streams._live import loop
 from flask_rawsocket.streams._message import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flask import Flask
 
     from flask_rawsocket import RawSocket
 
 GROUP = "everybody"
+SAID = 16_000
+"""The bytes that are said at once, beside a reader that stalls."""
 
 
 def streaming() -> Flask:
@@ -40,6 +45,11 @@ def streaming() -> Flask:
     def members() -> dict[str, int]:
         return {"members": len(group)}
 
+    @app.get("/say")
+    def say() -> dict[str, int]:
+        group.send("x" * SAID)
+        return {"members": len(group)}
+
     @app.get("/broadcast")
     def broadcast() -> dict[str, float]:
         """Send to all; say how long the loop took for it, and for bare writes of the same."""
@@ -48,6 +58,28 @@ def streaming() -> Flask:
             "bare": asyncio.run_coroutine_threadsafe(_bare(rawsocket), running).result(60),
             "group": asyncio.run_coroutine_threadsafe(_group(rawsocket), running).result(60),
         }
+
+    return app
+
+
+def with_a_queue() -> Flask:
+    """Make the application whose generators wait for a queue, each in its thread."""
+    app = apps.flask_alone()
+    clients: set[queue.SimpleQueue[str]] = set()
+
+    @app.get("/events")
+    def events() -> Any:
+        def generate() -> Iterator[str]:
+            heard: queue.SimpleQueue[str] = queue.SimpleQueue()
+            clients.add(heard)
+            try:
+                yield ":\n\n"
+                while True:
+                    yield f"data: {heard.get()}\n\n"
+            finally:
+                clients.discard(heard)
+
+        return app.response_class(generate(), mimetype="text/event-stream")
 
     return app
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CASES = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*", "12.*", "13.*"]
 _GOOD = {"OK", "INFORMATIONAL", "NON-STRICT"}
-_WHOLE = 1500
+_WHOLE = 3600
 
 
 @contextlib.contextmanager

@@ -17,8 +17,8 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "pallets_sphinx_themes",
     "from_code",
+    "code_links",
 ]
 exclude_patterns = ["_build"]
 
@@ -28,7 +28,8 @@ autodoc_member_order = "groupwise"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
-myst_enable_extensions = ["colon_fence", "deflist"]
+# "alert" are the forges' warnings: > [!WARNING]
+myst_enable_extensions = ["alert", "deflist"]
 myst_heading_anchors = 3
 
 # The build needs no network and has no inventories of other projects: their names are not linked.
@@ -36,17 +37,24 @@ nitpick_ignore_regex = [
     ("py:.*", r"(flask|werkzeug|gunicorn|ssl|socket|datetime|collections|wsgiref|types)\..*"),
     # What `until_disconnected` returns, which is only there to be iterated.
     ("py:class", r"flask_rawsocket\.disconnect\.UntilDisconnected"),
+    # A function's own arguments, by ParamSpec.
+    ("py:class", r"_P\.\w+"),
+    ("py:exc", r"HTTPException"),
     # Annotations with names that are imported for type checkers only; autodoc cannot qualify them.
-    ("py:class", r"\w+"),
+    ("py:class", r"\w+(\.(args|kwargs))?"),
 ]
 
-html_theme = "flask"
-html_title = f"Flask-RawSocket {release}"
+templates_path = ["_templates"]
+html_theme = "furo"
+pygments_dark_style = "github-dark"
+html_title = "Flask-RawSocket"
+html_favicon = "_static/icon.svg"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_js_files = ["site.js"]
+html_copy_source = False
 html_show_sourcelink = False
-html_sidebars = {
-    "index": ["searchbox.html"],
-    "**": ["localtoc.html", "relations.html", "searchbox.html"],
-}
+html_theme_options = {"navigation_with_keys": True}
 
 
 def _keep_colon(_app, what, _name, _obj, _options, lines):

@@ -1,25 +1,21 @@
-"""How ``make demo`` runs gunicorn: on a TCP port and a UNIX socket, with tracked connections."""
+"""How ``make demo`` runs gunicorn; ``__main__.py`` says where it listens."""
 
 import os
 
-_tcp = os.environ.get("DEMO_BIND", "127.0.0.1:8000")
-_unix = os.environ.get("DEMO_SOCKET", "/tmp/flask-rawsocket-demo.sock")  # noqa: S108  a demo's
-
-bind = [_tcp, f"unix:{_unix}"]
 worker_class = "flask_rawsocket.Worker"
 threads = 4
 # Long enough to watch a connection go idle and be used again.
 keepalive = 30
-accesslog = "-"
+# Streams are cut at the end of this.
+graceful_timeout = 3
+# A line for each request would push the addresses off the screen: DEMO_LOG=- has them printed.
+accesslog = os.environ.get("DEMO_LOG") or None
+loglevel = "error"
 control_socket_disable = True
 
 
-def when_ready(_server):
-    """Say where the demo is, once it can be reached."""
-    print(  # noqa: T201
-        f"\n  The page:           http://{_tcp}/\n"
-        f"  Over TCP:           curl http://{_tcp}/api/connection\n"
-        f"  Over the UNIX one:  curl --unix-socket {_unix} http://localhost/api/connection\n"
-        "  Control-C ends it.\n",
-        flush=True,
-    )
+def ssl_context(_config, make_context):
+    """Offer HTTP/1.1 by ALPN, which gunicorn does not by itself."""
+    context = make_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

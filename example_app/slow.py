@@ -4,10 +4,11 @@ import threading
 import time
 from collections import Counter
 
-from flask import Blueprint, request
+from flask import Blueprint
 from werkzeug.exceptions import ClientDisconnected
 
 from example_app.extension import rawsocket
+from example_app.own_page import refuse_others
 
 PARTS = 200
 PART = 0.1
@@ -17,6 +18,7 @@ AT_ONCE = 2
 """How many may work at the same time: each holds one of the server's threads."""
 
 slow = Blueprint("slow", __name__)
+slow.before_request(refuse_others)
 _places = threading.BoundedSemaphore(AT_ONCE)
 counts = Counter(working=0, finished=0, stopped=0)
 _lock = threading.Lock()
@@ -30,9 +32,6 @@ def count(**changes):
 
 @slow.get("/slow")
 def work():
-    # Any page can have a browser ask for this; browsers say which one it was.
-    if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
-        return "This view is for its own page.\n", 403
     if not _places.acquire(blocking=False):
         return "Enough are working already.\n", 503, {"Retry-After": "20"}
     try:

@@ -2,7 +2,7 @@
 
 Names only. ``Worker``, ``ThreadWorker`` (the same), ``SyncWorker``, ``GeventWorker`` and
 ``GeventPyWSGIWorker`` are resolved when they are asked for, and stay out of ``__all__``: gunicorn
-and gevent are optional.
+and gevent are optional. So is ``__version__``, the installed distribution's.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ __all__ = [
     "sockinfo",
 ]
 if TYPE_CHECKING:
+    __version__: str
     __all__ += ["GeventPyWSGIWorker", "GeventWorker", "SyncWorker", "ThreadWorker", "Worker"]
 
 
@@ -60,4 +61,8 @@ def __getattr__(name: str) -> Any:
         from . import workers  # noqa: PLC0415  gunicorn is optional
 
         return getattr(workers, _names.WORKERS[name])
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415  it reads files
+
+        return version("Flask-RawSocket")
     raise _names.no_such_name(__name__, name)

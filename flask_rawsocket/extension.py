@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from . import globals as _globals
 from ._connection.state import ConnState
@@ -17,7 +17,7 @@ from .peer import RequirePeer, peer_identity
 from .streams.face import Streams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from flask import Flask
 
@@ -186,35 +186,35 @@ class RawSocket(Streams):
         user: str | Iterable[str] | None = None,
         gid: int | Iterable[int] | None = None,
         group: str | Iterable[str] | None = None,
+        any_of: Mapping[Literal["uid", "user", "gid", "group"], Any] | None = None,
     ) -> RequirePeer:
         """Admit only certain UNIX peers to a view; any other peer, and every TCP peer, gets 403.
 
         ::
 
             @app.post("/reload")
-            @rawsocket.require_peer(user="deploy")
+            @rawsocket.require_peer(any_of={"user": "root", "group": "adm"})
             def reload(): ...
 
-            admin.before_request(rawsocket.require_peer(group="wheel"))
-
-        The peer is the process that connected to the socket: behind nginx that is nginx. If several
-        arguments are given, the peer must satisfy all of them.
+        The peer is the process that connected to the socket: behind nginx that is nginx. It must
+        satisfy all arguments; of those in `any_of`, one is enough. Refusals are logged.
 
         Args:
             uid: the peer's effective user id, or several that are admitted.
             user: the same by name, looked up in the system's user database for each request.
-            gid: a group id that is the peer's effective one or one of its supplementary ones, or
-                several.
+            gid: a group id, effective or supplementary, or several.
             group: the same by name.
+            any_of: some of these arguments by name, of which the peer must satisfy one.
 
         In a user namespace, such as that of a rootless container, a peer from outside may have no
         id of its own. The kernel shows it as 65534 (``nobody``), but it is not admitted as such.
 
         Raises:
-            ValueError: no argument was given.
-            TypeError: an id is not an int, or a name is not a str.
+            ValueError: no argument was given, or nothing in `any_of`.
+            TypeError: an id is not an int, a name not a str, or `any_of` not such a mapping.
         """
-        return RequirePeer(self._apps, uid=uid, user=user, gid=gid, group=group)
+        all_of = {"uid": uid, "user": user, "gid": gid, "group": group}
+        return RequirePeer(self._apps, all_of=all_of, any_of=any_of)
 
     def peer_identity(self) -> str:
         """Return who the current request's peer is: what to key a rate limit or a ban on.

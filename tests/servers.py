@@ -74,6 +74,18 @@ class Client:
     sock: socket.socket
     buffered: bytes = b""
 
+    @classmethod
+    def to(cls, address):
+        """Connect to the path of a UNIX socket, or to a host and a port."""
+        sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+        sock.settimeout(PATIENCE)
+        try:
+            sock.connect(address)
+        except BaseException:
+            sock.close()
+            raise
+        return cls(sock)
+
     def __enter__(self):
         return self
 

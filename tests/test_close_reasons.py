@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from pathlib import Path
 
 import pytest
 from servers import client_context, wait_for
@@ -286,13 +287,37 @@ def test_app_forgot(each):
     is_reason(each, "APP_FORGOT", "APP")
 
 
+HOOK = """
+def pre_request(worker, req):
+    if req.path == "/reason-hook":
+        raise ValueError("a hook of the server's has failed")
+"""
+
+
+@pytest.mark.parametrize("name", ["sync", "gthread"])
+def test_server_failed(run_server, tmp_path, name):
+    """SERVER_FAILED: a hook of gunicorn's own that raises, before there is a view to fail."""
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(HOOK)
+    with run_server(name, "tcp", "-c", str(config), app="reasons:app") as server:
+        server.mark()
+        with server.connect() as client:
+            assert client.request("/reason-hook").status == 500
+            client.rest()
+        is_reason(server, "SERVER_FAILED", "ERROR")
+
+
+ELSEWHERE = {
+    "HTTP2_ERROR": "test_http2.py",
+    "TLS_NOT_SET_UP": "workers/test_tls_context.py",
+}
+"""The reasons whose tests are with others that have the same fixtures."""
+
+
 def test_every_reason_has_its_test():
-    """Each reason is the subject of a test of this file, or of the one that has its fixtures."""
+    """Each reason is the subject of a test of this file, or is asserted in the one named above."""
     names = {name.removeprefix("test_").upper() for name in globals() if name.startswith("test_")}
-    elsewhere = {
-        "HTTP2_ERROR",  # test_http2.py: test_a_violation
-        "TLS_NOT_SET_UP",  # workers/test_tls_context.py: test_no_good_one_yet
-        "SERVER_FAILED",  # connection/test_ending.py: test_the_kernel_is_asked
-    }
     reasons = {each.name for each in CloseReason if not each.is_group}
-    assert reasons - names == elsewhere
+    assert reasons - names == set(ELSEWHERE)
+    for reason, file in ELSEWHERE.items():
+        assert f'"{reason}"' in (Path(__file__).parent / file).read_text()

@@ -7,9 +7,6 @@ import datetime as dt
 import json
 import os
 import re
-import runpy
-import signal
-import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -17,7 +14,7 @@ from pathlib import Path
 
 import jinja2
 import pytest
-from servers import Client, held_port, wait_for
+from servers import wait_for
 from wsproto import ConnectionType, WSConnection, events
 
 pytestmark = pytest.mark.slow
@@ -54,6 +51,10 @@ def test_one_connection(example):
         assert said["is_tls"] is (example.transport == "tls")
         assert said["family"] == ("AF_UNIX" if said["is_unix"] else "AF_INET")
         assert said["managed"] is True
+        assert (said["tls"] is not None) is said["is_tls"]
+        if said["is_tls"]:
+            assert said["tls"]["version"] == "TLSv1.3"
+        assert (said["peer"] and said["peer"]["pid"]) == (os.getpid() if said["is_unix"] else None)
         assert said["state"] == "ACTIVE"
         assert said["requests"] == 1
         assert 0 <= said["age"] < 60
@@ -67,8 +68,8 @@ def test_one_connection(example):
 )
 def test_a_round_trip_that_was_not_measured(tcp, shown):
     """The page shows a dash where there is no TCP, and where it has no sample yet."""
-    page = (ROOT / "example_app/templates/index.html").read_text()
-    macros = jinja2.Environment().from_string(page.partition("<!doctype")[0]).module
+    rows = (ROOT / "example_app/templates/rows.html").read_text()
+    macros = jinja2.Environment().from_string(rows).module
     assert macros.rtt({"tcp": tcp}) == shown
 
 
@@ -147,8 +148,10 @@ def test_page(example):
 def test_page_needs_nobody_else(example):
     """What the page loads comes from the example itself."""
     with example.connect() as client:
-        page = client.request("/").body.decode()
-        loaded = re.findall(r'(?:src|href|data-url)="([^"]+)"', page)
+        answer = client.request("/")
+        assert answer.headers["content-security-policy"] == "default-src 'self'; img-src data:"
+        loads = r'<(?:script|link)\b[^>]* (?:src|href)="([^"]+)"'
+        loaded = re.findall(loads, answer.body.decode())
         assert loaded
         for url in loaded:
             if not url.startswith("data:"):
@@ -271,6 +274,8 @@ class TestChat:
             member.send(event)
             answer = member.answer()
             assert (type(answer), answer.code) == (events.CloseConnection, code)
+            with contextlib.suppress(ConnectionError):  # it may have closed already
+                member.send(answer.response())
             assert member.client.at_eof()
 
     def test_another_page(self, example):
@@ -286,7 +291,7 @@ class TestChat:
         """A version of the protocol that nobody speaks here is refused."""
         headers = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 7"]
         with example.connect() as client:
-            assert client.request("/chat", *headers).status == 400
+            assert client.request("/chat", *headers).status == 426
 
     @pytest.mark.parametrize("example", ["unix"], indirect=True)  # TCP's buffers take too much
     def test_a_member_who_does_not_read(self, example):
@@ -331,8 +336,100 @@ def test_tokens_go_on(example):
         client.get("/tokens", "Last-Event-ID: 5")
         head, client.buffered = client._until(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-        assert other.request("/api/connections").json["busy"] == 1
+        # The thread that sent the head may be about to be free.
+        wait_for(lambda: other.request("/api/connections").json["busy"] == 1, "one busy thread")
         assert client._chunks().startswith(b'id: 6\ndata: {"token": "word"}\n\n')
+
+
+class Listener:
+    """A client of one of the feeds."""
+
+    def __init__(self, example, path):
+        self.client = example.connect()
+        self.client.get(path)
+        head, self.client.buffered = self.client._until(b"\r\n\r\n")
+        self.status = int(head.split()[1])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.client.close()
+
+    def hears(self):
+        """Wait for the next event."""
+        while True:
+            text, self.client.buffered = self.client._until(b"\n\n")
+            for line in text.splitlines():
+                if line.startswith(b"data: "):
+                    return json.loads(line.removeprefix(b"data: "))
+
+
+class TestFeed:
+    """What the page is told as it happens."""
+
+    def test_facts(self, example):
+        """A stream tells of its own connection again and again, and of the others."""
+        with Listener(example, "/facts") as listener:
+            first, second = listener.hears(), listener.hears()
+            assert first["current"]["state"] == "HIJACKED"
+            assert first["current"]["id"] == second["current"]["id"]
+            assert second["current"]["age"] > first["current"]["age"]
+            assert first["current"]["id"] in {each["id"] for each in first["connections"]}
+            if example.transport != "unix":
+                assert second["current"]["key"] == listener.client.key
+                assert second["current"]["tcp"]["rtt"] > 0
+            assert (second["current"]["tls"] is not None) is (example.transport == "tls")
+
+    def test_changes(self, example):
+        """Each change of a connection's state is told, from its first to its end."""
+        with Listener(example, "/changes") as listener:
+            with example.connect() as client:
+                number = client.request("/api/connection").json["id"]
+            heard = []
+            while not heard or heard[-1]["new"] != "CLOSED":
+                change = listener.hears()
+                if change["id"] == number:
+                    heard.append(change)
+            states = [each["new"] for each in heard]
+            assert states == ["NEW", "ACTIVE", "IDLE", "CLOSED"]
+            assert [each["old"] for each in heard] == [None, *states[:-1]]
+            assert heard[-1]["reason"] == "PEER_CLOSED"
+            assert (heard[0]["peer"] is not None) is (example.transport == "unix")
+
+    def test_many_connections(self, example):
+        """The page is told of the first of them, and how many there are; the API, of all."""
+        with contextlib.ExitStack() as stack:
+            for _ in range(51):
+                stack.enter_context(example.connect())
+            client = stack.enter_context(example.connect())
+            wait_for(lambda: len(listed(client)[0]) > 51, "all of them")
+            heard = stack.enter_context(Listener(example, "/facts")).hears()
+            assert len(heard["connections"]) == 50
+            assert heard["count"] > 51
+
+    @staticmethod
+    def has_room(example, path):
+        with Listener(example, path) as listener:
+            return listener.status == 200
+
+    @pytest.mark.parametrize("path", ["/facts", "/changes"])
+    def test_too_many(self, example, path):
+        """There is an end to how many streams there are; whoever leaves makes room."""
+        with example.connect() as client, contextlib.ExitStack() as stack:
+            for _ in range(32):
+                stack.enter_context(Listener(example, path))
+            # The last ones may have been answered, and not yet have joined.
+            wait_for(lambda: not self.has_room(example, path), "no room")
+            refused = client.request(path)
+            assert (refused.status, refused.headers["retry-after"]) == (503, "20")
+        wait_for(lambda: self.has_room(example, path), "room")
+
+    @pytest.mark.parametrize("path", ["/facts", "/changes"])
+    def test_another_page(self, example, path):
+        """A page of another site cannot open them."""
+        with example.connect() as client:
+            assert client.request(path, "Sec-Fetch-Site: cross-site").status == 403
 
 
 class TestSlowView:
@@ -384,49 +481,3 @@ def test_another_host(example):
         assert client.response().status == 400
         client.send(b"GET /api/connection HTTP/1.1\r\nHost: localhost:8000\r\n\r\n")
         assert client.response().status == 200
-
-
-@pytest.mark.slow
-def test_demo(tmp_path, stack):
-    """`make demo`'s own configuration listens on both, and says how to reach it when it can be."""
-    port, path = stack.enter_context(held_port()), tmp_path / "demo.sock"
-    log = tmp_path / "log"
-    command = [sys.executable, "-m", "gunicorn", "-c", "example_app/gunicorn.conf.py"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "example_app.app:app"],
-            cwd=ROOT,
-            env=os.environ | ENV | {"DEMO_BIND": f"127.0.0.1:{port}", "DEMO_SOCKET": str(path)},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        wait_for(lambda: "Control-C" in log.read_text(), "the demo to say that it is ready")
-        text = log.read_text()
-        assert f"curl http://127.0.0.1:{port}/api/connection" in text
-        assert f"curl --unix-socket {path} http://localhost/api/connection" in text
-        with Client(socket.create_connection(("127.0.0.1", port), timeout=20)) as client:
-            assert client.request("/api/connection").json["key"] == client.key
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(20)
-        sock.connect(str(path))
-        with Client(sock) as client:
-            assert client.request("/api/connection").json["is_unix"] is True
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            assert process.wait(20) == 0, log.read_text()
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # its worker too
-            process.wait()
-            raise
-
-
-def test_demo_defaults(monkeypatch):
-    """Without the environment the demo is where the README says."""
-    monkeypatch.delenv("DEMO_BIND", raising=False)
-    monkeypatch.delenv("DEMO_SOCKET", raising=False)
-    settings = runpy.run_path(str(ROOT / "example_app" / "gunicorn.conf.py"))
-    assert settings["bind"] == ["127.0.0.1:8000", "unix:/tmp/flask-rawsocket-demo.sock"]

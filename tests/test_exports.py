@@ -84,6 +84,7 @@ PUBLIC = {
         "original_destination",
         "peer_credentials",
         "peer_pidfd",
+        "peer_security_label",
         "peer_status",
         "queues",
         "remember_server_name",

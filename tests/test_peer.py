@@ -8,18 +8,18 @@ import grp
 import inspect
 import os
 import pwd
+import re
 import socket
-import subprocess
-import sys
 import threading
 
 import pytest
 from flask import Blueprint, Flask
 from flask.views import MethodView, View
 from servers import Client
+from users import NOBODY, ask_as, reachable, root_only
 from werkzeug.serving import make_server as plain_make_server
 
-from flask_rawsocket import NoConnectionError, RawSocket, peer
+from flask_rawsocket import NoConnectionError, RawSocket, _conditions
 from flask_rawsocket.serving._server import make_server
 from flask_rawsocket.sockinfo import PeerCredentials
 
@@ -94,10 +94,86 @@ def test_unix_peers(tmp_path, conditions, expected):
         assert status(address) == expected
 
 
-def test_a_tcp_peer_never():
-    """A TCP peer is nobody, whatever its process is."""
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ({"any_of": {"user": ME, "group": "no-group-has-this-name"}}, True),
+        ({"any_of": {"uid": OTHER, "gid": os.getegid()}}, True),
+        ({"any_of": {"uid": OTHER, "gid": 4_000_000}}, False),
+        ({"any_of": {"uid": [OTHER, os.geteuid()]}}, True),
+        ({"any_of": {"uid": []}}, False),
+        ({"any_of": {"uid": os.geteuid(), "user": None}}, True),
+        ({"any_of": {"uid": OTHER, "user": None}}, False),
+        ({"uid": os.geteuid(), "any_of": {"uid": OTHER, "gid": 4_000_000}}, False),
+        ({"uid": OTHER, "any_of": {"uid": os.geteuid()}}, False),
+        ({"uid": os.geteuid(), "any_of": {"uid": OTHER, "group": MY_GROUP}}, True),
+    ],
+)
+def test_one_of_several(conditions, expected):
+    """Of what is in `any_of` one is enough; whatever else is asked for has to hold as well."""
+    check = RawSocket().require_peer(**conditions)
+    me = PeerCredentials(1, os.geteuid(), os.getegid(), ())
+    assert check._admits(me) is expected
+
+
+@pytest.mark.parametrize(
+    ("any_of", "error", "text"),
+    [
+        ({}, ValueError, "any_of needs a uid"),
+        ({"user": None}, ValueError, "any_of needs a uid"),
+        ({"users": "root"}, TypeError, "'users' is not one of uid, user, gid, group"),
+        ({"uid": "root"}, TypeError, "uid: 'root' is not an int"),
+        (["root"], TypeError, r"any_of: \['root'\] is not a mapping such as"),
+    ],
+)
+def test_one_of_what_cannot_be(any_of, error, text):
+    """What is asked for by mistake is refused at once: it might let everybody in, or nobody."""
+    with pytest.raises(error, match=text):
+        RawSocket().require_peer(uid=0, any_of=any_of)
+
+
+def test_a_tcp_peer_never(caplog):
+    """A TCP peer is nobody, whatever its process is, and the log says so."""
     with serving(guarded(uid=os.geteuid())) as address:
         assert status(address) == 403
+    (line,) = refusals(caplog)
+    assert re.fullmatch(
+        r"require_peer: 'view' has refused 127\.0\.0\.1:\d+, which is not a UNIX peer", line
+    )
+
+
+def refusals(caplog):
+    """Give what the log says of peers that were refused."""
+    return [each.getMessage() for each in caplog.records if "has refused" in each.getMessage()]
+
+
+@pytest.mark.parametrize("make", [make_server, plain_make_server], ids=["ours", "foreign"])
+def test_refusals_are_logged(tmp_path, caplog, make):
+    """Who was refused, and where; a peer that is let in is not logged."""
+    app = Flask(__name__)
+    rawsocket = RawSocket(app)
+    admin = Blueprint("admin", __name__)
+    admin.before_request(rawsocket.require_peer(uid=OTHER))
+    admin.add_url_rule("/admin", endpoint="index", view_func=lambda: "hello")
+    app.register_blueprint(admin)
+    app.add_url_rule("/", "mine", rawsocket.require_peer(uid=os.geteuid())(lambda: "hello"))
+    with serving(app, f"unix://{tmp_path}/s", make) as address:
+        assert status(address) == 200
+        assert refusals(caplog) == []
+        assert status(address, "/admin") == 403
+    (line,) = refusals(caplog)
+    who = f"uid {os.geteuid()} ({ME}), gid {os.getegid()} ({MY_GROUP}), pid {os.getpid()}"
+    assert line.startswith(f"require_peer: 'admin.index' has refused {who}, on @")
+
+
+def test_a_refusal_where_there_is_no_view(tmp_path, caplog):
+    """A check before every request also refuses where no view is, and the log has the path."""
+    app = Flask(__name__)
+    app.before_request(RawSocket(app).require_peer(uid=OTHER))
+    with serving(app, f"unix://{tmp_path}/s") as address:
+        assert status(address, "/no%0Asuch") == 403
+    (line,) = refusals(caplog)
+    assert line.startswith("require_peer: '/no\\nsuch' has refused uid")
 
 
 def identified():
@@ -155,25 +231,31 @@ def test_before_request(tmp_path):
         assert status(address, "/theirs") == 403
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+@root_only
 def test_another_user(tmp_path):
     """A client that runs as another user is that user."""
-    os.chmod(tmp_path, 0o777)
-    for parent in list(tmp_path.parents)[:3]:
-        os.chmod(parent, 0o755)
-    script = (
-        "import os, socket, sys\n"
-        "os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))\n"
-        "sock = socket.socket(socket.AF_UNIX); sock.connect(sys.argv[1])\n"
-        "sock.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
-        "print(sock.recv(100).split()[1].decode())\n"
-    )
+    reachable(tmp_path)
     with serving(guarded(uid=OTHER), f"unix://{tmp_path}/s") as address:
         os.chmod(address, 0o666)
         assert status(address) == 403
-        command = [sys.executable, "-c", script, address, str(OTHER)]
-        out = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-        assert out.stdout.strip() == "200"
+        assert ask_as(address, OTHER) == "200"
+
+
+@root_only
+def test_root_or_a_group(tmp_path, caplog):
+    """``any_of={"user": "root", "group": ...}`` is a daemon's usual rule."""
+    reachable(tmp_path)
+    group = next(each for each in grp.getgrall() if each.gr_gid not in (0, NOBODY))
+    app = guarded(any_of={"user": "root", "group": group.gr_name})
+    with serving(app, f"unix://{tmp_path}/s") as address:
+        os.chmod(address, 0o666)
+        assert status(address) == 200
+        assert ask_as(address, NOBODY, groups=[group.gr_gid]) == "200"
+        assert ask_as(address, NOBODY, gid=group.gr_gid) == "200"
+        assert refusals(caplog) == []
+        assert ask_as(address, NOBODY) == "403"
+    (line,) = refusals(caplog)
+    assert f"refused uid {NOBODY} (" in line
 
 
 def test_an_async_view(tmp_path):
@@ -325,8 +407,8 @@ def test_what_is_not_a_view(view):
 @pytest.mark.parametrize("conditions", [{"user": "root"}, {"group": "root"}])
 def test_a_system_without_a_user_database(monkeypatch, conditions):
     """Where there are no names, as on Windows, a name admits nobody."""
-    monkeypatch.setattr(peer, "pwd", None)
-    monkeypatch.setattr(peer, "grp", None)
+    monkeypatch.setattr(_conditions, "pwd", None)
+    monkeypatch.setattr(_conditions, "grp", None)
     check = RawSocket().require_peer(**conditions)
     assert not check._admits(PeerCredentials(4, None, None, None))
     assert not check._admits(PeerCredentials(4, 0, 0, (0,)))
@@ -339,15 +421,15 @@ def proc(tmp_path, monkeypatch):
     (tmp_path / "sys/kernel").mkdir(parents=True)
     for kind in ("uid", "gid"):
         (tmp_path / f"sys/kernel/overflow{kind}").write_text("65534\n")
-    monkeypatch.setattr(peer, "_PROC", tmp_path)
+    monkeypatch.setattr(_conditions, "_PROC", tmp_path)
 
     def write(text):
-        peer._unmapped.cache_clear()
+        _conditions._unmapped.cache_clear()
         for kind in ("uid", "gid"):
             (tmp_path / f"self/{kind}_map").write_text(text)
 
     yield write
-    peer._unmapped.cache_clear()
+    _conditions._unmapped.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -369,10 +451,10 @@ def test_unmapped_ids(proc, conditions, credentials):
 
 def test_a_system_without_a_proc(monkeypatch, tmp_path):
     """Where there is nothing to ask there are no user namespaces."""
-    monkeypatch.setattr(peer, "_PROC", tmp_path)
-    peer._unmapped.cache_clear()
+    monkeypatch.setattr(_conditions, "_PROC", tmp_path)
+    _conditions._unmapped.cache_clear()
     assert RawSocket().require_peer(uid=65534)._admits(PeerCredentials(1, 65534, 0, ()))
-    peer._unmapped.cache_clear()
+    _conditions._unmapped.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -406,7 +488,7 @@ def test_a_name_that_can_be_none(tmp_path):
 
 def test_nothing_asked_for():
     """A check that asks for nothing would let everybody in by mistake."""
-    with pytest.raises(ValueError, match="needs a uid, a user, a gid or a group"):
+    with pytest.raises(ValueError, match="needs a uid, a user, a gid, a group, or any_of"):
         RawSocket().require_peer()
 
 
@@ -417,6 +499,10 @@ def test_names_that_the_system_does_not_know(caplog):
         "require_peer: there is no user 'depoly' on this system; it admits nobody",
         "require_peer: there is no group 'no-such-group' on this system; it admits nobody",
     ]
+    caplog.clear()
+    RawSocket().require_peer(any_of={"user": "rooot", "group": MY_GROUP})
+    (line,) = caplog.records
+    assert "there is no user 'rooot'" in line.getMessage()
     caplog.clear()
     RawSocket().require_peer(uid=4711, gid=4711, user=ME)
     assert caplog.records == []

@@ -121,7 +121,10 @@ class StateDiagram(SphinxDirective):
             old and old.name: {each.name for each in following}
             for old, following in TRANSITIONS.items()
         }
-        return [nodes.raw("", draw([each.name for each in ConnState], moves), format="html")]
+        drawn = draw([each.name for each in ConnState], moves)
+        # Wider than a phone, where it scrolls.
+        text = f'<div class="state-diagram-container">{drawn}</div>'
+        return [nodes.raw("", text, format="html")]
 
 
 class Layers(SphinxDirective):

@@ -19,7 +19,8 @@ SPREAD = 12
 
 HEAD = (
     '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7"'
-    ' markerHeight="7" orient="auto"><path d="M0 0 10 5 0 10z"/></marker></defs>'
+    ' markerHeight="7" orient="auto"><path fill="currentColor" d="M0 0 10 5 0 10z"/>'
+    "</marker></defs>"
 )
 
 
@@ -110,7 +111,7 @@ def _arrow(move, states, place, ports, top):
 def _box(name, left, top, *, final):
     shape = (
         f'<rect x="{left}" y="{top}" width="{WIDTH}" height="{HEIGHT}" rx="8"'
-        ' fill="#fff" stroke="currentColor" stroke-width="1.5"/>'
+        ' fill="none" stroke="currentColor" stroke-width="1.5"/>'
     )
     inner = (
         f'<rect x="{left + 4}" y="{top + 4}" width="{WIDTH - 8}" height="{HEIGHT - 8}" rx="5"'
@@ -119,7 +120,8 @@ def _box(name, left, top, *, final):
         else ""
     )
     text = (
-        f'<text x="{left + WIDTH / 2}" y="{top + HEIGHT / 2}" text-anchor="middle"'
+        f'<text x="{left + WIDTH / 2}" y="{top + HEIGHT / 2}"'
+        ' text-anchor="middle" fill="currentColor"'
         f' dominant-baseline="central" font-family="sans-serif" font-size="15">{name}</text>'
     )
     return shape + inner + text

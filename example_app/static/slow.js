@@ -1,24 +1,21 @@
 // Ask for the slow view, and leave before it has answered.
-"use strict";
 
-{
-  const { work } = document.currentScript.dataset;
-  const begin = document.getElementById("begin");
-  const leave = document.getElementById("leave");
-  let request;
+const begin = document.getElementById("begin");
+const { work } = begin.dataset;
+const leave = document.getElementById("leave");
+let request;
 
-  begin.onclick = async () => {
-    request = new AbortController();
-    begin.disabled = true;
-    leave.disabled = false;
-    try {
-      await fetch(work, { cache: "no-store", signal: request.signal });
-    } catch {
-      // Left, or the server has gone; the counters tell.
-    }
-    begin.disabled = false;
-    leave.disabled = true;
-  };
+begin.onclick = async () => {
+  request = new AbortController();
+  begin.disabled = true;
+  leave.disabled = false;
+  try {
+    await fetch(work, { cache: "no-store", signal: request.signal });
+  } catch {
+    // Left, or the server has gone; the counters tell.
+  }
+  begin.disabled = false;
+  leave.disabled = true;
+};
 
-  leave.onclick = () => request.abort();
-}
+leave.onclick = () => request.abort();

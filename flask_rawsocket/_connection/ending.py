@@ -93,6 +93,12 @@ def none_came(life: Life) -> None:
     assume(life, CloseReason.KEEPALIVE_OVER if is_idle else CloseReason.NO_REQUEST)
 
 
+def was_not_called(life: Life) -> None:
+    """The server has given the request up before it called the application, which did not fail."""
+    if life.ending is CloseReason.VIEW_FAILED:
+        life.ending = CloseReason.SERVER_FAILED
+
+
 def broke_off(life: Life, exc: Exception) -> bool:
     """A read or a write has failed with `exc`: note what that says of the peer.
 

@@ -95,6 +95,21 @@ class KernelFacts(LiveSocket):
         with ExitStack() as stack:
             yield self._ask(lambda sock: stack.enter_context(sockinfo.peer_pidfd(sock)))
 
+    def peer_security_label(self) -> str | None:
+        """Ask what a security module calls the peer: ``SO_PEERSEC``, unix(7).
+
+        Like the credentials it is that of the process that connected, at the time when it did.
+
+        Returns:
+            SELinux's context, AppArmor's profile with its mode, or Smack's label; None where no
+            security module labels this connection, as on most TCP connections.
+
+        Raises:
+            UnsupportedError: the system is not Linux.
+            ConnectionClosedError: the connection has been closed.
+        """
+        return self._ask(sockinfo.peer_security_label)
+
     @property
     def tls(self) -> TLSInfo | None:
         """What was negotiated in the TLS handshake; None for a connection without TLS."""

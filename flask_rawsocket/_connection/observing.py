@@ -43,6 +43,9 @@ class Observer(Protocol):
     def thread_done(self) -> None:
         """It has served it, or has left it to the poller."""
 
+    def requests_waiting(self, count: int) -> None:
+        """So many requests wait for a thread now."""
+
     def threads(self, most: int) -> None:
         """The server has so many threads at most."""
 
@@ -129,6 +132,10 @@ class _Several:
     def thread_done(self) -> None:
         for each in self._observers:
             each.thread_done()
+
+    def requests_waiting(self, count: int) -> None:
+        for each in self._observers:
+            each.requests_waiting(count)
 
     def threads(self, most: int) -> None:
         for each in self._observers:

@@ -143,7 +143,8 @@ class CloseReason(enum.Enum):
     """The client broke the rules of HTTP/2. Setting: none."""
 
     SERVER_FAILED = "server_failed", ERROR
-    """The server could not go on with it; its error log says why. Setting: none."""
+    """The server, or a hook of gunicorn's, could not go on with it; its error log says why.
+    Setting: none."""
 
     STOPPED = "stopped", SHUTDOWN
     """The server process was told to stop. Setting: gunicorn's ``graceful_timeout``;

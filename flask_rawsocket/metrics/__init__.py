@@ -27,6 +27,7 @@ Name                                          Kind       Label      What it is
 ``rawsocket_requests_total``                  counter               that reached the app
 ``rawsocket_request_head_seconds``            histogram             first byte to end of head
 ``rawsocket_request_queue_seconds``           histogram             arrival to the app
+``rawsocket_requests_waiting``                gauge                 for a thread
 ``rawsocket_threads``                         gauge                 for requests, at most
 ``rawsocket_threads_busy``                    gauge                 that serve a connection
 ============================================  =========  =========  =========================

@@ -36,6 +36,7 @@ _HANDSHAKE: Final = named("tls_handshake.duration")
 _REQUESTS: Final = named("requests")
 _HEAD: Final = named("request.head")
 _QUEUE: Final = named("request.queue")
+_WAITING: Final = named("requests.waiting")
 _THREADS: Final = named("threads")
 _BUSY: Final = named("threads.busy")
 
@@ -77,6 +78,7 @@ class Recorder:
         self._handshakes: dict[int, float] = {}
         """Likewise a handshake."""
         self._most = 0
+        self._waiting = 0
 
     @_logging
     def changed(self, connection: Connection, old: ConnState | None, new: ConnState) -> None:
@@ -157,6 +159,13 @@ class Recorder:
     def thread_done(self) -> None:
         """Count it no more."""
         self._sink.add(_BUSY, -1)
+
+    @_logging
+    def requests_waiting(self, count: int) -> None:
+        """Tell how many requests wait for a thread."""
+        if count != self._waiting:
+            self._sink.add(_WAITING, count - self._waiting)
+            self._waiting = count
 
     @_logging
     def threads(self, most: int) -> None:

@@ -147,6 +147,12 @@ TABLE: Final = (
         buckets=_SHORT,
     ),
     Instrument(
+        "rawsocket.requests.waiting",
+        Kind.GAUGE,
+        "{request}",
+        "Requests that have begun to come and wait for a thread; the thread worker.",
+    ),
+    Instrument(
         "rawsocket.threads",
         Kind.GAUGE,
         "{thread}",

@@ -57,6 +57,7 @@ __all__ = [
     "original_destination",
     "peer_credentials",
     "peer_pidfd",
+    "peer_security_label",
     "peer_status",
     "queues",
     "remember_server_name",
@@ -76,6 +77,7 @@ cookie = _system.cookie
 original_destination = _system.original_destination
 peer_credentials = _system.peer_credentials
 peer_pidfd = _system.peer_pidfd
+peer_security_label = _system.peer_security_label
 peer_status = _system.peer_status
 queues = _system.queues
 reset = _system.reset

@@ -55,6 +55,12 @@ class PeerCredentials:
         """The name of `gid`, looked up at each access; None if it has no name here."""
         return None if self.gid is None else _group_name(self.gid)
 
+    @property
+    def group_names(self) -> frozenset[str]:
+        """The names of `gid` and `groups` that have one, looked up at each access."""
+        ids = {each for each in (self.gid, *(self.groups or ())) if each is not None}
+        return frozenset(name for each in ids if (name := _group_name(each)) is not None)
+
 
 def _user_name(uid: int) -> str | None:
     """Return the name of a user id; None if it has none."""

@@ -6,9 +6,11 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any, Final
 
+from .._tracking.tracker import process_tracker
 from ._event import KEEP_ALIVE, Event, encode, event_of
 from ._group import Member
 from ._message import chunk
+from ._outlet import Outlet
 from ._stream import End, Stream
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ class Body(Stream):
             self._out.write(_LAST_CHUNK)
 
 
-class EventStream(Body):
+class EventStream(Outlet, Body):
     """Server-Sent Events.
 
     The messages of a group that were asked for by `Group.join` are written as they come; there is
@@ -95,20 +97,19 @@ class EventStream(Body):
         if not isinstance(source, Member):
             await super()._run()
             return
-        form, write = "sse_chunk" if self.chunked else "sse", self._out.write
+        form, write = "sse_chunk" if self.chunked else "sse", self.writer_for(source)
         missed = source.start(form, write, self.close, self.last_event_id, self)
         try:
-            write(self._head)
+            self._out.write(self._head)
             for message in missed:
-                write(getattr(message, form))
+                self._out.write(getattr(message, form))
             await asyncio.get_running_loop().create_future()  # until it is interrupted
         finally:
             source.leave()
+            self.forget(source)
 
-    def filled(self) -> None:
-        """Drop a client that does not read; a generator waits for room, but a group does not."""
-        if isinstance(self._source, Member):
-            self.end(End.SLOW)
+    def _is_open(self) -> bool:
+        return self._ending is None and not self.is_over
 
     def _encode(self, item: Any) -> bytes:
         return encode(event_of(item))
@@ -119,6 +120,9 @@ class EventStream(Body):
             self._timer = loop.call_later(self._ping_interval, self._ping)
 
     def _ping(self) -> None:
+        if self._is_stalled():
+            self.end(End.SLOW)
+            return
         if not self._out.waiting():  # else there is something on its way
             self._send(KEEP_ALIVE)
         self._wait_for_ping()
@@ -127,19 +131,22 @@ class EventStream(Body):
         """End the stream; its client will reconnect, which a 204 then can tell it not to do."""
         self.end(End.COMPLETE)
 
-    def said(self) -> Any:
-        """Return something that changes with each event."""
-        source = self._source
-        return source.count_sent() if isinstance(source, Member) else self.sent
-
     def silent(self) -> None:
         """Nothing has been said for too long: end properly, as `close` does."""
         self.close()
 
     def stop(self) -> None:
         """The server stops: have the client reconnect in a moment, when others are there."""
-        self._send(encode(Event(retry=random.randint(*_RETRY))))  # noqa: S311  not a secret
+        self._send_retry()
         self.end(End.STOP)
+
+    def _send_retry(self) -> None:
+        self._send(encode(Event(retry=random.randint(*_RETRY))))  # noqa: S311  not a secret
+
+    def _forced(self) -> None:
+        if process_tracker.is_stopping:  # there was no time to tell all of them
+            self._send_retry()
+            self._last_words(End.STOP)
 
     def _over(self) -> None:
         if self._timer is not None:

@@ -63,8 +63,8 @@ class Group:
     ) -> None:
         """Send `data` to every member. It is encoded once for all of them.
 
-        Messages that one thread sends are heard in that order. A member that does not read is
-        dropped when 64 KiB wait for it; nobody is held up.
+        Messages that one thread sends are heard in that order. A member for which 64 KiB wait is
+        dropped at the next message, for it does not read; nobody is held up.
 
         Args:
             data: ``str``, ``bytes``, or what JSON can express. To a WebSocket, bytes are a binary

@@ -57,6 +57,8 @@ _DEFLATE: Final = ServerPerMessageDeflateFactory(
 """Compression without state between messages: that would take 40 KiB for each connection."""
 
 
+_VERSION: Final = "13"
+
 _OURS: Final = {"Date", "Connection", "Upgrade"}
 """The fields of its response that are said elsewhere."""
 
@@ -68,8 +70,9 @@ class UpgradeRequired(HTTPException):
     description = "This is for WebSocket clients."
 
     def get_headers(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
-        """Say what to upgrade to."""
-        return [*super().get_headers(*args, **kwargs), ("Upgrade", "websocket")]
+        """Say what to upgrade to, and which version there is (RFC 6455, section 4.4)."""
+        fields = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", _VERSION)]
+        return [*super().get_headers(*args, **kwargs), *fields]
 
 
 class _Protocol(Protocol):
@@ -131,6 +134,11 @@ def _check_request(request: Request) -> None:
         raise HTTPVersionNotSupported
     if request.headers.get("Upgrade", "").strip().lower() != "websocket":
         raise UpgradeRequired
+    if request.headers.get("Sec-WebSocket-Version", "").strip() != _VERSION:
+        raise UpgradeRequired(f"Only version {_VERSION} of the WebSocket protocol is spoken here.")
+    if request.content_length or "Transfer-Encoding" in request.headers:
+        # It would be taken for frames; and a proxy may see the end of it elsewhere.
+        raise BadRequest("A WebSocket handshake has no body.")
 
 
 def _first_common(ours: Sequence[str], offered: Sequence[str]) -> Any:

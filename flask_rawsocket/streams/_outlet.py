@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ._stream import End, Stream
+from ._writers import STALL_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,11 @@ class Outlet(Stream):
         self._full_since = asyncio.get_running_loop().time()
         self._rewire()
 
-    def _emptied(self) -> None:
+    def _is_stalled(self) -> bool:
+        """Tell whether the client has read nothing for too long."""
+        waited = asyncio.get_running_loop().time() - self._full_since
+        return self._is_full and waited > STALL_LIMIT
+
+    def emptied(self) -> None:
         self._is_full = False
         self._rewire()

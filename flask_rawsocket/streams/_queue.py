@@ -30,11 +30,11 @@ class Queue:
 
     def put(self, message: Message) -> None:
         """Queue a message; called on the loop of this process, which may not be the taker's."""
-        self._size += message.size
         if self._size > QUEUE_LIMIT:
             self.is_slow = self.has_ended = True
         else:
             self.messages.append(message)
+            self._size += message.size
         self._tell()
 
     def end(self, _code: int = 0, _reason: str = "") -> None:

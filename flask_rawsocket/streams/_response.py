@@ -216,7 +216,7 @@ class _HeldBody:
             raise RuntimeError("the body of a stream can be sent once")
         self._is_done = True
         running = loop()
-        out = ThreadWriter(running, self._body.filled)
+        out = ThreadWriter(running, self._body.filled, self._body.emptied)
         # In an empty context, as everywhere: the view's is torn down while this goes on.
         result = contextvars.Context().run(
             asyncio.run_coroutine_threadsafe, self._body.hold(out), running

@@ -11,13 +11,13 @@ import contextvars
 import logging
 import secrets
 import threading
+import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ._live import loop
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator
 
     from ._broker import Broker
@@ -61,6 +61,10 @@ class Room:
         """Tells the ids of this room from those of an earlier one of the name."""
         self._inbox: deque[Message] = deque()
         self._passing_on = False
+        self.emptied_at = 0.0
+        """When its last member has left, a time of ``time.monotonic``."""
+        self.is_lingering = False
+        """Whether somebody looks if it can be closed: one, however often it becomes empty."""
         self.loop = loop()
 
     @property
@@ -205,19 +209,24 @@ class Rooms:
             if not room.has_history:
                 self._close(room)
                 return
-        room.loop.call_soon_threadsafe(
-            _later, room.loop, self._close_if_empty, room, context=contextvars.Context()
-        )
+            room.emptied_at = time.monotonic()
+            if room.is_lingering:
+                return
+            room.is_lingering = True
+        room.loop.call_soon_threadsafe(self._linger, room, context=contextvars.Context())
 
-    def _close_if_empty(self, room: Room) -> None:
+    def _linger(self, room: Room) -> None:
+        """Close `room` when it has been empty for long enough; on the loop."""
         with self._lock:
-            if self._rooms.get(room.name) is room and not len(room):
+            if len(room) or self._rooms.get(room.name) is not room:
+                room.is_lingering = False
+                return
+            left = room.emptied_at + _LINGER - time.monotonic()
+            if left <= 0:
                 self._close(room)
+                return
+        room.loop.call_later(left, self._linger, room)
 
     def _close(self, room: Room) -> None:
         room.unsubscribe()
         del self._rooms[room.name]
-
-
-def _later(loop: asyncio.AbstractEventLoop, function: Any, room: Room) -> None:
-    loop.call_later(_LINGER, function, room)

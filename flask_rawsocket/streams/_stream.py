@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import logging
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -17,8 +16,8 @@ from werkzeug.local import LocalProxy
 
 from .._connection import ending
 from .._connection.connection import life_of
-from .._connection.state import CloseReason
 from ._blocking import watch_loop
+from ._end import End, Interruption
 from ._idle import IdleTimer
 from ._live import streams
 from ._writers import ConnectionWriter, SlowError, ThreadWriter
@@ -29,32 +28,11 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from .._connection.connection import Connection
+    from .._connection.state import CloseReason
 
 __all__ = ["End", "Stream", "current", "current_stream"]
 
 log = logging.getLogger("flask_rawsocket")
-
-
-class End(enum.Enum):
-    """Why a stream ends."""
-
-    COMPLETE = CloseReason.RESPONSE_COMPLETE
-    """Its generator or handler has returned, or it was told to end."""
-
-    GONE = CloseReason.PEER_CLOSED
-    """The client has left."""
-
-    STOP = CloseReason.STOPPED
-    """The server stops."""
-
-    SLOW = CloseReason.SLOW_READER
-    """The client does not read."""
-
-    IDLE = CloseReason.APP_CLOSED
-    """Nothing has been said for too long."""
-
-    FAILED = CloseReason.RESPONSE_BROKEN
-    """Its generator or handler has failed."""
 
 
 class Stream:
@@ -70,6 +48,7 @@ class Stream:
 
     idle_timeout: float | None = None
     _idle_timer: IdleTimer | None = None
+    _interruption: Interruption | None = None
 
     def __init__(
         self, app: Flask, connection: Connection | None, last_event_id: str | None = None
@@ -105,7 +84,7 @@ class Stream:
             writer: asyncio's.
         """
         transport: Any = writer.transport
-        listening = self._received, self._gone, self.filled, self._emptied
+        listening = self._received, self._gone, self.filled, self.emptied
         out = ConnectionWriter(transport, *listening)
         self._came = reader.take()
         self._begin(out)
@@ -140,8 +119,9 @@ class Stream:
 
     def _over(self) -> None:
         self.is_over = True
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        for timer in (self._idle_timer, self._interruption):
+            if timer is not None:
+                timer.cancel()
         streams.discard(self)
         self._tell_end()
         self._task = None
@@ -172,7 +152,7 @@ class Stream:
             return
         self._ending = why
         if self._task is not None:
-            self._task.cancel()
+            self._interruption = Interruption(self, self._task)
 
     def stop(self) -> None:
         """The server stops."""
@@ -194,7 +174,7 @@ class Stream:
     def filled(self) -> None:
         """More than 64 KiB waits to be sent."""
 
-    def _emptied(self) -> None:
+    def emptied(self) -> None:
         """There is room again."""
 
     async def _guarded(self) -> None:
@@ -206,13 +186,14 @@ class Stream:
         task: Any = self._task
         try:
             await self._run()
-        except asyncio.CancelledError:
-            if self._ending is None:
-                raise
         except SlowError:
             self._ending = End.SLOW
-        except Exception:
+        except BaseException as exc:
             if self._ending is None:
+                if not self._is_failure(exc):
+                    if isinstance(exc, asyncio.CancelledError):
+                        self._forced()
+                    raise
                 log.exception("The stream %s failed on %s", self._name, self.connection)
                 self._ending = End.FAILED
         if self._ending is None:
@@ -220,6 +201,16 @@ class Stream:
         elif task.cancelling():
             await self._absorb(task)
         self._last_words(self._ending)
+
+    def _is_failure(self, exc: BaseException) -> bool:
+        """Tell whether `exc` comes from the application, and is not how it is interrupted.
+
+        It may be the cancellation of a task that it has awaited; and ``sys.exit()`` ends no other
+        stream.
+        """
+        if isinstance(exc, asyncio.CancelledError):
+            return self._ending is None and self._task is not None and not self._task.cancelling()
+        return not isinstance(exc, GeneratorExit)  # with which the interpreter ends a coroutine
 
     @staticmethod
     async def _absorb(task: asyncio.Task[Any]) -> None:
@@ -266,6 +257,9 @@ class Stream:
 
     async def _run(self) -> None:
         """Send the head, and all that follows."""
+
+    def _forced(self) -> None:
+        """The event loop ends it by force: send what the client can be told at once."""
 
     def _last_words(self, why: End) -> None:
         """Send what belongs at the end."""

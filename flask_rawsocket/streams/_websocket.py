@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import InvalidStateError
 from ._close_codes import ABNORMAL, FAILED, NORMAL, WebSocketClosedError
 from ._event import text_of
 from ._handshake import data_frame
@@ -47,13 +49,16 @@ class WebSocket(Wire):
             data: bytes for a binary message, ``str`` for text; anything else is sent as JSON.
 
         Raises:
-            WebSocketClosedError: it has been closed.
+            WebSocketClosedError: it has been closed, or the client has read nothing for 60 s.
             TypeError: JSON cannot express `data`.
             ValueError: UTF-8 cannot, as half of a surrogate pair.
+            InvalidStateError: this is another event loop.
         """
         is_text = not isinstance(data, bytes | bytearray | memoryview)
         payload = text_of(data).encode() if is_text else bytes(data)
-        self._check_open()
+        self._check_loop()
+        if not self._is_open():
+            await self._refuse()
         self.sent += 1
         if len(payload) < _COMPRESS_FROM or not self._protocol.extensions:
             self._out.write(data_frame(payload, is_text=is_text))
@@ -66,16 +71,19 @@ class WebSocket(Wire):
             await self._out.drain()
         except SlowError:
             self.end(End.SLOW)
-            raise
+            raise self._closed_error() from None
 
     async def receive(self) -> str | bytes:
         """Return the next message.
 
         Raises:
             WebSocketClosedError: it has been closed, and there are no more messages.
+            InvalidStateError: this is another event loop.
         """
+        self._check_loop()
         while not self._inbox:
-            self._check_open()
+            if not self._is_open():
+                await self._refuse()
             await self._inbox.wait()
         message = self._inbox.take()
         if not (self._reading or self._inbox.is_full):
@@ -97,7 +105,12 @@ class WebSocket(Wire):
         Args:
             code: the close code (RFC 6455, section 7.4).
             reason: at most 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: a close frame cannot say that.
+            InvalidStateError: this is another event loop.
         """
+        self._check_loop()
         self.begin_close(code, reason)
         while not (self._lost or self.is_over):
             await self._inbox.wait()
@@ -112,9 +125,17 @@ class WebSocket(Wire):
         """The reason that came with the code; None while it is open."""
         return None if self._is_open() else self._closed_error().reason
 
-    def _check_open(self) -> None:
-        if not self._is_open():
-            raise self._closed_error()
+    def _check_loop(self) -> None:
+        if self._task is not None and self._task.get_loop() is not asyncio.get_running_loop():
+            raise InvalidStateError(
+                "a WebSocket is talked to on its own event loop; from a thread, send to a group "
+                "that it has joined, or call asyncio.run_coroutine_threadsafe()"
+            )
+
+    async def _refuse(self) -> None:
+        # A handler that catches this and goes on can be cancelled here, and others have their turn.
+        await asyncio.sleep(0)
+        raise self._closed_error()
 
     def _closed_error(self) -> WebSocketClosedError:
         close = self._protocol.close_rcvd or self._protocol.close_sent
@@ -136,9 +157,9 @@ class WebSocket(Wire):
             await self._handler(self, *args, **kwargs)
         except WebSocketClosedError:
             pass
-        except SlowError:
-            self._ending = self._ending or End.SLOW
-        except Exception as exc:  # noqa: BLE001  it is logged
+        except BaseException as exc:
+            if not self._is_failure(exc):
+                raise
             log.error("The handler %s failed on %s", self._name, self.connection, exc_info=exc)
             code, self._ending = FAILED, self._ending or End.FAILED
         self._set_limit(None)

@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from .._connection.state import CloseReason
+from .._tracking.tracker import process_tracker
 from ._assembler import Assembler
 from ._close_codes import FAILED, GOING_AWAY, NORMAL, NOT_UTF8, RESTART, check_close
 from ._handshake import State
 from ._inbox import Inbox
 from ._outlet import Outlet
 from ._stream import End
-from ._writers import STALL_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,6 +82,12 @@ class Wire(Outlet):
         """The server stops: say so, and that it will be back."""
         self.begin_close(RESTART, "service restart")
 
+    def _forced(self) -> None:
+        # At a stop there was no time to tell all of them, nor is there any to wait for the answer.
+        if self._is_open():
+            self._protocol.send_close(RESTART if process_tracker.is_stopping else FAILED, "")
+            self._flush()
+
     def silent(self) -> None:
         """Nothing has been said for too long."""
         self.begin_close(GOING_AWAY, "idle")
@@ -138,8 +144,8 @@ class Wire(Outlet):
         super().filled()
         self._pace()
 
-    def _emptied(self) -> None:
-        super()._emptied()
+    def emptied(self) -> None:
+        super().emptied()
         self._pace()
 
     def _flush(self) -> None:
@@ -154,6 +160,7 @@ class Wire(Outlet):
                 self._set_limit(LEAVE_LIMIT)
                 self._tell_end()
                 self._rewire()
+                self._inbox.wake()
                 self._out.end()
                 asyncio.get_running_loop().call_later(_LINGER, self._unanswered)
 
@@ -183,10 +190,11 @@ class Wire(Outlet):
         """See to it that the peer says something, or drop it."""
         if not self._is_open():
             return
+        if self._is_stalled():
+            self.end(End.SLOW)
+            return
         if self._is_full:
-            if asyncio.get_running_loop().time() - self._full_since > STALL_LIMIT:
-                self.end(End.SLOW)
-                return
+            pass  # there is something on its way
         elif not self._was_heard:
             self._protocol.fail(FAILED, "keepalive ping timeout")
             self._flush()

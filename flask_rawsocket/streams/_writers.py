@@ -194,11 +194,18 @@ class ThreadWriter(_Pauses):
     Args:
         loop: the loop on which the stream runs.
         filled: called on the loop when more than `QUEUE_LIMIT` waits to be sent.
+        emptied: called there when there is room again.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, filled: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        filled: Callable[[], object],
+        emptied: Callable[[], object],
+    ) -> None:
         self._loop = loop
         self._filled = filled
+        self._emptied = emptied
         self._more = threading.Condition()
         """Guards what follows; told of more, and of the end."""
         self._queue: deque[bytes] = deque()
@@ -215,7 +222,7 @@ class ThreadWriter(_Pauses):
             self._size += len(data)
             is_full = self._size > QUEUE_LIMIT
             self._more.notify()
-        if is_full:
+        if is_full and self._resumed is None:
             self.pause()
             self._filled()
 
@@ -240,8 +247,12 @@ class ThreadWriter(_Pauses):
             if not data:
                 return None if self._ended else b""
         if was_full:
-            self._loop.call_soon_threadsafe(self.resume)
+            self._loop.call_soon_threadsafe(self._empty)
         return data
+
+    def _empty(self) -> None:
+        self.resume()
+        self._emptied()
 
     def leave(self) -> None:
         """Send no more."""

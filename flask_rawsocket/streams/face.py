@@ -124,8 +124,8 @@ class Streams:
                 closed with 1001; None for never, by default ``RAWSOCKET_STREAM_IDLE_TIMEOUT``.
 
         Raises:
-            HTTPException: the handshake is not valid (400, 405, 426, 505), or not from an origin
-                that is allowed (403).
+            werkzeug.exceptions.HTTPException: the handshake is not valid (400, 405, 426, 505), or
+                not from an origin that is allowed (403).
             UnsupportedError: the connection cannot be taken over: HTTP/2, or a server that is not
                 one of this package's.
             NoConnectionError: the server does not show its socket.

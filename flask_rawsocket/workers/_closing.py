@@ -16,8 +16,9 @@ from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import ConnState
 from .._sockets.deadlines import READ, ready
-from ._parking import LINGER_TIMEOUT, ParkingWorker
-from ._tconn import Queue, TConn, close, close_may_wait, drained
+from ._lingering import LINGER_TIMEOUT, drained
+from ._parking import ParkingWorker
+from ._tconn import Queue, TConn, close, close_may_wait
 
 __all__ = ["ClosingWorker"]
 
@@ -38,13 +39,13 @@ class ClosingWorker(ParkingWorker):
         with contextlib.suppress(OSError):
             conn.sock.shutdown(socket.SHUT_WR)
         # Most peers have closed by now; if not, the poller tells when they do.
-        if conn.sock.closes_at_once or drained(conn):
+        if conn.sock.closes_at_once or drained(conn.sock):
             self.close_conn(conn)
         else:
             self.park(conn, self.lingering_conns, LINGER_TIMEOUT)
 
     def _on_lingering(self, conn: TConn) -> None:
-        if drained(conn):
+        if drained(conn.sock):
             self.close_conn(conn)
         else:
             self.park(conn, self.lingering_conns, max(0.0, conn.timeout - time.monotonic()))

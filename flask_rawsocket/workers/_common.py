@@ -169,6 +169,8 @@ class TrackingWorker(FailureWorker):
             self.tracker.request_ended(connection)
         if exchange.hijacked:
             return False  # its deadlines are its owner's
+        if exchange.response is None:
+            ending.was_not_called(life)
         duties = sock.duties
         if duties is not None and not (duties.read is duties.write is None):
             duties.lift()

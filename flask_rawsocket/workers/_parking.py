@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.workers import gthread
 
 from ._common import TrackingWorker
+from ._lingering import LINGER_TIMEOUT
 from ._pool import Pool
 from ._readiness import Readiness, make_readiness
 from ._tconn import MethodQueue, Queue, TConn
@@ -20,10 +21,7 @@ from ._tconn import MethodQueue, Queue, TConn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LINGER_TIMEOUT", "ParkingWorker"]
-
-LINGER_TIMEOUT: Final = 2.0
-"""How long a closed connection may still send, in seconds; as gunicorn's ``close_graceful``."""
+__all__ = ["ParkingWorker"]
 
 
 class ParkingWorker(TrackingWorker, gthread.ThreadWorker):

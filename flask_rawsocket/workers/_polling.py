@@ -12,16 +12,22 @@ No hook runs on the main thread.
 
 from __future__ import annotations
 
+import contextlib
+import select
 import selectors
 import time
 from functools import partial
 from typing import Any, Final, cast
 
+from .._connection import observing
 from ._closing import ClosingWorker
 from ._common import ACCEPT_PAUSE
 from ._tconn import TConn
 
 __all__ = ["SILENT_TIMEOUT", "PollingWorker"]
+
+_select: Any = select
+"""What it has depends on the system."""
 
 SILENT_TIMEOUT: Final = 5.0
 """What a new connection is given beyond `keepalive` for its first byte: gunicorn's own sum."""
@@ -76,6 +82,24 @@ class PollingWorker(ClosingWorker):
         if now >= self._next_sign:
             self._next_sign = now + _HEARTBEAT
             super().notify()
+            if observing.current is not None:
+                observing.current.requests_waiting(self._requests_waiting())
+
+    def _requests_waiting(self) -> int:
+        """Return how many connections have something for a thread while all threads are busy.
+
+        The poller of the pool reports of each once, to the thread that serves it. So it is another
+        one that is asked here, twice a second at most.
+        """
+        queued: int = self.tpool.queued
+        if not self.tpool.is_exhausted:
+            return queued
+        poll = _select.poll()
+        for queue in self.queues:
+            for conn in queue if queue.is_for_requests else ():
+                with contextlib.suppress(ValueError):  # it has been closed
+                    poll.register(conn.sock, _select.POLLIN)
+        return queued + len(poll.poll(0))
 
     def is_parent_alive(self) -> bool:
         """Tell whether the arbiter lives; by the clock as well."""

@@ -91,6 +91,17 @@ class Pool:
         """Whether not even one thread could be started."""
         return not self._threads
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every thread serves a connection, so that none looks for the next one."""
+        leader = self._leader
+        return self._standby is None and (leader is None or leader.began > 0)
+
+    @property
+    def queued(self) -> int:
+        """How many connections have been put that no thread has taken yet."""
+        return len(self._ready)
+
     def retry(self) -> None:
         """Start a first thread, unless there is one."""
         with self._lock:

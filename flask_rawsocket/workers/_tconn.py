@@ -12,8 +12,6 @@ from gunicorn import http
 from gunicorn import sock as gunicorn_sock
 from gunicorn.workers import gthread
 
-from .._sockets.deadlines import READ, ready
-from .._sockets.plain import DONT_WAIT
 from ._readiness import READING
 
 if TYPE_CHECKING:
@@ -21,11 +19,7 @@ if TYPE_CHECKING:
 
     from ._incoming import Incoming
 
-__all__ = ["MethodQueue", "Queue", "TConn", "close", "close_may_wait", "drained"]
-
-LINGER_BYTES: Final = 65536
-"""How much it may send; likewise."""
-
+__all__ = ["MethodQueue", "Queue", "TConn", "close", "close_may_wait"]
 
 _LINGER: Final = struct.Struct("ii")
 """``struct linger`` (socket(7))."""
@@ -186,26 +180,6 @@ class TConn(gthread.TConn):
         if negotiation is None:
             return False
         return bool(negotiation.prior_knowledge_allowed(self.cfg, self.client))
-
-
-def drained(conn: TConn) -> bool:
-    """Throw away what the peer has sent since we closed; tell whether it has had its time."""
-    total = 0
-    while total < LINGER_BYTES:
-        try:
-            # Asked first: a recv() waits, whatever its flags say, where somebody has set a timeout.
-            if not ready(conn.sock, READ, 0):
-                return False
-            # The base class's: under TLS these are no records any more, and no request either way.
-            data = socket.socket.recv(conn.sock, 8192, DONT_WAIT)
-        except BlockingIOError:
-            return False
-        except (OSError, ValueError):
-            return True
-        if not data:
-            return True
-        total += len(data)
-    return True
 
 
 def close_may_wait(sock: socket.socket) -> bool:

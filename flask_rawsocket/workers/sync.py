@@ -24,6 +24,7 @@ from .._connection.state import CloseReason
 from .._sockets.deadlines import READ, ready
 from ._common import ACCEPT_PAUSE, TrackingWorker
 from ._exchange import LEAVE_TIMEOUT, is_left
+from ._lingering import linger
 from ._reasons import response_cut
 
 __all__ = ["SyncWorker"]
@@ -43,6 +44,7 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         (sync.SyncWorker, "accept"),
         (sync.SyncWorker, "handle"),
         (sync.SyncWorker, "handle_request"),
+        (sync.SyncWorker, "handle_error"),
     )
 
     def init_process(self) -> None:
@@ -98,7 +100,15 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
             self.end_request(client, connection)
         if connection is not None and not life_of(connection).is_hijacked():
             ending.answered(life_of(connection))
+            linger(client)
         return result
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer as gunicorn does; then read what still comes of the request."""
+        super().handle_error(req, client, addr, exc)
+        connection = getattr(client, "connection", None)
+        if connection is not None and not life_of(connection).is_hijacked():
+            linger(client)
 
     def serve_queued(self) -> None:
         """Serve what the kernel has queued when the worker stops, and nobody else would.

@@ -10,7 +10,7 @@ import traceback
 from contract import app, rawsocket, record
 from flask import current_app, has_app_context, has_request_context, request, session
 
-from flask_rawsocket import RawSocketError, current_conn
+from flask_rawsocket import InvalidStateError, RawSocketError, current_conn
 from flask_rawsocket.streams import Event, current_stream
 
 app.secret_key = "for a session"
@@ -38,6 +38,11 @@ def after(response):
     if "cookie" in request.args:
         response.set_cookie("taste", "sweet")
     return response
+
+
+@app.errorhandler(403)
+def forbidden(exc):
+    return f"handled: {exc.description}", 403
 
 
 @app.teardown_request
@@ -72,11 +77,14 @@ def body():
 def fails():
     """Fail amid the body, or before its first byte."""
     is_late = "early" not in request.args
+    kind = {"exit": SystemExit, "cancelled": asyncio.CancelledError}.get(
+        request.args.get("how"), LookupError
+    )
 
     async def generate():
         if is_late:
             yield b"begun"
-        raise LookupError("a generator that fails amid its body")
+        raise kind("a generator that fails amid its body")
 
     return rawsocket.stream(generate())
 
@@ -153,7 +161,7 @@ def where_websocket():
     try:
         rawsocket.websocket(echo)
     except RawSocketError as exc:
-        return f"raises {{py:exc}}`~flask_rawsocket.{type(exc).__name__}`"
+        return f"raises `{type(exc).__name__}`"
     return "no thread"
 
 
@@ -301,6 +309,30 @@ async def ws_chat(ws, name):
 @rawsocket.websocket_view
 async def ws_fails(ws):
     raise LookupError("a handler that fails")
+
+
+@app.route("/live/ws/ends/<how>", websocket=True)
+@rawsocket.websocket_view
+async def ws_ends(ws, how):
+    """End as a handler should not."""
+    if how == "exit":
+        sys.exit("a handler that exits")
+    if how == "interrupt":
+        raise KeyboardInterrupt
+    task = asyncio.ensure_future(asyncio.Event().wait())
+    asyncio.get_running_loop().call_soon(task.cancel)
+    await task
+
+
+@app.route("/live/ws/elsewhere", websocket=True)
+@rawsocket.websocket_view
+async def ws_elsewhere(ws):
+    """Talk on another event loop, which is refused."""
+    for call in (ws.send("x"), ws.receive(), ws.close()):
+        try:
+            await rawsocket.in_thread(asyncio.run, call)
+        except InvalidStateError as exc:
+            await ws.send(str(exc))
 
 
 @app.route("/live/ws/deaf/<name>", websocket=True)

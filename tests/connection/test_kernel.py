@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import ipaddress
 import itertools
 import json
@@ -47,6 +48,7 @@ QUESTIONS = {
     "congestion_info": lambda conn: conn.congestion_info(),
     "peer_credentials": lambda conn: conn.peer_credentials(),
     "peer_pidfd": pidfd,
+    "peer_security_label": lambda conn: conn.peer_security_label(),
     "tls": lambda conn: conn.tls,
     "queues": lambda conn: conn.queues(),
     "options.nodelay": lambda conn: conn.options.nodelay,
@@ -233,8 +235,8 @@ def test_in_a_request(place, name):
         assert conn.state is ConnState.ACTIVE
         if answers(name, place.name):
             answer = ask(name, conn)
-            # Some algorithms tell nothing, and the system chooses which one it is.
-            if name not in {"congestion_info", "saved_syn"}:
+            # Some algorithms tell nothing, and the system chooses which one it is; so with labels.
+            if name not in {"congestion_info", "saved_syn", "peer_security_label"}:
                 assert (answer is None) is (name == "tls" and not conn.is_tls)
         else:
             with pytest.raises(UnsupportedError, match=named(name)):
@@ -504,6 +506,7 @@ def test_peer_credentials(unix):
         assert (found.pid, found.uid, found.gid) == (me.pid, me.uid, me.gid)
         assert set(found.groups) == set(me.groups)
         assert (found.user, found.group) == (me.user, me.group)
+        assert found.group_names == {grp.getgrgid(each).gr_name for each in {me.gid, *me.groups}}
 
 
 def test_peer_pidfd(unix):
@@ -780,6 +783,7 @@ QUESTIONS = {
     "congestion_info": lambda conn: str(conn.congestion_info()),
     "peer_credentials": lambda conn: conn.peer_credentials().pid,
     "peer_pidfd": pid_of_pidfd,
+    "peer_security_label": lambda conn: conn.peer_security_label(),
     "tls": lambda conn: conn.tls and conn.tls.server_name,
     "queues": lambda conn: conn.queues().receive,
     "options.nodelay": lambda conn: conn.options.nodelay,

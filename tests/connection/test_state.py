@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
 import socket
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_rawsocket import TRANSITIONS, ConnState, InvalidStateError
+from flask_rawsocket import TRANSITIONS, CloseReason, ConnState, InvalidStateError
+from flask_rawsocket._connection import state
 from flask_rawsocket._connection.connection import Connection, life_of
 from flask_rawsocket._tracking.tracker import ConnectionTracker
 
@@ -34,6 +38,22 @@ def connection_in(sock, state):
 
 def apply(connection, new):
     return ConnectionTracker()._change(connection, life_of(connection), new)
+
+
+def test_every_reason_says_its_setting():
+    """Under each stands what it means, and which setting governs it: so do the docs."""
+    body = ast.parse(Path(state.__file__).read_text()).body
+    (reasons,) = (each.body for each in body if getattr(each, "name", None) == "CloseReason")
+    texts = {
+        before.targets[0].id: after.value.value
+        for before, after in pairwise(reasons)
+        if isinstance(before, ast.Assign) and isinstance(after, ast.Expr)
+    }
+    for each in CloseReason:
+        meaning, *setting = " ".join(texts[each.name].split()).split(" Setting: ")
+        assert meaning.endswith(".")
+        assert len(setting) == (not each.is_group)
+        assert meaning.startswith("Group: ") == each.is_group
 
 
 @pytest.mark.parametrize("old", ConnState)

@@ -15,7 +15,7 @@ from importlib import util
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 from prometheus_client.parser import text_string_to_metric_families
 from servers import wait_for
 
@@ -189,6 +189,35 @@ def test_the_queue(counted, name):
         assert 0.5 < after["rawsocket_request_queue_seconds_sum"] < 20
 
 
+def gauge(folder, name):
+    """Return a gauge's sum from the workers' files: no thread is free to be asked for it."""
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, str(folder))
+    return Counts(generate_latest(registry).decode())[name]
+
+
+@pytest.mark.slow
+def test_requests_that_wait(counted, tmp_path):
+    """Those that have come while all threads are busy are counted until they are served."""
+    with counted("gthread", "tcp", "--threads", "1") as server:
+
+        def waiting():
+            return gauge(tmp_path / "prometheus", "rawsocket_requests_waiting")
+
+        is_settled(server)
+        server.mark()
+        assert waiting() == 0
+        with server.connect() as busy, server.connect() as one, server.connect() as other:
+            busy.get("/until-gone")
+            wait_for(lambda: "NA" in server.sequences(), "the busy one's view")
+            for each in one, other:
+                each.get("/", "Connection: close")
+            wait_for(lambda: waiting() == 2, "both to be counted")
+            busy.close()
+            assert [each.response().status for each in (one, other)] == [200, 200]
+        wait_for(lambda: waiting() == 0, "none to be counted")
+
+
 def pids(server):
     """Return the workers' process ids."""
     children = f"/proc/{server.process.pid}/task/{server.process.pid}/children"
@@ -290,14 +319,25 @@ def test_openmetrics(exporter):
 
 
 def test_promtool(exporter):
-    """Prometheus's own linter finds nothing; where it is not, the names keep its rules."""
-    data, _ = exporter.text()
+    """Prometheus's own linter finds nothing."""
     promtool = shutil.which("promtool")
-    if promtool is not None:
-        done = subprocess.run(
-            [promtool, "check", "metrics"], input=data, capture_output=True, check=False
-        )
-        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    if promtool is None:
+        pytest.skip("needs promtool, which is in Debian's package prometheus")
+    data, _ = exporter.text()
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=data, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    wrong = data.replace(b"rawsocket_threads_busy", b"rawsocket_threads_total")
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=wrong, capture_output=True, check=False
+    )
+    assert b"rawsocket_threads_total" in done.stderr + done.stdout
+
+
+def test_names(exporter):
+    """The names and texts keep Prometheus's rules, also where its linter is not."""
+    data, _ = exporter.text()
     for each in Counts(data.decode()).families.values():
         assert each.documentation.endswith(".")
         assert each.name == each.name.lower()

@@ -71,6 +71,13 @@ def test_threads(measured):
     observing.serve_with(0)
 
 
+def test_requests_that_wait(measured):
+    """The last number that was told is what stands there."""
+    for count in 3, 5, 5, 1:
+        observing.current.requests_waiting(count)
+        assert measured.sums["rawsocket.requests.waiting", ""] == count
+
+
 def test_a_sink_that_fails(accepted, caplog):
     """It is logged, and the connection goes on."""
 

@@ -196,7 +196,7 @@ class Race:
 
 
 def main(count):
-    from conftest import make_certificate  # noqa: PLC0415
+    from certificates import make_certificate  # noqa: PLC0415
 
     failed = False
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,12 @@ from pathlib import Path
 import pytest
 
 from flask_rawsocket.errors import ConnectionBrokenError, ConnectionClosedError, UnsupportedError
-from flask_rawsocket.sockinfo import PeerCredentials, peer_credentials, peer_pidfd
+from flask_rawsocket.sockinfo import (
+    PeerCredentials,
+    peer_credentials,
+    peer_pidfd,
+    peer_security_label,
+)
 from flask_rawsocket.sockinfo._systems.linux_numbers import NUMBERS, numbers_of
 
 NOBODY = 65534
@@ -233,6 +238,38 @@ def test_kernel_without_groups(recorded):
     answers[peercred] = OSError(errno.ENOPROTOOPT, "no")
     with pytest.raises(UnsupportedError):
         peer_credentials(recorded(answers, socket.AF_UNIX))
+
+
+PEERSEC = socket.SOL_SOCKET, socket.SO_PEERSEC
+
+
+@pytest.mark.parametrize(
+    ("answer", "label"),
+    [
+        (b"system_u:system_r:httpd_t:s0\0", "system_u:system_r:httpd_t:s0"),  # SELinux
+        (b"/usr/sbin/nginx (enforce)", "/usr/sbin/nginx (enforce)"),  # AppArmor
+        (b"caf\xc3\xa9 \xff", "caf\u00e9 \udcff"),
+        (b"\0", None),
+        (OSError(errno.ENOPROTOOPT, "no security module"), None),
+    ],
+)
+def test_security_label(recorded, answer, label):
+    """What a security module says, without the NUL that some of them end it with."""
+    assert peer_security_label(recorded({PEERSEC: answer}, socket.AF_UNIX)) == label
+
+
+def test_security_label_errors(recorded, pair):
+    """A failure is not taken for the absence of a label; a longer label is asked for again."""
+    with pytest.raises(PermissionError, match="peer_security_label"):
+        peer_security_label(recorded({PEERSEC: OSError(errno.EACCES, "no")}, socket.AF_UNIX))
+    answers = {PEERSEC: OSError(errno.ERANGE, "too long")}  # the C call then fails as well
+    with pytest.raises(UnsupportedError, match="peer_security_label"):
+        peer_security_label(recorded(answers))
+    _client, server = pair("unix")
+    assert isinstance(peer_security_label(server), str | None)  # as this machine has it
+    server.close()
+    with pytest.raises(ConnectionClosedError):
+        peer_security_label(server)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_stream_that_never_waits():
 
     async def send_on():
         turns = []
-        writer = ThreadWriter(asyncio.get_running_loop(), bool)
+        writer = ThreadWriter(asyncio.get_running_loop(), bool, bool)
         asyncio.get_running_loop().call_soon(turns.append, 1)
         while not turns:
             await writer.drain()

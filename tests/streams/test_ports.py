@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 
 from servers import wait_for
+from websockets.sync.client import connect
+
+from flask_rawsocket.testing import RawSocketServer
 
 FLASK_SOCK = """
 from flask import Flask, render_template
@@ -65,8 +68,8 @@ from flask import Flask, render_template
 from flask_rawsocket import RawSocket
 
 app = Flask(__name__)
-group = (rawsocket := RawSocket(app)).group("all")
-app.add_url_rule("/stream", "stream", lambda: rawsocket.events(group.join()))
+rawsocket = RawSocket(app)
+app.add_url_rule("/stream", "stream", lambda: rawsocket.events(rawsocket.group("all").join()))
 
 @app.route('/')
 def index():
@@ -74,7 +77,7 @@ def index():
 
 @app.route('/hello')
 def publish_hello():
-    group.send({"message": "Hello!"}, event='greeting')
+    rawsocket.group("all").send({"message": "Hello!"}, event='greeting')
     return "Message sent!"
 """
 
@@ -91,14 +94,28 @@ def test_they_are_not_longer():
     assert lines(OURS_FOR_FLASK_SSE) <= lines(FLASK_SSE)
 
 
+def test_flask_sock():
+    """What is said comes back, as often as one likes."""
+    names = {"__name__": "flask_sock_port"}
+    exec(OURS_FOR_FLASK_SOCK, names)
+    with (
+        RawSocketServer(names["app"]) as server,
+        connect(f"ws://127.0.0.1:{server.port}/echo", proxy=None) as ws,
+    ):
+        for message in ("one", b"two", "three"):
+            ws.send(message)
+            assert ws.recv() == message
+
+
 def test_flask_sse():
     """What is published is what the stream has."""
     names = {"__name__": "flask_sse_port"}
     exec(OURS_FOR_FLASK_SSE, names)
     client = names["app"].test_client()
     response = client.get("/stream", buffered=False)
-    wait_for(lambda: len(names["group"]) == 1, "the member")
+    group = names["rawsocket"].group("all")
+    wait_for(lambda: len(group) == 1, "the member")
     assert client.get("/hello").text == "Message sent!"
-    names["group"].close()
+    group.close()
     event, ident, data = response.text.strip().split("\n")
     assert (event, ident[:4], data) == ("event: greeting", "id: ", 'data: {"message": "Hello!"}')

@@ -94,6 +94,19 @@ def test_failure_before_the_first_byte(live):
         assert client.request("/live/events").status == 200
 
 
+@pytest.mark.parametrize("how", ["exit", "cancelled"])
+def test_exit_is_a_failure(live, how):
+    """sys.exit() in a generator, or a cancellation of its own, fails that stream and no other."""
+    with live.connect() as other:
+        other.get("/live/waits")
+        other._until(b"begun")
+        _, body = raw(live, f"/live/fails?how={how}")
+        assert body == b"5\r\nbegun\r\n"
+        wait_for(live.closed, "the end of the connection")
+        assert live.closed()[0]["reason"] == "ERROR"
+        assert live.sequences() == ["NAH", "NAHC"]
+
+
 def test_failure_shows_in_http_1_0(live):
     """To HTTP/1.0, where a body ends with the connection, the end is not a good one.
 

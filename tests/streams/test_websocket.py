@@ -79,6 +79,24 @@ def test_handler_fails(live):
     wait_for(lambda: "a handler that fails" in live.tail(), "the log")
 
 
+@pytest.mark.parametrize("how", ["exit", "interrupt", "cancelled"])
+def test_handler_exits(live, how):
+    """sys.exit(), and a cancellation that is not ours, are failures, of this handler alone."""
+    with talking(live, "/live/ws/echo") as other:
+        with talking(live, f"/live/ws/ends/{how}") as ws, pytest.raises(ConnectionClosed):
+            ws.recv()
+        assert ws.close_code == 1011
+        other.send("still there")
+        assert other.recv() == "still there"
+
+
+def test_another_loop(live):
+    """A WebSocket is talked to on its own event loop, and says so elsewhere."""
+    with talking(live, "/live/ws/elsewhere") as ws:
+        for _ in range(3):
+            assert "on its own event loop" in ws.recv()
+
+
 def test_too_big(live):
     """A message beyond the limit is 1009."""
     with talking(live, "/live/ws/small") as ws:
@@ -118,10 +136,39 @@ def test_not_a_websocket(live):
     ):
         with live.connect() as client:
             assert handshake(client, "/live/ws/echo", *headers)[0].split()[1] == status
+    with live.connect() as client:
+        handshake(client, "/live/ws/echo", "Origin: http://evil.example")
+        assert client._until(b"here.")[0].startswith(b"handled: WebSockets from http://evil")
     for origin in ("http://test", "http://TEST:80", "https://test"):
         with live.connect() as client:
             head = handshake(client, "/live/ws/echo", f"Origin: {origin}")
             assert head[0].split()[1] == "101"
+
+
+def test_body(live):
+    """A handshake with a body is refused: the body would be taken for frames."""
+    for header, body in (
+        ("Content-Length: 4", b"body"),
+        ("Transfer-Encoding: chunked", b"0\r\n\r\n"),
+    ):
+        with live.connect() as client:
+            head = handshake(client, "/live/ws/echo", header, body=body)
+            assert head[0].split()[1] == "400"
+
+
+@pytest.mark.parametrize("version", ["12", "14", ""])
+def test_another_version(live, version):
+    """A version that is not spoken is refused with the one that is (RFC 6455, section 4.4)."""
+    with live.connect() as client:
+        response = client.request(
+            "/live/ws/echo",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Version: {version}",
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        )
+    assert response.status == 426
+    assert response.headers["sec-websocket-version"] == "13"
 
 
 def test_chat(live):

@@ -58,6 +58,8 @@ def kernel() -> str:
     assert_type(conn.tcp_info(), TCPInfo)
     assert_type(conn.tcp_info().rtt, float | None)
     assert_type(conn.peer_credentials(), PeerCredentials)
+    assert_type(conn.peer_credentials().group_names, frozenset[str])
+    assert_type(conn.peer_security_label(), str | None)
     assert_type(conn.peer_status(), PeerStatus)
     assert_type(conn.queues(), Queues)
     assert_type(conn.tls, TLSInfo | None)
@@ -65,6 +67,12 @@ def kernel() -> str:
     assert_type(conn.key, RemoteAddr)
     conn.options.nodelay = True
     return "fine"
+
+
+@app.post("/reload")
+@rawsocket.require_peer(any_of={"user": "root", "group": ["adm", "wheel"]})
+def reload() -> str:
+    return rawsocket.peer_identity()
 
 
 @rawsocket.stop_when_disconnected()

@@ -9,7 +9,7 @@ import ssl
 from pathlib import Path
 
 import pytest
-from conftest import make_certificate
+from certificates import make_certificate
 from servers import client_context, running, wait_for
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,15 @@ from .._place import Place
 from .._tcp_info.layout_bsd import layout_of
 from .._values import PeerCredentials, Queues
 from .dead_peer import give_up_after
-from .fallback import congestion_info, cookie, original_destination, peer_pidfd, save_syn, saved_syn
+from .fallback import (
+    congestion_info,
+    cookie,
+    original_destination,
+    peer_pidfd,
+    peer_security_label,
+    save_syn,
+    saved_syn,
+)
 from .posix import abort, ioctl_int, peer_status, reset
 
 if TYPE_CHECKING:
@@ -37,6 +45,7 @@ __all__ = [
     "original_destination",
     "peer_credentials",
     "peer_pidfd",
+    "peer_security_label",
     "peer_status",
     "queues",
     "reset",

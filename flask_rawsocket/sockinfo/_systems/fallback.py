@@ -31,6 +31,7 @@ __all__ = [
     "original_destination",
     "peer_credentials",
     "peer_pidfd",
+    "peer_security_label",
     "peer_status",
     "queues",
     "reset",
@@ -82,6 +83,11 @@ def peer_credentials(sock: socket.socket) -> PeerCredentials:
 def peer_pidfd(sock: socket.socket) -> AbstractContextManager[int]:
     """Raise `UnsupportedError`: this system does not have it."""
     _refuse(sock, "peer_pidfd")
+
+
+def peer_security_label(sock: socket.socket) -> str | None:
+    """Raise `UnsupportedError`: this system does not have it."""
+    _refuse(sock, "peer_security_label")
 
 
 def queues(sock: socket.socket) -> Queues:

@@ -44,6 +44,7 @@ __all__ = [
     "original_destination",
     "peer_credentials",
     "peer_pidfd",
+    "peer_security_label",
     "peer_status",
     "queues",
     "reset",
@@ -64,6 +65,7 @@ congestion_info = _linux_congestion.congestion_info
 set_congestion = _linux_congestion.set_congestion
 peer_credentials = _linux_peer.peer_credentials
 peer_pidfd = _linux_peer.peer_pidfd
+peer_security_label = _linux_peer.peer_security_label
 set_dead_peer_timeout = _linux_dead_peer.set_dead_peer_timeout
 
 # Constants that Python has only from 3.12 on, or not at all.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 assert not TYPE_CHECKING or sys.platform == "linux"  # noqa: S101  for mypy
 
-__all__ = ["peer_credentials", "peer_pidfd"]
+__all__ = ["peer_credentials", "peer_pidfd", "peer_security_label"]
 
 _SOL = socket.SOL_SOCKET
 _UCRED = Struct("=iII")
@@ -84,6 +84,29 @@ def peer_pidfd(sock: socket.socket) -> Iterator[int]:
         os.close(fd)
 
 
+def peer_security_label(sock: socket.socket) -> str | None:
+    """Return what a security module calls the peer (``SO_PEERSEC``, unix(7)).
+
+    Returns:
+        SELinux's context, AppArmor's profile with its mode, or Smack's label, as of the peer's
+        ``connect()``; None where no security module labels this connection.
+
+    Raises:
+        ConnectionClosedError: the socket has been closed.
+    """
+    try:
+        raw = sock.getsockopt(_SOL, socket.SO_PEERSEC, _PYTHON_MAX)
+    except OSError as exc:
+        if exc.errno == errno.ENOPROTOOPT:
+            return None
+        if exc.errno != errno.ERANGE:
+            fail(exc, "peer_security_label")
+        with OpenFd(sock, "peer_security_label") as fd:
+            raw = _long_answer(fd, socket.SO_PEERSEC, "peer_security_label")
+    # SELinux's ends in a NUL, AppArmor's does not.
+    return os.fsdecode(raw.rstrip(b"\0")) or None
+
+
 def _require_process(fd: int) -> None:
     """Raise ``ProcessLookupError`` if the process of a pidfd has exited.
 
@@ -109,11 +132,11 @@ def _peer_groups(sock: socket.socket) -> tuple[int, ...] | None:
         if exc.errno != errno.ERANGE:
             fail(exc, "peer_credentials")
         with OpenFd(sock, "peer_credentials") as fd:
-            raw = _long_answer(fd, NUMBERS["SO_PEERGROUPS"])
+            raw = _long_answer(fd, NUMBERS["SO_PEERGROUPS"], "peer_credentials")
     return tuple(group for (group,) in Struct("=I").iter_unpack(raw))
 
 
-def _long_answer(fd: int, option: int) -> bytes:
+def _long_answer(fd: int, option: int, operation: str) -> bytes:
     """Return an answer that is too long for CPython's ``getsockopt``, by calling the C library.
 
     It may have 65536 groups (NGROUPS_MAX); with ERANGE the kernel returns the length it needs.
@@ -124,5 +147,5 @@ def _long_answer(fd: int, option: int) -> bytes:
     buffer = ctypes.create_string_buffer(length.value)
     if libc.getsockopt(fd, _SOL, option, buffer, ctypes.byref(length)) != 0:
         number = ctypes.get_errno()
-        fail(OSError(number, os.strerror(number)), "peer_credentials")
+        fail(OSError(number, os.strerror(number)), operation)
     return buffer.raw[: length.value]
