@@ -16,13 +16,14 @@ from gunicorn.workers.base_async import AsyncWorker
 
 from .._connection import ending, observing
 from .._connection.connection import life_of
-from .._connection.state import ConnState
+from .._connection.state import CloseReason, ConnState
 from .._gevent.listener import GreenletListener
 from .._gevent.process import enter_process
 from .._gevent.tls import GreenletSSLSocket
 from .._sockets.deadlines import READ, HeaderTimeoutError, wait_again
 from ._common import TrackingWorker
 from ._exchange import LEAVE_TIMEOUT, is_left
+from ._failures import PEER_SAID_BYE
 from ._greenlet_http2 import follow_streams, may_be_preface
 from ._greenlet_parser import GreenletParser
 from ._greenlets import LINGER_TIMEOUT, GreenletWorker
@@ -184,7 +185,15 @@ class GeventWorker(TrackingWorker, GreenletWorker):
                 sock.is_ready(READ, LEAVE_TIMEOUT)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer and log a request that failed; let the peer read the answer."""
+        """Answer and log a request that failed; let the peer read the answer.
+
+        A peer that has left while TLS was begun is not answered.
+        """
+        if isinstance(exc, PEER_SAID_BYE):
+            self.log.debug("TLS broken off: %s", exc)
+            if client.connection is not None:
+                ending.note(life_of(client.connection), CloseReason.PEER_CLOSED)
+            return
         super().handle_error(req, client, addr, exc)
         if client.connection is not None and client.connection.state is ConnState.ACTIVE:
             self.linger(client)

@@ -108,3 +108,17 @@ def test_without_gevent(tmp_path):
     assert done.returncode == 1
     text = "flask_rawsocket.GeventWorker needs gevent: pip install 'Flask-RawSocket[gevent]'"
     assert text in done.stderr + done.stdout
+
+
+def test_a_client_that_ends_tls_amid_the_handshake(run_server):
+    """It has left, and the log says nothing of a bad request."""
+    with run_server("gevent", "tls") as server:
+        server.mark()
+        for _ in range(3):
+            sock = server.connect().sock
+            with contextlib.suppress(OSError):
+                sock.unwrap()
+            sock.close()
+        server.wait_sequences("NC", "NC", "NC")
+        assert {each["reason"] for each in server.closed()} == {"CLIENT"}
+        assert "Invalid request" not in server.log.read_text()
