@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from servers import ask, wait_for
+from test_bad_peers import HELLO
 
 pytest.importorskip("gevent")
 
@@ -115,10 +116,8 @@ def test_a_client_that_ends_tls_amid_the_handshake(run_server):
     with run_server("gevent", "tls") as server:
         server.mark()
         for _ in range(3):
-            sock = server.connect().sock
-            with contextlib.suppress(OSError):
-                sock.unwrap()
-            sock.close()
+            with server.raw() as sock:
+                sock.sendall(HELLO[:50])
         server.wait_sequences("NC", "NC", "NC")
         assert {each["reason"] for each in server.closed()} == {"CLIENT"}
         assert "Invalid request" not in server.log.read_text()
