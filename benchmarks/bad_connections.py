@@ -97,25 +97,31 @@ class Attack:
         return time.monotonic() - begun
 
 
-def quiet(server: RunningServer) -> list[int] | None:
-    """Give pid, map, descriptors and the worker's count, once nobody else is connected."""
-    found = facts(server)
+def look(server: RunningServer) -> list[int | None] | None:
+    """Return pid, map, the worker's count and descriptors; None where there is no answer."""
+    found, descriptors = facts(server)
+    return found and [*found, descriptors]
+
+
+def quiet(server: RunningServer) -> list[int | None] | None:
+    """Return what `look` does, once nobody else is connected."""
+    found = look(server)
     counted = 1 if server.name == "gthread" else None  # nobody counts greenlets
-    return found if found and [found[1], found[3]] == [1, counted] else None
+    return found if found and found[1:3] == [1, counted] else None
 
 
-def settled(server: RunningServer, before: list[int]) -> list[int] | list[str]:
+def settled(server: RunningServer, before: list[int | None]) -> list[int | None] | list[str]:
     """Give the server's facts as soon as they are ``before``, or as they are in the end.
 
     Whoever asked a moment before may still be in the map, so one answer alone says nothing.
     """
 
-    def again() -> list[int] | None:
+    def again() -> list[int | None] | None:
         nonlocal after
-        after = facts(server) or ["no answer"] * 4
+        after = look(server) or ["no answer"] * 4
         return after if after == before else None
 
-    after: list[int] | list[str] = []
+    after: list[int | None] | list[str] = []
     with contextlib.suppress(AssertionError):  # given up: the last answer says what is left
         wait_for(again, "what was before", PATIENCE)
     return after
@@ -126,7 +132,7 @@ def measure(worker: str, transport: str, count: int, folder: Path) -> tuple[list
     certificate = make_certificate(folder)
     with running(worker, transport, folder / transport, certificate) as server:
         for _ in range(_WARM_UP):  # what is made once has been made, such as the pool's threads
-            facts(server)
+            look(server)
         before = wait_for(functools.partial(quiet, server), "quiet")
         attack = Attack(server)
         seconds = attack.make(count)
@@ -135,7 +141,7 @@ def measure(worker: str, transport: str, count: int, folder: Path) -> tuple[list
     opened = sum(each["new"] == "NEW" for each in states)
     closed = [each["id"] for each in states if each["new"] == "CLOSED"]
     wrong = [f"{transport}: {what} ({times})" for what, times in attack.odd.items()]
-    names = ("pid", "map", "descriptors", "the worker's count")
+    names = ("pid", "map", "the worker's count", "descriptors")
     for name, old, new in zip(names, before, after, strict=True):
         if old != new:
             wrong.append(f"{transport}: {name} was {old}, is {new}")
@@ -147,7 +153,7 @@ def measure(worker: str, transport: str, count: int, folder: Path) -> tuple[list
         wrong.append(f"{transport}: the worker has seen only {opened} connections")
     row = [transport, f"{attack.made.total():,}", f"{opened:,}", f"{len(closed):,}"]
     row += [f"{before[1] - 1} / {after[1] - 1 if after[1] != 'no answer' else after[1]}"]
-    row += [f"{before[2]} / {after[2]}", "same" if before[0] == after[0] else "another"]
+    row += [f"{before[3]} / {after[3]}", "same" if before[0] == after[0] else "another"]
     return [*row, f"{seconds:.0f} s"], wrong
 
 

@@ -44,7 +44,6 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         (sync.SyncWorker, "accept"),
         (sync.SyncWorker, "handle"),
         (sync.SyncWorker, "handle_request"),
-        (sync.SyncWorker, "handle_error"),
     )
 
     def init_process(self) -> None:
