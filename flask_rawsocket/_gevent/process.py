@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextvars
 from typing import TYPE_CHECKING
 
+import gevent
 import gevent.monkey
 
+from .._tracking.runner import Runner
 from .._tracking.tracker import process_tracker
 from .._tracking.watcher import Watcher
 from .watching import GreenletHangups
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
 __all__ = ["NotPatchedError", "check_patched", "enter_process"]
 
@@ -44,7 +48,15 @@ def check_patched(server: str) -> None:
 def enter_process() -> None:
     """Have what waits or works beside the requests do so in greenlets, in this process."""
     Watcher.make_hangups = staticmethod(GreenletHangups)
+    Runner.start_thread = staticmethod(_start_greenlet)
     process_tracker.make_loop = _make_loop
+
+
+def _start_greenlet(function: Callable[[], None], _name: str) -> None:
+    # A patched Thread would wait until it has begun: in the middle of a callback of asyncio's, for
+    # instance, where the new greenlet would find a loop running that is not its own.
+    # In an empty context, as a thread begins; a greenlet would get a copy of the request's.
+    contextvars.Context().run(gevent.spawn, function)
 
 
 def _make_loop() -> asyncio.AbstractEventLoop:

@@ -5,6 +5,7 @@ The process is not patched: gevent's sockets are the same.
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import math
 import os
@@ -25,6 +26,7 @@ import gevent.ssl
 from flask_rawsocket._connection.connection import life_of
 from flask_rawsocket._connection.state import CloseReason, ConnState
 from flask_rawsocket._gevent.listener import GreenletListener
+from flask_rawsocket._gevent.process import _start_greenlet
 from flask_rawsocket._gevent.sockets import GreenletSocket
 from flask_rawsocket._gevent.tls import GreenletSSLSocket
 from flask_rawsocket._sockets.deadlines import READ, WRITE, HeaderTimeoutError
@@ -230,3 +232,13 @@ def test_tls_with_a_peer_that_has_reset(pair, certificate):
     sock.close()
     assert connection.state is ConnState.CLOSED
     assert connection.close_reason.group is CloseReason.CLIENT
+
+
+def test_calls_in_greenlets():
+    """They do not begin before their caller waits, and in an empty context, as in a thread."""
+    variable, seen = contextvars.ContextVar("variable", default="nothing"), []
+    variable.set("of the request")
+    _start_greenlet(lambda: seen.append(variable.get()), "name")
+    assert seen == []
+    gevent.sleep(0)
+    assert seen == ["nothing"]
