@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _Done = TypeVar("_Done")
-_WORKERS = {"gthread": "thread", "sync": "sync"}
+_WORKERS = {"gthread": "thread", "sync": "sync", "gevent": "gevent"}
 _METERS: dict[str, Callable[[Run], Counter[str]]] = {
     "instructions": counting.instructions,
     "system calls": counting.system_calls,

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 #: The two sides.  A benchmark compares the worker of one name on both.
-PLAIN = {"thread": "gthread", "sync": "sync"}
+PLAIN = {"thread": "gthread", "sync": "sync", "gevent": "gevent"}
 OURS = {
     "thread": "flask_rawsocket.workers.ThreadWorker",
     "sync": "flask_rawsocket.workers.SyncWorker",
+    "gevent": "flask_rawsocket.GeventWorker",
 }
 
 THREADS = 4
@@ -237,7 +238,7 @@ def _command(setup: Setup, endpoint: Endpoint) -> list[str]:
     command += ["--graceful-timeout", str(round(setup.patience))]
     command += ["--timeout", str(round(_TIMEOUT * setup.patience))]
     command += ["--pythonpath", str(Path(__file__).parent)]
-    if setup.worker not in (PLAIN["sync"], OURS["sync"]):
+    if setup.worker in (PLAIN["thread"], OURS["thread"]):
         command += ["--threads", str(setup.threads)]  # more than one would turn sync into gthread
     if endpoint.certificate:
         command += ["--certfile", str(endpoint.certificate), "--keyfile", str(endpoint.certificate)]

@@ -1,8 +1,8 @@
 """Flask-RawSocket: the connection under a Flask view.
 
-Names only. ``Worker``, ``ThreadWorker`` (the same) and ``SyncWorker`` are resolved when they are
-asked for, and stay out of ``__all__``: gunicorn is optional. So is ``__version__``, the installed
-distribution's.
+Names only. ``Worker``, ``ThreadWorker`` (the same), ``SyncWorker``, ``GeventWorker`` and
+``GeventPyWSGIWorker`` are resolved when they are asked for, and stay out of ``__all__``: gunicorn
+and gevent are optional. So is ``__version__``, the installed distribution's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .extension import RawSocket
 from .globals import current_conn
 
 if TYPE_CHECKING:
-    from .workers import SyncWorker, ThreadWorker
+    from .workers import GeventPyWSGIWorker, GeventWorker, SyncWorker, ThreadWorker
     from .workers import ThreadWorker as Worker
 
 __all__ = [
@@ -53,7 +53,7 @@ __all__ = [
 ]
 if TYPE_CHECKING:
     __version__: str
-    __all__ += ["SyncWorker", "ThreadWorker", "Worker"]
+    __all__ += ["GeventPyWSGIWorker", "GeventWorker", "SyncWorker", "ThreadWorker", "Worker"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,14 +9,22 @@ from __future__ import annotations
 import difflib
 from typing import Final
 
-__all__ = ["WORKERS", "no_such_name"]
+__all__ = ["GEVENT_WORKERS", "WORKERS", "no_such_name"]
 
 WORKERS: Final = {
     "Worker": "ThreadWorker",
+    "GeventPyWSGIWorker": "GeventPyWSGIWorker",
+    "GeventWorker": "GeventWorker",
     "SyncWorker": "SyncWorker",
     "ThreadWorker": "ThreadWorker",
 }
 """The worker classes' names at the top level, and those in ``flask_rawsocket.workers``."""
+
+GEVENT_WORKERS: Final = {
+    "GeventPyWSGIWorker": "flask_rawsocket.workers.gevent_pywsgi",
+    "GeventWorker": "flask_rawsocket.workers.gevent",
+}
+"""Those that need gevent, and the modules that they are in."""
 
 
 def no_such_name(module: str, name: str) -> Exception:

@@ -32,7 +32,7 @@ NOT_THERE = ""
 """The cell of what this server has no transport for."""
 
 ALL_ROWS = [row for rows in ROWS.values() for row in rows]
-README_COLUMNS = "gthread", "sync", "werkzeug", "plain-gthread", "plain-werkzeug"
+README_COLUMNS = "gthread", "sync", "gevent", "werkzeug", "plain-gthread", "plain-werkzeug"
 README_ROWS = [
     "`current_conn`: key, addresses, socket, age",
     "`tcp_info()` and its like",
@@ -74,7 +74,8 @@ class Column:
     def running(self, transport, folder, certificate):
         """Run it."""
         options = list(self.options)
-        if transport == "tls" and "gthread" in self.name and _has("h2"):
+        speaks = "gthread" in self.name or self.name == "gevent"
+        if transport == "tls" and speaks and _has("h2"):
             options += ["--http-protocols", "h2,h1"]
         where = folder / f"{self.name}-{transport}"
         env = _ENV | self.env
@@ -87,6 +88,9 @@ class Column:
 COLUMNS = [
     Column("gthread", "`gunicorn -k` `flask_rawsocket.Worker`", _GUNICORN_OPTIONS),
     Column("sync", "`gunicorn -k` `flask_rawsocket.SyncWorker`", _GUNICORN_OPTIONS),
+    Column("gevent", "`gunicorn -k` `flask_rawsocket.GeventWorker`", _GUNICORN_OPTIONS),
+    Column("gevent_pywsgi", "`gunicorn -k` `flask_rawsocket.GeventPyWSGIWorker`"),
+    Column("pywsgi", "`flask_rawsocket.pywsgi`"),
     Column("werkzeug", "`flask rawsocket run`"),
     Column("plain-gthread", "gunicorn `gthread`", _GUNICORN_OPTIONS),
     Column("plain-sync", "gunicorn `sync`", _GUNICORN_OPTIONS),

@@ -185,6 +185,8 @@ class Page:
                 self.installs(spec)
             case ["gunicorn", *_] | ["flask", "run", *_] | ["flask", "rawsocket", "run", *_]:
                 self.start(words)
+            case ["python", "serve.py"]:
+                self.start([sys.executable, "serve.py"])
             case ["nginx" | "haproxy", *_]:
                 self.stand_before(words)
             case ["openssl", *_] | ["systemd-analyze", "verify", *_]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 APPS = Path(__file__).parent / "apps"
-EACH_SERVER_ONCE = [("werkzeug", "unix"), ("sync", "tcp"), ("gthread", "tls")]
+EACH_SERVER_ONCE = [("werkzeug", "unix"), ("sync", "tcp"), ("gthread", "tls"), ("gevent", "tcp")]
 """For what depends on clocks and takes seconds: each server, and each transport, once.
 
 What depends on bytes is tested on every server over every transport.
@@ -208,7 +208,7 @@ class RunningServer:
 
     @property
     def keeps_alive(self):
-        return self.name == "gthread"
+        return self.name in ("gthread", "gevent", "gevent_pywsgi", "pywsgi")
 
     def raw(self, source=None):
         """Open a plain client socket, without TLS whatever the transport is."""
@@ -316,8 +316,11 @@ def client_context():
 GUNICORN = {
     "sync": "flask_rawsocket.workers.SyncWorker",
     "gthread": "flask_rawsocket.Worker",
+    "gevent": "flask_rawsocket.GeventWorker",
+    "gevent_pywsgi": "flask_rawsocket.GeventPyWSGIWorker",
     "plain-sync": "sync",
     "plain-gthread": "gthread",
+    "plain-gevent": "gevent",
 }
 
 
@@ -333,6 +336,12 @@ def gunicorn(name, transport, binds, certificate, options, app):
         certificate, key = certificate
         args += ["--certfile", certificate, "--keyfile", key]
     return [sys.executable, *args, *options, app]
+
+
+def pywsgi(transport, bind, certificate, app):
+    """Give the command that runs gevent's own server."""
+    files = certificate if transport == "tls" else ()
+    return [sys.executable, str(APPS / "serve_pywsgi.py"), app, bind, *files]
 
 
 def flask(name, transport, bind, certificate, options, app):
@@ -388,7 +397,8 @@ def running(
     environ = os.environ | {"CONTRACT_RECORD": str(record), "PYTHONPATH": str(APPS), **dict(env)}
     with log.open("ab") as output, contextlib.ExitStack() as handed_over:
         sockets = []
-        if name in GUNICORN:
+        is_given_sockets = name in GUNICORN or name == "pywsgi"
+        if is_given_sockets:
             if binds_itself and transport != "unix":
                 addresses = [("127.0.0.1", handed_over.enter_context(held_port()))]
                 binds = [f"127.0.0.1:{port}" for _, port in addresses]
@@ -396,7 +406,10 @@ def running(
                 sockets = [handed_over.enter_context(bound(each)) for each in binds]
                 addresses = [each.getsockname() for each in sockets]
                 binds = [f"fd://{each.fileno()}" for each in sockets]
-            command = gunicorn(name, transport, binds, certificate, options, app)
+            if name == "pywsgi":
+                command = pywsgi(transport, binds[0], certificate, app)
+            else:
+                command = gunicorn(name, transport, binds, certificate, options, app)
         else:
             command = flask(name, transport, binds[0], certificate, options, app)
         process = subprocess.Popen(
@@ -411,7 +424,7 @@ def running(
         )
     server = RunningServer(name, transport, addresses, process, record, log)
     try:
-        if name not in GUNICORN and transport != "unix":
+        if not is_given_sockets and transport != "unix":
             server.addresses = [logged_address(process, log)]
         wait_for(lambda: _answers(server), "the server to answer")
         wait_for(lambda: all(each[-1] == "C" for each in server.sequences()), "quiet")

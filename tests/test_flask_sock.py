@@ -158,7 +158,7 @@ def transport(request):
     return request.param
 
 
-@pytest.fixture(params=["werkzeug", "sync", "gthread"])
+@pytest.fixture(params=["werkzeug", "sync", "gthread", "gevent"])
 def server(request, transport, _shared):
     found = _shared(request.param, transport)
     found.mark()

@@ -23,7 +23,19 @@ ELSEWHERE = {
     "_connection/life": "tracking/test_walk.py",
     "_connection/liveness": "tracking/test_watcher.py",
     "_connection/steering": "test_disconnect.py",
+    "_gevent/accepting": "workers/test_gevent.py",
+    "_gevent/listener": "test_sequences.py",
+    "_gevent/loop": "streams/test_stream.py",
+    "_gevent/orphan": "gevent_/test_sockets.py",
+    "_gevent/process": "pywsgi/test_server.py",
+    "_gevent/tls": "test_hijack.py",
+    "_gevent/waiting": "gevent_/test_sockets.py",
+    "_gevent/watching": "test_disconnect.py",
+    "_sockets/movable": "sockets/test_plain.py",
     "_sockets/patched": "workers/test_patched.py",
+    "_sockets/request_file": "test_hijack.py",
+    "_sockets/session": "sockets/test_tls.py",
+    "_sockets/stopping": "serving/test_server.py",
     "_sockets/by_kernel": "sockets/test_rates.py",
     "_sockets/close_notify": "sockets/test_tls.py",
     "_sockets/handshake": "test_close_reasons.py",
@@ -35,12 +47,15 @@ ELSEWHERE = {
     "_sockets/last_accepts": "workers/test_queue.py",
     "_sockets/duties": "sockets/test_plain.py",
     "_tracking/forgotten": "sockets/test_plain.py",
+    "_tracking/hangups": "tracking/test_watcher.py",
     "_tracking/settings": "test_extension.py",
     "_tracking/states": "connection/test_state.py",
     "errors": "test_exports.py",
     "globals": "test_extension.py",
     "metrics/_dead": "metrics/test_prometheus.py",
     "metrics/_table": "metrics/test_prometheus.py",
+    "pywsgi/_exchange": "test_framing.py",
+    "pywsgi/_handler": "pywsgi/test_server.py",
     "serving/_application": "serving/test_server.py",
     "serving/_body": "test_hijack.py",
     "serving/_exchange": "test_hijack.py",
@@ -98,7 +113,12 @@ ELSEWHERE = {
     "workers/_application": "workers/test_common.py",
     "workers/_body": "test_framing.py",
     "workers/_exchange": "test_hijack.py",
+    "workers/_failures": "workers/test_common.py",
+    "workers/_greenlet_http2": "test_http2.py",
+    "workers/_greenlet_parser": "test_sequences.py",
+    "workers/_greenlets": "workers/test_gevent.py",
     "workers/_http2": "test_http2.py",
+    "workers/_http2_exchange": "test_http2.py",
     "workers/_leaving": "workers/test_sending.py",
     "workers/_listeners": "workers/test_queue.py",
     "workers/_outgoing": "workers/test_sending.py",
@@ -116,7 +136,9 @@ def mirrored(module):
     """Give the path of the test file of a module's name, relative to `tests`."""
     *packages, name = module.split("/")
     # A folder of the tests' path that is called `asyncio` would look like the standard library's.
-    folders = ["asyncio_" if each == "_asyncio" else each.lstrip("_") for each in packages]
+    # Likewise one called `gevent`.
+    taken = {"_asyncio": "asyncio_", "_gevent": "gevent_"}
+    folders = [taken.get(each, each.lstrip("_")) for each in packages]
     # The systems and the layouts of `sockinfo` are tested beside it.
     return "/".join([*folders[:1], f"test_{name.lstrip('_')}.py"])
 

@@ -1,4 +1,4 @@
-"""HTTP/2 on the thread worker: the states follow the streams, and the connection is nobody's."""
+"""HTTP/2 on the workers: the states follow the streams, and the connection is nobody's."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ gthread = pytest.importorskip("gunicorn.workers.gthread")
 h2_events = pytest.importorskip("h2.events")
 
 
+@pytest.fixture(scope="module", params=["gthread", "gevent"])
+def name(request):
+    """The workers that speak HTTP/2."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def server(run_server):
-    with run_server("gthread", "tls", "--http-protocols", "h2,h1", app="streams:app") as server:
+def server(run_server, name):
+    with run_server(name, "tls", "--http-protocols", "h2,h1", app="streams:app") as server:
         yield server
 
 
@@ -135,10 +141,10 @@ def test_watches_end_with_their_stream(server):
 
 
 @pytest.mark.skipif(not hasattr(gthread, "negotiation"), reason="gunicorn before 26.2")
-def test_the_preface_is_not_a_request(run_server):
+def test_the_preface_is_not_a_request(run_server, name):
     """HTTP/2 in the clear by prior knowledge: ACTIVE comes with the first stream, if any."""
     options = ("--http-protocols", "h2,h1", "--http2-cleartext", "prior-knowledge")
-    with run_server("gthread", "tcp", *options, app="streams:app") as server:
+    with run_server(name, "tcp", *options, app="streams:app") as server:
         wait_for(server.closed, "the end of the connection that asked whether it runs")
         server.mark()
         h2 = h2_connection.H2Connection()

@@ -28,8 +28,8 @@ def test_each_worker_is_there(name):
             "flask_rawsocket.workers has no worker class SyncWorkr: did you mean SyncWorker?",
         ),
         (
-            "flask_rawsocket.workers.GeventWorker",
-            "has no worker class GeventWorker: it has Worker, SyncWorker, ThreadWorker.",
+            "flask_rawsocket.workers.OtherWorker",
+            "has no worker class OtherWorker: it has Worker, GeventPyWSGIWorker, GeventWorker,",
         ),
     ],
 )

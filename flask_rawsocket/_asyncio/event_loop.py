@@ -46,10 +46,15 @@ class EventLoop:
 
     Args:
         runner: what makes the closes, which run the CLOSED hooks.
+        make: makes the loop.
     """
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(
+        self, runner: Runner, make: Callable[[], asyncio.AbstractEventLoop] | None = None
+    ) -> None:
         self._runner = runner
+        # Not new_event_loop(): whatever policy the application has set is not for ours.
+        self._make = make or asyncio.SelectorEventLoop
         # One bound method, and one context, for all connections.
         self._submit, self._forgets = runner.submit, self._forget
         self._nobodys = contextvars.Context()
@@ -133,8 +138,7 @@ class EventLoop:
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                # Not new_event_loop(): whatever policy the application has set is not for ours.
-                loop = asyncio.SelectorEventLoop()
+                loop = self._make()
                 thread = threading.Thread(
                     target=_run, args=[loop], name="rawsocket-asyncio", daemon=True
                 )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import socket
     from collections import deque
     from collections.abc import Callable
+    from typing import Self
 
     from .exchange import Exchange
     from .state import CloseReason
@@ -42,6 +43,19 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+class _WeakSocket(weakref.ref["socket.socket"]):
+    """Refers weakly to a socket, and strongly to those parts that are to outlive it."""
+
+    __slots__ = ("_parts",)
+
+    _parts: object
+
+    def __new__(cls, sock: socket.socket) -> Self:
+        self = super().__new__(cls, sock)
+        self._parts = getattr(sock, "parts", None)
+        return self
 
 
 class Life:
@@ -128,7 +142,7 @@ class Life:
     def hold_weakly(self) -> None:
         """Keep the socket alive no longer: its new owner keeps it, or forgets it."""
         sock = self.sock
-        self._held = sock and weakref.ref(sock)
+        self._held = sock and _WeakSocket(sock)
 
     def is_closed(self) -> bool:
         """Tell whether it is CLOSED now; another thread may make it so at any time."""

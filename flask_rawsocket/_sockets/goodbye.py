@@ -60,7 +60,7 @@ def _send_end(sock: Tracked, duties: Duties, *, in_use: bool) -> None:
     if duties.is_aborted or _resets(sock):
         sockinfo.reset(sock)
     elif in_use:
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # OpenSSL takes one call at a time
+        sock.shutdown_raw(socket.SHUT_RDWR)  # OpenSSL takes one call at a time
     else:
         sock.end_halves(socket.SHUT_RDWR)
 
@@ -76,7 +76,7 @@ def _is_in_use(sock: Tracked, duties: Duties) -> bool:
     ending.settle_end(duties.life)
     duties.life.ended_here = True
     with contextlib.suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RD)
+        sock.shutdown_raw(socket.SHUT_RD)
     return not duties.calls.wait_idle(_PATIENCE)
 
 

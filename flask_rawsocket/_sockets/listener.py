@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .._connection.address import SocketAddress
     from .._tracking.tracker import ConnectionTracker
+    from .movable import Movable
 
 __all__ = ["CAPACITY_ERRORS", "COMPLAINT_PAUSE", "PASSING_ERRORS", "Listener"]
 
@@ -67,6 +68,9 @@ class Listener:
 
     connection_class: type[Connection] = Connection
     """What is made of each connection that is accepted."""
+
+    socket_class: type[Movable] = TrackedSocket
+    """What is made of its descriptor."""
 
     def __init__(self, sock: Any, tracker: ConnectionTracker) -> None:
         self._listening = sock
@@ -171,7 +175,7 @@ class Listener:
 
     # A connection's beginning
 
-    def accept(self) -> tuple[TrackedSocket, SocketAddress]:
+    def accept(self) -> tuple[Movable, SocketAddress]:
         """Accept a connection.
 
         Returns:
@@ -183,7 +187,7 @@ class Listener:
             OSError: as ``socket.accept`` does.
         """
         descriptor, address = self._accept()
-        sock = TrackedSocket(self._family, self._type, self._proto, descriptor)
+        sock = self.socket_class(self._family, self._type, self._proto, descriptor)
         return self.adopt(sock, address)
 
     def accept_untracked(self) -> tuple[int, Any]:
@@ -195,9 +199,7 @@ class Listener:
         descriptor, address = self._accept()
         return descriptor, address
 
-    def adopt(
-        self, sock: TrackedSocket, address: SocketAddress
-    ) -> tuple[TrackedSocket, SocketAddress]:
+    def adopt(self, sock: Movable, address: SocketAddress) -> tuple[Movable, SocketAddress]:
         """Track `sock`, accepted elsewhere on this listener from `address`; return as `accept`."""
         tracker = self._tracker
         local = self._name

@@ -12,14 +12,17 @@ import ssl
 import sys
 from typing import Final
 
+from .plain import TrackedSocket
 from .ticking import TickingSSLSocket
-from .tracked import Tracked
 
 __all__ = ["PatchedError", "check_unpatched"]
 
 _MODULES: Final = ("socket", "ssl", "select", "selectors", "threading")
 
-_BASES: Final = (("socket.socket", socket, Tracked), ("ssl.SSLSocket", ssl, TickingSSLSocket))
+_BASES: Final = (
+    ("socket.socket", socket, TrackedSocket),
+    ("ssl.SSLSocket", ssl, TickingSSLSocket),
+)
 
 
 class PatchedError(RuntimeError):
@@ -39,8 +42,8 @@ def check_unpatched(server: str) -> None:
     if found:
         raise PatchedError(
             f"{server} needs Python's own sockets and threads, but {found}: "
-            "leave out what does that, such as monkey.patch_all(), or use gunicorn's own gevent "
-            "worker (-k gevent), on which RawSocket works unmanaged"
+            "leave out what does that, such as monkey.patch_all(), or serve with greenlets: "
+            "gunicorn -k flask_rawsocket.GeventWorker"
         )
 
 

@@ -11,11 +11,9 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .._connection import ending
-from .._connection.life import moving
 from .by_kernel import send_by_kernel
-from .calls import CallsInProgress
+from .movable import Movable, Owned
 from .rates import BodyWait, ResponseWait
-from .tracked import Tracked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +34,7 @@ _sendall = socket.socket.sendall
 _FILE_CHUNK: Final = 65536
 
 
-class TrackedSocket(Tracked):
+class TrackedSocket(Movable, socket.socket):
     """A plain socket that reports to the tracker."""
 
     __slots__ = ("duties",)
@@ -52,38 +50,6 @@ class TrackedSocket(Tracked):
         if socket.getdefaulttimeout() is not None:
             self.settimeout(None)  # that one is meant for sockets of the application's own
         self.duties = None
-
-    def take_up(self, duties: Duties) -> None:
-        """Have this socket's duties; it is the one that has the connection's descriptor."""
-        self.duties = duties
-
-    def drop_duties(self) -> Duties | None:
-        """Return the duties, which are another socket's from now on."""
-        duties, self.duties = self.duties, None
-        return duties
-
-    def give_away(self) -> TrackedSocket:
-        """Move the descriptor to a new socket; this one, which the server has, is an empty shell.
-
-        Raises:
-            OSError: EBADF; another thread has closed or moved it.
-        """
-        with moving():
-            duties = self.duties_to_move()
-            like = self.family, self.type, self.proto
-            timeout = self.gettimeout()
-            # First it is nobody's: two objects that have one number could both close it.
-            moved = OwnedSocket(*like, socket.socket.detach(self))
-            if timeout is not None:
-                moved.settimeout(timeout)
-            self.duties = None
-            duties.head_due = False
-            duties.head_complete()
-            duties.lift()
-            duties.calls = duties.calls or CallsInProgress()
-            moved.take_up(duties)
-            duties.life.sock = moved
-        return moved
 
     def setblocking(self, flag: bool) -> None:  # noqa: FBT001  socket.socket's own
         """Make it block or not, as ``socket.setblocking`` does.
@@ -257,38 +223,10 @@ class TrackedSocket(Tracked):
             raise
 
 
-class OwnedSocket(TrackedSocket):
-    """What a connection's new owner has: a close finds the calls that other threads make."""
+class OwnedSocket(Owned, TrackedSocket):
+    """What the new owner of a connection without TLS has."""
 
     __slots__ = ()
 
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Read as ``socket.recv`` does."""
-        with self._calls:
-            return super().recv(bufsize, flags)
 
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        """Read as ``socket.recv_into`` does."""
-        with self._calls:
-            return super().recv_into(buffer, nbytes, flags)
-
-    def send(self, data: Any, flags: int = 0, /) -> int:
-        """Write as ``socket.send`` does."""
-        with self._calls:
-            return super().send(data, flags)
-
-    def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """Write as ``socket.sendall`` does."""
-        with self._calls:
-            super().sendall(data, flags)
-
-    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        """Write as ``socket.sendfile`` does."""
-        with self._calls:
-            return super().sendfile(file, offset, count)
-
-    @property
-    def _calls(self) -> contextlib.AbstractContextManager[None]:
-        # A duplicate of the socket has neither duties nor calls that anybody waits for.
-        calls = self.duties.calls if self.duties is not None else None
-        return calls if calls is not None else contextlib.nullcontext()
+TrackedSocket.owned_class = OwnedSocket

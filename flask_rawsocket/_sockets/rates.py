@@ -7,7 +7,6 @@ here costs nothing until somebody has to wait.
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 from typing import TYPE_CHECKING, Final
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 from .. import sockinfo
 from .._connection.address import AF_UNIX
 from ..errors import RawSocketError
-from .deadlines import READ, WRITE, WriteDeadlineError, ready
+from .deadlines import READ, WRITE, WriteDeadlineError
 
 if TYPE_CHECKING:
     from .duties import Duties
+    from .tracked import Tracked
 
 __all__ = ["UNLIMITED", "BodyWait", "MinRates", "ResponseWait"]
 
@@ -68,7 +68,7 @@ class BodyWait:
 
     __slots__ = ("_duties", "_rates", "_sock")
 
-    def __init__(self, sock: socket.socket, duties: Duties) -> None:
+    def __init__(self, sock: Tracked, duties: Duties) -> None:
         self._sock = sock
         self._duties = duties
         self._rates = duties.body_rates()
@@ -98,8 +98,11 @@ class BodyWait:
         if self._rates is not None:
             self._rates.read_waited += seconds
 
-    def until_ready(self) -> None:
+    def until_ready(self, what: int = READ) -> None:
         """Return when there is something to read.
+
+        Args:
+            what: `WRITE` where a read of TLS has to write first.
 
         Raises:
             TimeoutError: the read deadline has passed, or the peer is too slow.
@@ -108,7 +111,7 @@ class BodyWait:
         while True:
             left = self.left()
             began = time.monotonic()
-            is_ready = _ready(self._sock, READ, max(left, 0))
+            is_ready = self._sock.is_ready(what, max(left, 0))
             self.waited(time.monotonic() - began)
             if is_ready:
                 return
@@ -134,7 +137,7 @@ class ResponseWait:
 
     __slots__ = ("_duties", "_queued", "_rates", "_sock", "_unseen")
 
-    def __init__(self, sock: socket.socket, duties: Duties, size: int = 0) -> None:
+    def __init__(self, sock: Tracked, duties: Duties, size: int = 0) -> None:
         self._sock = sock
         self._duties = duties
         self._rates = duties.response_rates()
@@ -173,8 +176,11 @@ class ResponseWait:
             self._rates.taken += self._progress(count)
             self._queued = _send_queue(self._sock)
 
-    def until_ready(self) -> None:
+    def until_ready(self, what: int = WRITE) -> None:
         """Return when there is room to write.
+
+        Args:
+            what: `READ` where a write of TLS has to read first.
 
         Raises:
             BrokenPipeError: the connection has been aborted.
@@ -183,7 +189,7 @@ class ResponseWait:
         while True:
             left = self.left()
             began = time.monotonic()
-            is_ready = _ready(self._sock, WRITE, max(left, 0))
+            is_ready = self._sock.is_ready(what, max(left, 0))
             self.waited(time.monotonic() - began)
             if is_ready:
                 return
@@ -198,13 +204,6 @@ class ResponseWait:
     def too_slow(self) -> WriteDeadlineError:
         """Return the error for a response that is read too slowly."""
         return self._duties.read_too_slowly()
-
-
-def _ready(sock: socket.socket, what: int, timeout: float) -> bool:
-    try:
-        return ready(sock, what, timeout)
-    except ValueError:  # poll()'s word for it
-        raise OSError(errno.EBADF, "the socket has been closed by another thread") from None
 
 
 def _send_queue(sock: socket.socket) -> int | None:

@@ -38,8 +38,17 @@ if TYPE_CHECKING:
 __all__ = ["Tracked"]
 
 
-class Tracked(socket.socket):
-    """What the plain and the TLS socket share."""
+if TYPE_CHECKING:
+    _Base = socket.socket
+else:
+    _Base = object
+
+
+class Tracked(_Base):
+    """What the plain and the TLS socket share: a mixin, to stand before the class of a socket.
+
+    That may be Python's own, or one of a library that has others.
+    """
 
     # Declared by its two children: one has slots, the other cannot.
     __slots__ = ()
@@ -123,7 +132,30 @@ class Tracked(socket.socket):
 
     def end_halves(self, how: int) -> None:
         """Shut down one or both halves, and do nothing else; under TLS, say close_notify before."""
+        self.shutdown_raw(how)
+
+    def shutdown_raw(self, how: int) -> None:
+        """Call shutdown(2), and nothing else: who waits in a read or a write finds the end.
+
+        The class of an ``SSLSocket`` would drop its session, and what is written after that goes
+        out in the clear.
+        """
         socket.socket.shutdown(self, how)
+
+    def is_ready(self, what: int, timeout: float) -> bool:
+        """Tell whether this socket is ready, after at most `timeout` seconds.
+
+        Args:
+            what: ``READ`` or ``WRITE``.
+            timeout: in seconds.
+
+        Raises:
+            OSError: EBADF, another thread has closed it.
+        """
+        try:
+            return ready(self, what, timeout)
+        except ValueError:  # poll()'s word for it
+            raise OSError(errno.EBADF, "the socket has been closed by another thread") from None
 
     def say_goodbye(self) -> None:
         """Let the peer see the end now; the close, which hooks may delay, comes later."""
@@ -183,18 +215,14 @@ class Tracked(socket.socket):
         return duties
 
     def _wake(self) -> None:
-        """Let a thread that waits in a read or a write of this socket find the end.
-
-        The base class's shutdown: that of an ``SSLSocket`` drops its session, and what is written
-        after it goes out in the clear.
-        """
+        """Let a thread that waits in a read or a write of this socket find the end."""
         how = socket.SHUT_RDWR
-        with contextlib.suppress(OSError, ValueError):  # it is closed already
-            if self.duties is not None and self.duties.is_aborted and ready(self, WRITE, 0):
+        with contextlib.suppress(OSError):  # it is closed already
+            if self.duties is not None and self.duties.is_aborted and self.is_ready(WRITE, 0):
                 # There is room: nobody waits to write. A FIN would make what was sent look whole.
                 how = socket.SHUT_RD
         with contextlib.suppress(OSError):
-            socket.socket.shutdown(self, how)
+            self.shutdown_raw(how)
 
     def _real_close(self, *args: Any) -> None:
         # The one place where the standard library closes a descriptor, after the last makefile()

@@ -29,14 +29,17 @@ log = logging.getLogger("flask_rawsocket")
 class Forgotten:
     """The queue of a process, and the thread that empties it."""
 
+    _queue: queue.SimpleQueue[Endable]
+
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Endable] = queue.SimpleQueue()
         self._started = False
 
     def start(self) -> None:
         """Start the thread, unless that has been done. Where there is none to be had, go on."""
         if self._started:
             return
+        # Now: gevent may have put its own in the place of these two, and they belong together.
+        self._queue = queue.SimpleQueue()
         with contextlib.suppress(RuntimeError):
             threading.Thread(target=self._run, name="rawsocket-forgotten", daemon=True).start()
             self._started = True

@@ -32,12 +32,22 @@ _EXIT_TIMEOUT: Final = 5.0
 """Seconds that calls have which are in progress when the interpreter ends."""
 
 
+def _start_thread(function: Callable[[], None], name: str) -> None:
+    threading.Thread(target=function, name=name, daemon=True).start()
+
+
 class Runner:
     """Threads that are begun on demand.
 
     Args:
         name: of the threads.
         most: how many of them there are at once.
+    """
+
+    start_thread: Callable[[Callable[[], None], str], None] = staticmethod(_start_thread)
+    """Has a function called in a thread of that name, or in what a server has in the place of one.
+
+    Raises ``RuntimeError`` where there is none to be had.
     """
 
     def __init__(self, name: str, most: int = MOST_THREADS) -> None:
@@ -70,7 +80,7 @@ class Runner:
                 return
             self._threads += 1
         try:
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            self.start_thread(self._work, self._name)
         except RuntimeError:
             self._work_here()
 

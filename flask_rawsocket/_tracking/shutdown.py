@@ -102,8 +102,7 @@ def _say_goodbye(connection: Connection) -> None:
 
 
 def _shut_down(connection: Connection) -> None:
-    sock = life_of(connection).sock
+    sock: Any = life_of(connection).sock
     if sock is not None:
         with contextlib.suppress(OSError):
-            # The base class's: that of a tracked socket notes more, that of TLS drops the session.
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            sock.shutdown_raw(socket.SHUT_RDWR)

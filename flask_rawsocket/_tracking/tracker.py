@@ -43,6 +43,9 @@ __all__ = ["ConnectionTracker", "process_tracker"]
 class ConnectionTracker(States):
     """The connections of one process, and what can be done with one of them."""
 
+    make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+    """Makes the event loop, where the process has greenlets and no threads."""
+
     def _start(self) -> None:
         super()._start()
         self._event_loop: EventLoop | None = None
@@ -92,7 +95,9 @@ class ConnectionTracker(States):
         from .._asyncio.event_loop import EventLoop  # noqa: PLC0415
 
         with self._lock:
-            loop = self._event_loop = self._event_loop or EventLoop(self.hook_runner)
+            if self._event_loop is None:
+                self._event_loop = EventLoop(self.hook_runner, self.make_loop)
+            loop = self._event_loop
         return loop.start()
 
     def serve(self, connection: Connection, stream: HijackedSocket, handler: StreamHandler) -> None:

@@ -13,8 +13,9 @@ from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_again
+from .._sockets.request_file import RequestFile
 from .._tracking.tracker import process_tracker
-from ._body import ChunkedBody, Leftovers, RequestBody, RequestFile
+from ._body import ChunkedBody, Leftovers, RequestBody
 from ._exchange import Exchange
 
 if TYPE_CHECKING:

@@ -30,17 +30,12 @@ from .._sockets.last_accepts import peer_of
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from .._sockets.patched import check_unpatched
 from .._sockets.plain import TrackedSocket
+from .._sockets.stopping import HOOKS_TIMEOUT, end_hijacked, serve_queued, wait_for_requests
 from .._sockets.tls_context import track_tls
 from .._tracking.tracker import process_tracker
 from ._application import Application
 from ._handler import WSGIRequestHandler
-from ._stopping import (
-    HOOKS_TIMEOUT,
-    end_hijacked,
-    serve_queued,
-    shutting_down,
-    wait_for_requests,
-)
+from ._stopping import shutting_down
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,7 +223,7 @@ class ForkingWSGIServer(werkzeug.serving.ForkingWSGIServer, BaseWSGIServer):
         sock = TrackedSocket(family, request.type, request.proto, request.detach())
         if family == AF_UNIX:
             client_address = peer_of(sock.fileno(), family)
-        sock, address = self._listener.adopt(sock, client_address)
+        _, address = self._listener.adopt(sock, client_address)
         try:
             super().finish_request(sock, address)
         finally:

@@ -6,9 +6,10 @@ gunicorn's ``gthread``, ``SyncWorker`` its ``sync``.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any
 
 from .. import _names
 
@@ -41,8 +42,21 @@ except (AttributeError, ImportError, TypeError) as exc:
         f"which is not built as 25.3 to 27.0 are: {exc}"
     ) from exc
 
+if TYPE_CHECKING:
+    from .gevent import GeventWorker as GeventWorker
+    from .gevent_pywsgi import GeventPyWSGIWorker as GeventPyWSGIWorker
+
 __all__ = ["SyncWorker", "ThreadWorker"]
 
 
-def __getattr__(name: str) -> NoReturn:
-    raise _names.no_such_name(__name__, name)
+def __getattr__(name: str) -> Any:
+    if name not in _names.GEVENT_WORKERS:
+        raise _names.no_such_name(__name__, name)
+    try:
+        module = importlib.import_module(_names.GEVENT_WORKERS[name])
+    except ImportError as exc:
+        # Not an ImportError: gunicorn takes that for something else.
+        raise RuntimeError(
+            f"flask_rawsocket.{name} needs gevent: pip install 'Flask-RawSocket[gevent]'"
+        ) from exc
+    return getattr(module, name)

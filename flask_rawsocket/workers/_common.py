@@ -6,37 +6,34 @@ release that has moved it fails in one sentence there, not in a request.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn import http, util
-from gunicorn.uwsgi.errors import UWSGIParseException
 from gunicorn.workers import base
 
 from .._asyncio.seams import check_seams as check_asyncio_seams
 from .._connection import ending, observing
 from .._connection.connection import life_of
-from .._connection.ending import PEER_LOST
-from .._connection.state import CloseReason, ConnState
-from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_again
+from .._sockets.deadlines import wait_again
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, PASSING_ERRORS, Listener
+from .._sockets.patched import check_unpatched
+from .._sockets.tls import TrackedSSLSocket
 from .._tracking.tracker import process_tracker
 from ..errors import UnsupportedError
 from . import _exchange, _patched, _places, _proxy, _tls_context
 from ._application import Application
 from ._errors import log_there
 from ._exchange import Exchange
+from ._failures import FailureWorker
 from ._listeners import Listeners
+from ._parser import Parser
 from ._proxy import note_proxy, read_all_kinds
-from ._reasons import has_left, note_cut, reason_of
 from ._response import Response
 from ._seams import check_seams
 from ._settings import keep_plain
 from ._stop import Stop
-from ._tls_context import TLSSetupError, track_contexts
+from ._tls_context import track_contexts
 
 if TYPE_CHECKING:
     from .._connection.connection import Connection
@@ -44,14 +41,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ACCEPT_PAUSE", "TrackingWorker"]
 
-PEER_SAID_BYE: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-"""What reading or writing raises when the peer has left, in TLS's words."""
-
 ACCEPT_PAUSE: Final = 0.25
 """Seconds for which a worker that is out of descriptors leaves connections in the backlog."""
 
 
-class TrackingWorker(base.Worker):
+class TrackingWorker(FailureWorker):
     """Comes before a worker class of gunicorn's, and tracks the connections it accepts."""
 
     tracker: ConnectionTracker = process_tracker
@@ -82,15 +76,36 @@ class TrackingWorker(base.Worker):
     quitting: tuple[Any, Any] | None = None
     """The signal and frame of a QUIT that is to be obeyed at the next safe moment."""
 
+    listener_class: type[Listener] = Listener
+    """What stands in for gunicorn's listening sockets."""
+
+    tls_class: Any = TrackedSSLSocket
+    """What connections are wrapped in that speak TLS."""
+
+    parser_class: Any = Parser
+    """What gunicorn makes its parsers of HTTP/1 of."""
+
+    application_class: Any = Application
+    """What stands where gunicorn has the application; None where it does."""
+
     @staticmethod
     def setup() -> None:
         """Have our log where gunicorn's is; gunicorn calls this before it loads an application."""
         log_there()
 
     @classmethod
+    def check_process(cls) -> None:
+        """Check that this process has the sockets and the threads that this worker is made for.
+
+        Raises:
+            PatchedError: it has not; gunicorn prints the text and stops.
+        """
+        check_unpatched(f"flask_rawsocket.workers.{cls.__name__}")
+
+    @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Check sockets and seams; the arbiter calls this before it starts any worker."""
-        _patched.check_sockets(cls)
+        cls.check_process()
         check_seams(cls, cls.SEAMS)
         try:
             check_asyncio_seams()
@@ -108,16 +123,16 @@ class TrackingWorker(base.Worker):
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
         _patched.stop_if_patched(self)
         keep_plain(self.cfg)
-        _places.take_places(self.response_class)
+        _places.take_places(self.response_class, self.parser_class)
         self.listeners.enter_worker()
-        self.sockets: list[Any] = [Listener(each, self.tracker) for each in self.sockets]
+        self.sockets: list[Any] = [self.listener_class(each, self.tracker) for each in self.sockets]
         self.stop = Stop(self)
         self.is_tls = self.cfg.is_ssl
         self.is_proxied = self.cfg.proxy_protocol != "off"
         if self.is_proxied:
             read_all_kinds()
         if self.is_tls:
-            track_contexts(self.cfg, self.log)
+            track_contexts(self.cfg, self.log, self.tls_class)
         super().init_process()
 
     def load_wsgi(self) -> None:
@@ -126,7 +141,8 @@ class TrackingWorker(base.Worker):
             super().load_wsgi()
         finally:  # an import that has patched may fail by that
             _patched.stop_if_patched(self)
-        self.wsgi: Any = Application(self.wsgi)
+        if self.application_class is not None:
+            self.wsgi: Any = self.application_class(self.wsgi)
         observing.serve_with(self.cfg.threads)
         if self.tracker.settings.save_syn:
             for listener in self.sockets:
@@ -148,42 +164,6 @@ class TrackingWorker(base.Worker):
             note_proxy(connection, req)
         return connection
 
-    @staticmethod
-    def was_short(connection: Connection | None) -> bool:
-        """Tell whether the response that has ended was shorter than its head said."""
-        if connection is None:
-            return False
-        life = life_of(connection)
-        exchange: Any = life.exchange
-        if exchange.response is None or not exchange.is_short():
-            return False
-        ending.note(life, CloseReason.SHORT_RESPONSE)
-        return True
-
-    def broken_off(self, connection: Connection | None, exc: OSError) -> None:
-        """Note why a request broke off with `exc`.
-
-        Raises:
-            BrokenPipeError: the write deadline has passed; gunicorn would log what the application
-                asked for as a failure of its own.
-            ConnectionResetError: the system has given the peer up; gunicorn would log that, too.
-        """
-        if connection is None:
-            return
-        life = life_of(connection)
-        if isinstance(exc, PEER_SAID_BYE):
-            ending.note(life, CloseReason.PEER_CLOSED)
-        elif isinstance(exc, ConnectionError) or exc.errno in PEER_LOST:
-            if not ending.broke_off(life, exc):
-                note_cut(life)
-            elif exc.errno in PEER_LOST:
-                raise ConnectionResetError(errno.ECONNRESET, str(exc)) from exc
-        elif isinstance(exc, WriteDeadlineError):
-            self.log.info("%r: %s", connection, exc)
-            raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
-        else:
-            note_cut(life)
-
     def end_request(self, sock: Any, connection: Connection | None) -> bool:
         """The response has ended: let go of the request; tell if the connection can be kept."""
         if connection is None:
@@ -202,46 +182,6 @@ class TrackingWorker(base.Worker):
             duties.lift()
         wait_again(sock)
         return not (life.force_close or exchange.waits_for_body)
-
-    def view_exited(self, connection: Connection | None, exc: BaseException) -> Exception:
-        """Return what to raise for a view's SystemExit and its like, which end no worker here.
-
-        A pool thread would swallow it, and nobody would hear of it.
-        """
-        exchange = life_of(connection).exchange if connection is not None else None
-        response = getattr(exchange, "response", None)
-        if response is None or not response.headers_sent:
-            return RuntimeError(f"the view raised {exc!r}")
-        self.log.error("The view raised %r in the middle of its response", exc, exc_info=exc)
-        return StopIteration()  # gunicorn's word for it: close, and answer nothing
-
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer and log a request that failed, as gunicorn does, whatever the address is.
-
-        A head that came too slowly is answered with 408 (RFC 9110, section 15.5.9); a client that
-        sent nothing is not answered. Nor is one with whom no TLS could be begun: it is not its
-        fault, and in the clear it would understand nothing.
-        """
-        connection = getattr(client, "connection", None)
-        if isinstance(exc, HeaderTimeoutError):
-            self.log.debug("%s: %s", connection, exc)
-            if connection is not None and connection.state is ConnState.ACTIVE:
-                _write_timeout(client)
-            return
-        if connection is not None:
-            life = life_of(connection)
-            if isinstance(exc, UWSGIParseException) and has_left(life):
-                # The end of the stream is no broken packet: over HTTP gunicorn says nothing either.
-                self.log.debug("%r: %s", connection, exc)
-                ending.note(life, CloseReason.PEER_CLOSED)
-                return
-            ending.note(life, reason_of(exc, in_view=req is not None))
-        if isinstance(exc, TLSSetupError):
-            return  # it is in the log
-        if isinstance(addr, (str, bytes)):
-            # gunicorn takes the address apart, and of a UNIX peer's text would log one letter.
-            addr = (addr.decode(errors="replace") if isinstance(addr, bytes) else str(addr), -1)
-        super().handle_error(req, client, addr, exc)
 
     def run(self) -> None:
         """Serve until the worker is to stop; then say so, wait for owners, close what is left."""
@@ -290,9 +230,3 @@ class TrackingWorker(base.Worker):
         return True
 
     _next_complaint = 0.0
-
-
-def _write_timeout(client: Any) -> None:
-    # It may be gone, or its TLS was never set up: there is nobody to tell then.
-    with contextlib.suppress(OSError):
-        util.write_error(client, 408, "Request Timeout", "")

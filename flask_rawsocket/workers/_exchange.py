@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
-from threading import get_ident
+import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from gunicorn.http import message, wsgi
@@ -90,7 +90,7 @@ class Exchange(exchange.Exchange):
 
     def __init__(self, req: Any, sock: Any, log: Any) -> None:
         # Not by super(): one is made for each request.
-        self.thread = get_ident()
+        self.thread = threading.get_ident()
         self.hijacked = False
         self.waits_for_body = False
         self.logged_status = exchange.SWITCHING

@@ -7,33 +7,24 @@ from typing import TYPE_CHECKING
 
 from gunicorn.arbiter import Arbiter
 
-from .._sockets.patched import PatchedError, check_unpatched
+from .._sockets.patched import PatchedError
 
 if TYPE_CHECKING:
-    from gunicorn.workers import base
+    from ._common import TrackingWorker
 
-__all__ = ["SEAMS", "check_sockets", "stop_if_patched"]
+__all__ = ["SEAMS", "stop_if_patched"]
 
 SEAMS = ((Arbiter, "WORKER_BOOT_ERROR"),)
 
 
-def check_sockets(worker: type[base.Worker]) -> None:
-    """Check that nothing has replaced the sockets that ours are made of.
-
-    Raises:
-        PatchedError: something has; gunicorn prints the text and stops.
-    """
-    check_unpatched(f"flask_rawsocket.workers.{worker.__name__}")
-
-
-def stop_if_patched(worker: base.Worker) -> None:
+def stop_if_patched(worker: TrackingWorker) -> None:
     """Do not boot `worker` in such a process.
 
     Raises:
         SystemExit: it is one, which the log says; the arbiter stops as well.
     """
     try:
-        check_sockets(type(worker))
+        worker.check_process()
     except PatchedError as exc:
         worker.log.error("%s", exc)  # noqa: TRY400  one sentence
         sys.exit(Arbiter.WORKER_BOOT_ERROR)

@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn import http, util
-from gunicorn.http import message, parser, wsgi
+from gunicorn.http import message, wsgi
+from gunicorn.http import parser as gunicorn_parser
 
 from . import _request
 from ._date import http_date
 from ._errors import errors_stream
-from ._parser import Parser
 from ._trust import is_allowed
 
 if TYPE_CHECKING:
+    from ._parser import Parser
     from ._response import Response
 
 __all__ = ["SEAMS", "take_places"]
@@ -25,7 +26,6 @@ __all__ = ["SEAMS", "take_places"]
 _NONE: Any = None
 
 _PLACES: Final = (
-    (http, "RequestParser", Parser),
     (message, "_ip_in_allow_list", is_allowed),
     (util, "http_date", http_date),
     (wsgi, "WSGIErrorsWrapper", errors_stream),
@@ -33,8 +33,9 @@ _PLACES: Final = (
 
 SEAMS: Final = (
     *((owner, name) for owner, name, _ in _PLACES),
+    (http, "RequestParser"),
     (wsgi, "Response"),
-    (parser.Parser, "finish_body"),
+    (gunicorn_parser.Parser, "finish_body"),
     (wsgi.Response, "close"),
     (wsgi.Response, "write"),
     (wsgi.Response, "write_file"),
@@ -42,11 +43,13 @@ SEAMS: Final = (
 )
 
 
-def take_places(response: type[Response]) -> None:
+def take_places(response: type[Response], parser: type[Parser]) -> None:
     """Have gunicorn find ours, in this process.
 
     Args:
         response: what it makes its responses of.
+        parser: and its parsers of HTTP/1.
     """
-    for owner, name, ours in (*_PLACES, (wsgi, "Response", response)):
+    made = ((wsgi, "Response", response), (http, "RequestParser", parser))
+    for owner, name, ours in (*_PLACES, *made):
         setattr(owner, name, ours)

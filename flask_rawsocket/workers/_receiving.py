@@ -20,8 +20,8 @@ from .._connection import ending
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import BodyTimeoutError, HeaderTimeoutError
 from .._sockets.plain import DONT_WAIT
-from ._common import PEER_SAID_BYE
 from ._exchange import begins_request
+from ._failures import PEER_SAID_BYE
 from ._incoming import CHUNK, Incoming, Limits, is_whole
 from ._polling import SILENT_TIMEOUT, PollingWorker
 from ._readiness import WRITING

@@ -115,6 +115,9 @@ class Response(wsgi.Response):
 
     wire_class = Wire
 
+    is_complete = False
+    """Whether all of it has been written, its end included."""
+
     def __init__(self, req: Any, sock: Any, cfg: Any) -> None:
         wire: Any = self.wire_class(sock)
         super().__init__(req, wire, cfg)
@@ -150,6 +153,7 @@ class Response(wsgi.Response):
             super().close()
         else:
             self._with_head(super().close)
+        self.is_complete = True
 
     def _with_head(self, write: Any, *args: Any) -> None:
         """Call `write`, which writes the head first, and see that the head goes out."""

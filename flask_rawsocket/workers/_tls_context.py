@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn import sock
 
+from .._sockets.tls import TrackedSSLSocket
 from .._sockets.tls_context import track_tls
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ class TLSSetupError(Exception):
     """
 
 
-def track_contexts(cfg: Any, log: Any) -> None:
+def track_contexts(cfg: Any, log: Any, tls_class: Any = TrackedSSLSocket) -> None:
     """Have the TLS contexts that gunicorn is given make sockets that are tracked.
 
     Args:
         cfg: the worker's settings; a context comes from its `ssl_context`.
         log: is told of contexts that could not be made.
+        tls_class: what their sockets are made of.
     """
     make = cfg.ssl_context
     is_default = make is cfg.settings["ssl_context"].default
@@ -41,7 +43,8 @@ def track_contexts(cfg: Any, log: Any) -> None:
 
     def ssl_context(conf: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         try:
-            return track_tls(make(conf, default), suppress_ragged_eofs=cfg.suppress_ragged_eofs)
+            made = make(conf, default)
+            return track_tls(made, tls_class, suppress_ragged_eofs=cfg.suppress_ragged_eofs)
         except TLSSetupError:
             raise
         except Exception as exc:  # the hook is the application's, and may raise anything

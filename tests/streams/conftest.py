@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-SERVERS = ["werkzeug", "sync", "gthread"]
+SERVERS = ["werkzeug", "sync", "gthread", "gevent"]
 
 
 @pytest.fixture(scope="package")

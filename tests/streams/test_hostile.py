@@ -15,7 +15,7 @@ from flask_rawsocket.streams._assembler import Assembler
 
 pytestmark = pytest.mark.slow
 
-SERVERS = ["werkzeug", "sync", "gthread"]
+SERVERS = ["werkzeug", "sync", "gthread", "gevent"]
 FLOOD = 2 * 2**20
 """More than the buffers of a UNIX socket hold."""
 

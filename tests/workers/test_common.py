@@ -29,7 +29,7 @@ SECONDS = 1.0
 SHORT = {"CONTRACT_RAWSOCKET_HEADER_TIMEOUT": str(SECONDS)}
 
 
-@pytest.fixture(params=["sync", "gthread"])
+@pytest.fixture(params=["sync", "gthread", "gevent"])
 def worker(request):
     """The name of each of the workers."""
     return request.param
@@ -364,7 +364,7 @@ PROXY_HEADERS = {
 }
 
 
-@pytest.fixture(scope="module", params=["sync", "gthread"])
+@pytest.fixture(scope="module", params=["sync", "gthread", "gevent"])
 def behind(request, run_server, tmp_path_factory):
     """A worker that expects a PROXY header, on a port and on a path."""
     path = str(tmp_path_factory.mktemp("proxy") / "s")
@@ -566,7 +566,7 @@ class TestHeaderTimeout:
             assert client.response().json == {"length": 15}
 
 
-@pytest.fixture(scope="module", params=["sync", "gthread"])
+@pytest.fixture(scope="module", params=["sync", "gthread", "gevent"])
 def nameless(request, run_server):
     """A server that leaves REMOTE_ADDR as gunicorn has it."""
     env = {"CONTRACT_RAWSOCKET_UNIX_REMOTE_ADDR": "false"}

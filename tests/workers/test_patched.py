@@ -66,7 +66,7 @@ def is_one_sentence(said, what, name):
     lines = [line for line in said.splitlines() if what in line]
     assert len(lines) == 1, said
     assert name in lines[0]
-    assert "gunicorn's own gevent worker" in lines[0]
+    assert "gunicorn -k flask_rawsocket.GeventWorker" in lines[0]
     assert "Exception in worker process" not in said, said
 
 

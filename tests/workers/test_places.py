@@ -18,9 +18,10 @@ from flask_rawsocket.workers._response import Response
 @pytest.fixture
 def taken(monkeypatch):
     """Ours, in their places until the test ends."""
-    for owner, name, _ in _places._PLACES:
+    places = [(owner, name) for owner, name, _ in _places._PLACES]
+    for owner, name in (*places, (wsgi, "Response"), (http, "RequestParser")):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # so that it comes back
-    _places.take_places(Response)
+    _places.take_places(Response, Parser)
 
 
 def test_importing_changes_nothing():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import socket
 import sys
 from struct import Struct
@@ -39,25 +40,20 @@ def abort(sock: socket.socket) -> None:
 def reset(sock: socket.socket) -> None:
     """Reset a TCP connection now, although another process may have its descriptor too.
 
-    By connect(2) to no address, which dissolves the connection: the kernel sends RST, and both
-    sides find the end. Of any other socket both halves are shut down.
+    By connect(2) to no address, which Python does not offer, and which dissolves the connection:
+    the kernel sends RST, and both sides find the end. Of any other socket both halves are shut
+    down.
 
     Raises:
         ConnectionClosedError: the socket has been closed.
     """
     is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
-    if is_tcp and _connect(sock.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) == 0:
+    # Through the descriptor: the methods of a library's sockets may do more than these calls.
+    library = ctypes.CDLL(None, use_errno=True)
+    descriptor = sock.fileno()
+    if is_tcp and library.connect(descriptor, _NO_ADDRESS, len(_NO_ADDRESS)) == 0:
         return
-    try:
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    except OSError as exc:
-        if exc.errno != errno.ENOTCONN:  # the peer was quicker
-            fail(exc, "reset")
-
-
-def _connect(descriptor: int, address: bytes, length: int) -> int:
-    """Call connect(2), which Python's own offers with an address only."""
-    connect = ctypes.CDLL(None, use_errno=True).connect
-    connect.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32]
-    result: int = connect(descriptor, address, length)
-    return result
+    if library.shutdown(descriptor, socket.SHUT_RDWR) != 0:
+        number = ctypes.get_errno()
+        if number != errno.ENOTCONN:  # the peer was quicker
+            fail(OSError(number, os.strerror(number)), "reset")

@@ -1,0 +1,1 @@
+"""The server's end of a connection where gevent's greenlets serve it."""

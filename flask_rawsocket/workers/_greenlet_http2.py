@@ -1,0 +1,71 @@
+"""HTTP/2 on the gevent worker, as gunicorn serves it; states follow the streams.
+
+The streams of a connection are served one after the other, by its greenlet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gunicorn import http
+from gunicorn.http2.errors import HTTP2ProtocolError
+from gunicorn.workers import base_async
+
+from .._connection import ending
+from .._connection.connection import life_of
+from .._connection.state import CloseReason
+
+if TYPE_CHECKING:
+    from .._connection.connection import Connection
+    from .._tracking.tracker import ConnectionTracker
+
+__all__ = ["follow_streams", "may_be_preface"]
+
+
+def may_be_preface(cfg: Any, address: Any) -> bool:
+    """Tell whether a peer may begin with the preface of HTTP/2, in the clear (gunicorn 26.2)."""
+    negotiation = getattr(base_async, "negotiation", None)
+    if negotiation is None:
+        return False
+    return bool(negotiation.prior_knowledge_allowed(cfg, address))
+
+
+def follow_streams(tracker: ConnectionTracker) -> None:
+    """Have a connection be ACTIVE while a stream is open, and IDLE while none is, in this process.
+
+    gunicorn makes what parses HTTP/2 in the middle of a method, and by this function.
+
+    Args:
+        tracker: who is told.
+    """
+    get_parser: Any = http.get_parser
+
+    def get_following_parser(cfg: Any, source: Any, *args: Any, **kwargs: Any) -> Any:
+        parser = get_parser(cfg, source, *args, **kwargs)
+        connection = getattr(source, "connection", None)
+        if kwargs.get("http2_connection") and connection is not None:
+            _follow(parser, source, connection, tracker)
+        return parser
+
+    http.get_parser = get_following_parser
+
+
+def _follow(h2: Any, sock: Any, connection: Connection, tracker: ConnectionTracker) -> None:
+    sock.head_complete()
+    sock.duties.head_due = False  # a frame is not a request
+    sock.duties.lift_rates()  # a peer may pause each of its streams
+    receive = h2.receive_data
+
+    def receive_data(*args: Any) -> Any:
+        if not h2.streams:
+            tracker.responded(connection)
+        try:
+            requests = receive(*args)
+        except HTTP2ProtocolError:
+            ending.note(life_of(connection), CloseReason.HTTP2_ERROR)
+            raise
+        if requests or h2.streams:
+            tracker.received(connection)
+        return requests
+
+    h2.receive_data = receive_data

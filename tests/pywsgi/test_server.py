@@ -1,0 +1,136 @@
+"""gevent's own WSGI server, over each transport: what gunicorn's worker does not do for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from servers import wait_for
+
+gevent = pytest.importorskip("gevent")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def pywsgi_servers(run_server):
+    """A server for each transport, started when it is first asked for."""
+    started = {}
+    contexts = []
+
+    def get(transport):
+        if transport not in started:
+            contexts.append(run_server("pywsgi", transport, app="taking:app"))
+            started[transport] = contexts[-1].__enter__()
+        return started[transport]
+
+    yield get
+    for each in contexts:
+        each.__exit__(None, None, None)
+
+
+@pytest.fixture
+def server(transport, pywsgi_servers):
+    """The server over each transport, with nothing recorded as far as the test sees."""
+    found = pywsgi_servers(transport)
+    found.mark()
+    return found
+
+
+def test_two_requests(server):
+    """A kept connection is IDLE between them, and one Connection."""
+    with server.connect() as client:
+        assert client.request().json["requests"] == 1
+        wait_for(lambda: server.sequences() == ["NAI"], "IDLE")
+        assert client.request().json["requests"] == 2
+    server.wait_sequences("NAIAIC")
+
+
+def test_pipelined_requests(server):
+    """What has been read ahead begins the next request."""
+    with server.connect() as client:
+        client.get()
+        client.get("/", "Connection: close")
+        assert [client.response().json["requests"] for _ in range(2)] == [1, 2]
+        assert client.rest() == b""
+    server.wait_sequences("NAIAC")
+
+
+def test_garbage(server):
+    """It is answered with 400, and ends by an error."""
+    with server.connect() as client:
+        client.send(b"\x00\x01garbage\r\n\r\n")
+        assert client.rest().startswith(b"HTTP/1.1 400 ")
+    server.wait_sequences("NAC")
+    assert server.closed()[0]["reason"] == "ERROR"
+
+
+def test_hijack(server):
+    """Early bytes come out of the stream first; the owner's close is the end."""
+    with server.connect() as client:
+        client.send(b"GET /echo-thread HTTP/1.1\r\nHost: a\r\n\r\nearly")
+        assert client._exactly(11) == b"HELLO\nearly"
+    server.wait_sequences("NAHC")
+
+
+def test_a_unix_peer(server):
+    """REMOTE_ADDR is its key."""
+    with server.connect() as client:
+        answer = client.request("/", "Connection: close").json
+    if server.transport == "unix":
+        assert answer["remote_addr"] == answer["key"]
+    else:
+        assert answer["key"].startswith("127.0.0.1:")
+
+
+def test_stop(run_server):
+    """A request in hand is answered, a hijacked connection is ended, and on_shutdown is called."""
+    with run_server("pywsgi", app="taking:app") as server:
+        server.mark()
+        with server.hand_over("/echo-thread") as taken, server.connect() as slow:
+            slow.get("/slow?seconds=0.5")
+            wait_for(lambda: sorted(server.sequences()) == ["NA", "NAH"], "both")
+            server.process.send_signal(signal.SIGTERM)
+            assert slow.response().status == 200
+            assert taken.at_eof()
+        assert server.process.wait(20) == 0
+        assert [each for each in server.events() if "shutdown" in each]
+
+
+PLAIN = """
+import sys
+{before}
+from flask_rawsocket.pywsgi import WSGIServer
+WSGIServer(("127.0.0.1", 0), lambda *_: [])
+"""
+
+
+def last_words(before, folder):
+    """Run a program that makes a server in a process that is not patched; give its last line."""
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN.format(before=before)],
+        cwd=folder,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    return done.stderr.splitlines()[-1]
+
+
+def test_not_patched(tmp_path):
+    """A process that gevent has not patched is told so, in one sentence."""
+    said = last_words("", tmp_path)
+    assert "flask_rawsocket.pywsgi.WSGIServer needs a process that gevent has patched" in said
+    assert "gevent.monkey.patch_all()" in said
+
+
+def test_no_gevent(tmp_path):
+    """Without gevent, it is said how to install it."""
+    said = last_words("sys.modules['gevent'] = None", tmp_path)
+    assert said.endswith("needs gevent: pip install 'Flask-RawSocket[gevent]'")
