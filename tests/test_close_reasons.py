@@ -290,6 +290,7 @@ def test_every_reason_has_its_test():
     """Each reason is the subject of a test of this file, or of the one that has its fixtures."""
     names = {name.removeprefix("test_").upper() for name in globals() if name.startswith("test_")}
     elsewhere = {
+        "BAD_PROXY_HEADER",  # test_proxy_protocol.py: test_malformed
         "HTTP2_ERROR",  # test_http2.py: test_a_violation
         "TLS_NOT_SET_UP",  # workers/test_tls_context.py: test_no_good_one_yet
         "SERVER_FAILED",  # connection/test_ending.py: test_the_kernel_is_asked

@@ -19,6 +19,7 @@ ELSEWHERE = {
     "_connection/asking": "test_hijack.py",
     "_body_errors": "test_framing.py",
     "_connection/connection": "test_sequences.py",
+    "_connection/proxy_header": "sockets/test_proxy_protocol.py",
     "_connection/life": "tracking/test_walk.py",
     "_connection/liveness": "tracking/test_watcher.py",
     "_connection/steering": "test_disconnect.py",
@@ -104,7 +105,7 @@ ELSEWHERE = {
     "workers/_closing": "workers/test_gthread.py",
     "workers/_polling": "workers/test_gthread.py",
     "workers/_seams": "workers/test_common.py",
-    "workers/_proxy": "workers/test_common.py",
+    "workers/_proxy": "test_proxy_protocol.py",
     "workers/_reasons": "test_close_reasons.py",
     "workers/_tconn": "workers/test_gthread.py",
 }

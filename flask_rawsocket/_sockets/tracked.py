@@ -27,6 +27,7 @@ from .._connection.life import moving
 from .._connection.state import CloseReason
 from .deadlines import ABORTED, WRITE, ready
 from .goodbye import say_goodbye
+from .proxied import fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +85,10 @@ class Tracked(socket.socket):
         """The response has ended: lift the deadlines that its view has set."""
         if self.duties is not None:
             self.duties.lift()
+
+    def fill(self, buffer: Any, size: int, flags: int = 0) -> int:
+        """Read into `buffer` what `recv` returns, which takes a PROXY protocol header out."""
+        return fill(buffer, size, lambda size: self.recv(size, flags))
 
     def await_request(self) -> None:
         """The response is out and the connection is kept: the next byte begins a request."""

@@ -23,13 +23,14 @@ from .._connection.ending import PEER_LOST
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_again
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, PASSING_ERRORS, Listener
+from .._sockets.proxy_protocol import ProxyHeaderError
 from .._tracking.tracker import process_tracker
 from ..errors import UnsupportedError
-from . import _exchange, _patched, _places, _proxy, _tls_context
+from . import _exchange, _patched, _places, _tls_context
 from ._application import Application
 from ._exchange import Exchange
 from ._listeners import Listeners
-from ._proxy import note_proxy, read_all_kinds
+from ._proxy import in_words_of_gunicorn, note_proxy, proxy_parser_for
 from ._reasons import has_left, note_cut, reason_of
 from ._response import Response
 from ._seams import check_seams
@@ -64,7 +65,6 @@ class TrackingWorker(base.Worker):
         *_exchange.SEAMS,
         *_patched.SEAMS,
         *_places.SEAMS,
-        *_proxy.SEAMS,
         *_tls_context.SEAMS,
     )
     """What we rely on beyond the documented settings: pairs of an owner and a name."""
@@ -109,7 +109,8 @@ class TrackingWorker(base.Worker):
         self.is_tls = self.cfg.is_ssl
         self.is_proxied = self.cfg.proxy_protocol != "off"
         if self.is_proxied:
-            read_all_kinds()
+            for each in self.sockets:
+                each.proxy_parser_for = proxy_parser_for(self.cfg)
         if self.is_tls:
             track_contexts(self.cfg, self.log)
         super().init_process()
@@ -210,15 +211,17 @@ class TrackingWorker(base.Worker):
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer and log a request that failed, as gunicorn does, whatever the address is.
 
-        A head that came too slowly is answered with 408 (RFC 9110, section 15.5.9); a client that
-        sent nothing is not answered. Nor is one with whom no TLS could be begun: it is not its
-        fault, and in the clear it would understand nothing.
+        A head that came too slowly is answered with 408 (RFC 9110, section 15.5.9). Who sent
+        nothing is not answered, nor who would understand nothing, as no TLS could be begun.
         """
         connection = getattr(client, "connection", None)
         if isinstance(exc, HeaderTimeoutError):
             self.log.debug("%s: %s", connection, exc)
             if connection is not None and connection.state is ConnState.ACTIVE:
                 _write_timeout(client)
+            return
+        if isinstance(exc, ProxyHeaderError):
+            self._refuse_header(client, addr, exc)
             return
         if connection is not None:
             life = life_of(connection)
@@ -231,9 +234,16 @@ class TrackingWorker(base.Worker):
         if isinstance(exc, TLSSetupError):
             return  # it is in the log
         if isinstance(addr, (str, bytes)):
-            # gunicorn takes the address apart, and of a UNIX peer's text would log one letter.
+            # gunicorn takes it apart, and of a UNIX peer's text would log one letter.
             addr = (addr.decode(errors="replace") if isinstance(addr, bytes) else str(addr), -1)
         super().handle_error(req, client, addr, exc)
+
+    def _refuse_header(self, client: Any, addr: Any, exc: ProxyHeaderError) -> None:
+        if self.is_tls and not isinstance(client, ssl.SSLSocket):
+            self.log.warning("%r: %s", client.connection, exc)  # in the clear nobody would listen
+        else:
+            addr = addr if isinstance(addr, tuple) else (str(addr), -1)
+            super().handle_error(None, client, addr, in_words_of_gunicorn(exc, addr[0]))
 
     def run(self) -> None:
         """Serve until the worker is to stop; then say so, wait for owners, close what is left."""

@@ -11,6 +11,7 @@ from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import wait_again
 from ..errors import UnsupportedError
+from ._proxy import note_proxy
 from ._sending import SendingWorker
 
 __all__ = ["HTTP2Worker"]
@@ -56,6 +57,7 @@ class HTTP2Worker(SendingWorker):
             return super().handle_http2(conn)
         sock.head_complete()
         sock.duties.head_due = False  # a frame is not a request
+        sock.duties.proxy_parser = None
         sock.duties.lift_rates()  # a peer may pause each of its streams
         life = life_of(connection)
         receive = h2.receive_data
@@ -85,6 +87,8 @@ class HTTP2Worker(SendingWorker):
         if connection is None:
             return super().handle_http2_request(req, conn, h2_conn)
         life_of(connection).exchange = HTTP2Exchange()
+        if self.is_proxied:
+            note_proxy(connection, req)
         try:
             return super().handle_http2_request(req, conn, h2_conn)
         finally:

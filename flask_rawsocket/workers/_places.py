@@ -35,6 +35,7 @@ SEAMS: Final = (
     *((owner, name) for owner, name, _ in _PLACES),
     (wsgi, "Response"),
     (parser.Parser, "finish_body"),
+    (parser.Parser, "mesg_class"),
     (wsgi.Response, "close"),
     (wsgi.Response, "write"),
     (wsgi.Response, "write_file"),
