@@ -19,6 +19,7 @@ ELSEWHERE = {
     "_connection/asking": "test_hijack.py",
     "_body_errors": "test_framing.py",
     "_connection/connection": "test_sequences.py",
+    "_connection/multiplexed": "test_http2.py",
     "_connection/proxy_header": "sockets/test_proxy_protocol.py",
     "_connection/life": "tracking/test_walk.py",
     "_connection/liveness": "tracking/test_watcher.py",

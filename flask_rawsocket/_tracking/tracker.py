@@ -111,6 +111,8 @@ class ConnectionTracker(States):
         """
         life = life_of(connection)
         check_asker(connection, life)
+        if life.exchange is not None and life.exchange.abort():
+            return
         with self._lock:
             sock: Any = connection.sock
             if life.is_closed():

@@ -1,30 +1,93 @@
-"""`HTTP2Worker`: HTTP/2 on the thread worker, as gunicorn serves it; states follow the streams."""
+"""`HTTP2Worker`: HTTP/2 on the thread worker, as gunicorn serves it; states follow the streams.
+
+gunicorn serves the streams of a connection one after another, on one thread. Nobody reads from the
+connection while a view runs, but the view's own thread: where the view asks whether its client is
+there, what has come is read, by gunicorn's own means, and kept for later.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import ssl
+import threading
+from typing import TYPE_CHECKING, Any, Final
 
-from gunicorn.http2.errors import HTTP2ProtocolError
+from gunicorn.http2.errors import HTTP2Error, HTTP2ErrorCode, HTTP2ProtocolError
 
 from .._connection import ending, exchange
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
-from .._sockets.deadlines import wait_again
+from .._sockets.deadlines import READ, ready, wait_again
+from .._sockets.plain import DONT_WAIT
 from ..errors import UnsupportedError
 from ._proxy import note_proxy
 from ._sending import SendingWorker
 
+if TYPE_CHECKING:
+    from .._connection.life import Life
+
 __all__ = ["HTTP2Worker"]
+
+_READS: Final = 16
+"""How often what has come is read at most, when a view asks."""
+
+_NOTHING_YET: Final = (BlockingIOError, TimeoutError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class HTTP2Exchange(exchange.Exchange):
-    """The streams of an HTTP/2 connection: none of them can take the connection of all."""
+    """A stream of an HTTP/2 connection: it cannot take the connection of all.
 
-    __slots__ = ("response",)
+    Args:
+        h2: gunicorn's connection.
+        stream: gunicorn's stream.
+    """
+
+    __slots__ = ("_h2", "_has_left", "_stream", "must_be_asked", "response")
+
+    must_be_asked: bool
+    """Whether the stream's end is seen where somebody asks: gunicorn keeps requests that come
+    meanwhile, which it does from 27.0 on."""
+
+    def __init__(self, h2: Any, stream: Any) -> None:
+        super().__init__()
+        self._h2 = h2
+        self._stream = stream
+        self._has_left = False
+        self.must_be_asked = hasattr(h2, "pump") and hasattr(h2, "pending_requests")
+
+    def peer_has_left(self) -> bool:
+        """Tell whether the peer has reset the stream; in the thread that serves it, read for that.
+
+        Any other thread knows what that one has seen.
+        """
+        if self.must_be_asked and threading.get_ident() == self.thread:
+            self._read_what_has_come()
+        # Not its state: that is closed too when the response has ended.
+        return self._has_left or bool(getattr(self._stream, "disconnected", False))
+
+    def _read_what_has_come(self) -> None:
+        h2 = self._h2
+        try:
+            for _ in range(_READS):
+                data = None if h2.is_closed else _read_at_once(h2.sock, h2.READ_BUFFER_SIZE)
+                if not data:
+                    return  # of the connection's end the kernel knows
+                h2.pending_requests.extend(h2.receive_data(data))
+        except _NOTHING_YET:
+            return
+        except (OSError, HTTP2Error):
+            self._has_left = True
+
+    def abort(self) -> bool:
+        """Reset the stream; tell whether that has been done: only its own thread can do it."""
+        abort = getattr(self._h2, "abort_stream", None)
+        if abort is None or threading.get_ident() != self.thread:
+            return False
+        abort(self._stream.stream_id, HTTP2ErrorCode.CANCEL)
+        return True
 
     def force_close(self) -> None:
-        """Refuse: HTTP/2 has no ``Connection`` header (RFC 9113, section 8.2.2)."""
-        raise UnsupportedError("close_after_response is not supported on HTTP/2")
+        """Do nothing: HTTP/2 says GOAWAY, once the streams that have come are answered."""
 
     def refusal(self) -> Exception:
         """Return the reason why the server cannot let go of the connection."""
@@ -41,6 +104,64 @@ class HTTP2Exchange(exchange.Exchange):
     read_failed: Any = _unreachable
     _is_in_chunked_body = _take_read_ahead = _unreachable
     _send: Any = _unreachable
+
+
+def _read_at_once(sock: Any, size: int) -> bytes | None:
+    """Read what is there; None if that is nothing, or a part of a TLS record."""
+    if not ready(sock, READ, 0) and not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+        return None
+    timeout = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        # TLS takes no flags, and a plain socket of ours may wait with a timeout of its own.
+        flags = () if isinstance(sock, ssl.SSLSocket) else (DONT_WAIT,)
+        data: bytes = sock.recv(size, *flags)
+        return data
+    finally:
+        with contextlib.suppress(OSError):  # it is closed
+            sock.settimeout(timeout)
+
+
+class _Receiving:
+    """Stands where a connection of gunicorn's receives, and sees what that says of its state.
+
+    Args:
+        worker: whose connection it is.
+        connection: ours.
+        h2: gunicorn's.
+    """
+
+    def __init__(self, worker: HTTP2Worker, connection: Any, h2: Any) -> None:
+        self._tracker = worker.tracker
+        self._connection = connection
+        self._life: Life = life_of(connection)
+        self._h2 = h2
+        self._receive = h2.receive_data
+        self._last = 0
+        """The number of the last stream that is served, or will be."""
+
+    def __call__(self, *args: Any) -> Any:
+        h2 = self._h2
+        if self._is_over() and not args:
+            h2.close(last_stream_id=self._last)
+            ending.answered(self._life)
+            return []
+        if not h2.streams:
+            self._tracker.responded(self._connection)
+        try:
+            requests = self._receive(*args)
+        except HTTP2ProtocolError:
+            ending.note(self._life, CloseReason.HTTP2_ERROR)
+            raise
+        if requests or h2.streams:
+            self._tracker.received(self._connection)
+        self._last = max([self._last, *(each.stream.stream_id for each in requests)])
+        return requests
+
+    def _is_over(self) -> bool:
+        """Tell whether the application wants the connection closed, and all streams are served."""
+        is_wanted = self._life.force_close and self._last
+        return bool(is_wanted and not getattr(self._h2, "pending_requests", ()))
 
 
 class HTTP2Worker(SendingWorker):
@@ -60,21 +181,7 @@ class HTTP2Worker(SendingWorker):
         sock.duties.proxy_parser = None
         sock.duties.lift_rates()  # a peer may pause each of its streams
         life = life_of(connection)
-        receive = h2.receive_data
-
-        def receive_data(*args: Any) -> Any:
-            if not h2.streams:
-                self.tracker.responded(connection)
-            try:
-                requests = receive(*args)
-            except HTTP2ProtocolError:
-                ending.note(life, CloseReason.HTTP2_ERROR)
-                raise
-            if requests or h2.streams:
-                self.tracker.received(connection)
-            return requests
-
-        h2.receive_data = receive_data
+        h2.receive_data = _Receiving(self, connection, h2)
         result = super().handle_http2(conn)
         idle = life.state in (ConnState.NEW, ConnState.IDLE)
         if idle and sock.fileno() >= 0 and not connection.is_disconnected():
@@ -86,7 +193,7 @@ class HTTP2Worker(SendingWorker):
         connection = conn.sock.connection
         if connection is None:
             return super().handle_http2_request(req, conn, h2_conn)
-        life_of(connection).exchange = HTTP2Exchange()
+        life_of(connection).exchange = HTTP2Exchange(h2_conn, req.stream)
         if self.is_proxied:
             note_proxy(connection, req)
         try:

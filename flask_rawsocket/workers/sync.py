@@ -90,7 +90,7 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
                 self.log.debug("No PROXY protocol header came: %s", exc)
             else:
                 self.handle_error(None, client, addr, exc)
-            util.close_graceful(client)
+            util.close(client)
             return False
         return True
 
