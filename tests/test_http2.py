@@ -222,6 +222,8 @@ def test_a_stream_that_is_reset(server, how, meanwhile):
         client.h2.reset_stream(stream, error_code=8)
         client.flush()
         wait_for(lambda: recorded(server, before, stopped=name), "its end")
+        if name == "ask":
+            wait_for(lambda: recorded(server, before, told=True), "its callback")
         if meanwhile:
             assert json.loads(client.answers(other)[0])["requests"] == 2
         assert json.loads(client.request("/"))["requests"] == 2 + meanwhile

@@ -177,6 +177,10 @@ class ConnectionTracker(States):
         if exchange is not None:
             exchange.force_close()
 
+    def peer_has_left(self, connection: Connection) -> None:
+        """The peer has ended the request in hand, and not the connection: tell who waits."""
+        self._watcher.peer_has_left(connection)
+
     def watch(
         self, connection: Connection, callback: Callable[[], object], *, at_end_too: bool = False
     ) -> Callable[[], None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.http2.errors import HTTP2Error, HTTP2ErrorCode, HTTP2ProtocolError
@@ -24,6 +25,8 @@ from ._proxy import note_proxy
 from ._sending import SendingWorker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._connection.life import Life
 
 __all__ = ["HTTP2Worker"]
@@ -40,16 +43,18 @@ class HTTP2Exchange(exchange.Exchange):
     Args:
         h2: gunicorn's connection.
         stream: gunicorn's stream.
+        tell: called once it is seen that the peer has reset the stream.
     """
 
-    __slots__ = ("_h2", "_has_left", "_stream", "must_be_asked", "response")
+    __slots__ = ("_h2", "_has_left", "_stream", "_tell", "must_be_asked", "response")
 
     must_be_asked: bool
     """Whether the stream's end is seen where somebody asks: gunicorn keeps requests that come
     meanwhile, which it does from 27.0 on."""
 
-    def __init__(self, h2: Any, stream: Any) -> None:
+    def __init__(self, h2: Any, stream: Any, tell: Callable[[], object]) -> None:
         super().__init__()
+        self._tell = tell
         self._h2 = h2
         self._stream = stream
         self._has_left = False
@@ -63,7 +68,14 @@ class HTTP2Exchange(exchange.Exchange):
         if self.must_be_asked and threading.get_ident() == self.thread:
             self._read_what_has_come()
         # Not its state: that is closed too when the response has ended.
-        return self._has_left or bool(getattr(self._stream, "disconnected", False))
+        if getattr(self._stream, "disconnected", False):
+            self._note_end()
+        return self._has_left
+
+    def _note_end(self) -> None:
+        has_known, self._has_left = self._has_left, True
+        if not has_known:
+            self._tell()
 
     def _read_what_has_come(self) -> None:
         h2 = self._h2
@@ -76,7 +88,7 @@ class HTTP2Exchange(exchange.Exchange):
         except _NOTHING_YET:
             return
         except (OSError, HTTP2Error):
-            self._has_left = True
+            self._note_end()
 
     def abort(self) -> bool:
         """Reset the stream; tell whether that has been done: only its own thread can do it."""
@@ -193,7 +205,8 @@ class HTTP2Worker(SendingWorker):
         connection = conn.sock.connection
         if connection is None:
             return super().handle_http2_request(req, conn, h2_conn)
-        life_of(connection).exchange = HTTP2Exchange(h2_conn, req.stream)
+        tell = partial(self.tracker.peer_has_left, connection)
+        life_of(connection).exchange = HTTP2Exchange(h2_conn, req.stream, tell)
         if self.is_proxied:
             note_proxy(connection, req)
         try:
