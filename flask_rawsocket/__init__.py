@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import _names, sockinfo
-from ._connection.address import ProxyHeader, RemoteAddr
+from ._connection.address import RemoteAddr
 from ._connection.connection import Connection
 from ._connection.hijacked import HijackedSocket
+from ._connection.proxy_header import ProxyHeader, ProxyTLS
 from ._connection.state import TRANSITIONS, CloseReason, ConnState
 from ._tracking.map import ConnectionMap
 from .errors import (
@@ -44,6 +45,7 @@ __all__ = [
     "InvalidStateError",
     "NoConnectionError",
     "ProxyHeader",
+    "ProxyTLS",
     "RawSocket",
     "RawSocketError",
     "RemoteAddr",

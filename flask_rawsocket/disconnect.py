@@ -44,7 +44,7 @@ class _Block:
         self._told = threading.Event()
         """Set when the client may be gone, or when this is not watched any more."""
         self._cancel = _watch(connection, self._told.set)
-        if self._cancel is None or _is_gone(connection):
+        if self._cancel is None or _must_be_asked(connection) or _is_gone(connection):
             self._told.set()  # the watcher's thread, if there is one, may get its turn much later
 
     def checkpoint(self) -> None:
@@ -84,6 +84,12 @@ def _is_gone(connection: Connection | None) -> bool:
         return connection.is_disconnected()
     except ConnectionClosedError:
         return True
+
+
+def _must_be_asked(connection: Connection | None) -> bool:
+    """Tell whether the watcher may not hear of the client's end: a stream's of HTTP/2."""
+    exchange = life_of(connection).exchange if connection is not None else None
+    return exchange is not None and exchange.must_be_asked
 
 
 def checkpoint() -> None:

@@ -52,8 +52,8 @@ class Page:
 
 
 @contextlib.contextmanager
-def browsing(folder, url):
-    """Open `url` in a browser of its own."""
+def browsing(folder, url, *more):
+    """Open `url` in a browser of its own, with the options `more`."""
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     # It is to ask nobody but the example: no update, no page that it has in mind for later.
     options += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -62,7 +62,7 @@ def browsing(folder, url):
     log = folder / "log"
     with (
         log.open("w") as stderr,
-        subprocess.Popen([CHROMIUM, *options, url], stderr=stderr) as process,
+        subprocess.Popen([CHROMIUM, *options, *more, url], stderr=stderr) as process,
     ):
         try:
             with _page(*wait_for(lambda: _place(folder), "the browser")) as page:

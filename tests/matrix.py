@@ -91,7 +91,11 @@ COLUMNS = [
     Column("gevent", "`gunicorn -k` `flask_rawsocket.GeventWorker`", _GUNICORN_OPTIONS),
     Column("gevent_pywsgi", "`gunicorn -k` `flask_rawsocket.GeventPyWSGIWorker`"),
     Column("pywsgi", "`flask_rawsocket.pywsgi`"),
-    Column("werkzeug", "`flask rawsocket run`"),
+    Column(
+        "werkzeug",
+        "`flask rawsocket run`",
+        env={"CONTRACT_RAWSOCKET_PROXY_PROTOCOL": "auto"},
+    ),
     Column("plain-gthread", "gunicorn `gthread`", _GUNICORN_OPTIONS),
     Column("plain-sync", "gunicorn `sync`", _GUNICORN_OPTIONS),
     Column("plain-werkzeug", "`flask run`"),

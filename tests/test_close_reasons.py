@@ -308,6 +308,7 @@ def test_server_failed(run_server, tmp_path, name):
 
 
 ELSEWHERE = {
+    "BAD_PROXY_HEADER": "test_proxy_protocol.py",
     "HTTP2_ERROR": "test_http2.py",
     "TLS_NOT_SET_UP": "workers/test_tls_context.py",
 }

@@ -25,6 +25,7 @@ PUBLIC = {
         "InvalidStateError",
         "NoConnectionError",
         "ProxyHeader",
+        "ProxyTLS",
         "RawSocket",
         "RawSocketError",
         "RemoteAddr",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import socket
 import struct
+import subprocess
 
 import pytest
-from servers import client_context, wait_for
+from servers import PATIENCE, client_context, wait_for
 
 h2_connection = pytest.importorskip("h2.connection", reason="needs h2: pip install h2")
 gthread = pytest.importorskip("gunicorn.workers.gthread")
 h2_events = pytest.importorskip("h2.events")
+http2_connection = pytest.importorskip("gunicorn.http2.connection")
 
 
 @pytest.fixture(scope="module", params=["gthread", "gevent"])
@@ -155,11 +158,10 @@ def test_the_preface_is_not_a_request(run_server, name):
         server.wait_sequences("NC")
 
 
-@pytest.mark.parametrize("what", ["hijack", "close_after_response"])
-def test_what_one_stream_may_not_do(server, what):
-    """The connection is shared by its streams: none of them may take it or have it closed."""
+def test_what_one_stream_may_not_do(server):
+    """The connection is shared by its streams: none of them may take it."""
     with Client(server) as client:
-        answer = client.request(f"/try?what={what}")
+        answer = client.request("/try?what=hijack")
         assert answer.startswith(b"UnsupportedError: ")
         assert b"HTTP/2" in answer
         assert json.loads(client.request("/"))["requests"] == 2
@@ -197,3 +199,124 @@ def test_clients_that_leave_after_the_handshake(run_server, reset):
         log = server.log.read_text()
         assert "ERROR" not in log, server.tail()
         assert "Traceback" not in log
+
+
+needs_pump = pytest.mark.skipif(
+    not hasattr(http2_connection.HTTP2ServerConnection, "pump"), reason="gunicorn before 27.0"
+)
+
+
+def recorded(server, before, **wanted):
+    """Return what the application has recorded since `before` that has `wanted`, if anything."""
+    found = [each for each in server.events()[before:] if wanted.items() <= each.items()]
+    return found[0] if found else None
+
+
+@needs_pump
+@pytest.mark.parametrize("how", ["ask", "checkpoints", "until", "events?silent=1", "events?n=3"])
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_a_stream_that_is_reset(server, how, meanwhile):
+    """It stops its view, and nobody else: what came meanwhile is answered, on the connection."""
+    before, name = len(server.events()), how.split("?", maxsplit=1)[0]
+    if how == "events?n=3":
+        how = "events?n=3&silent=1"
+    with Client(server) as client:
+        stream = client.begin(f"/{how}")
+        client.flush()
+        wait_for(lambda: recorded(server, before, began=name), "the view")
+        other = client.begin("/") if meanwhile else None
+        client.h2.reset_stream(stream, error_code=8)
+        client.flush()
+        wait_for(lambda: recorded(server, before, stopped=name), "its end")
+        if name == "ask":
+            wait_for(lambda: recorded(server, before, told=True), "its callback")
+        if meanwhile:
+            assert json.loads(client.answers(other)[0])["requests"] == 2
+        assert json.loads(client.request("/"))["requests"] == 2 + meanwhile
+    assert "Traceback" not in server.tail()
+
+
+@needs_pump
+def test_a_body_that_comes_while_it_is_asked(server):
+    """What is read to find the client's end is not lost: it is the body of this stream."""
+    before = len(server.events())
+    with Client(server) as client:
+        stream = client.begin("/asked-body", end=False)
+        client.flush()
+        wait_for(lambda: recorded(server, before, began="asked-body"), "the view")
+        for last in (False, False, True):
+            client.h2.send_data(stream, b"x" * 1000, end_stream=last)
+            client.flush()
+        assert client.answers(stream) == [b"x" * 3000]
+
+
+def test_another_thread_reads_nothing(server):
+    """It knows what the stream's own thread has seen."""
+    with Client(server) as client:
+        assert json.loads(client.request("/other-thread")) == {"gone": False}
+
+
+def test_the_end_of_the_connection(server):
+    """It is seen as on any connection."""
+    before = len(server.events())
+    with Client(server) as client:
+        client.begin("/ask")
+        client.flush()
+        wait_for(lambda: recorded(server, before, began="ask"), "the view")
+    wait_for(lambda: recorded(server, before, stopped="ask"), "its end")
+    wait_for(lambda: recorded(server, before, told=True), "the callback")
+
+
+@needs_pump
+@pytest.mark.parametrize(("path", "body"), [("/abort", b""), ("/abort-midway", b"a part")])
+def test_abort_of_one_stream(server, path, body):
+    """RST_STREAM ends it; the connection and its other streams go on."""
+    with Client(server) as client:
+        stream, got, code = client.begin(path), b"", None
+        client.flush()
+        while code is None:
+            for event in client.h2.receive_data(client.sock.recv(65536)):
+                if isinstance(event, h2_events.DataReceived):
+                    got += event.data
+                elif isinstance(event, h2_events.StreamReset):
+                    assert event.stream_id == stream
+                    code = event.error_code
+                assert not isinstance(event, h2_events.StreamEnded)
+        assert (code, got) == (8, body)  # CANCEL
+        assert json.loads(client.request("/"))["requests"] == 2
+
+
+def test_close_after_response(server):
+    """GOAWAY comes behind the responses of all streams that have come, and then the end."""
+    server.mark()
+    with Client(server) as client:
+        streams = [client.begin("/close"), client.begin("/")]
+        client.flush()
+        ended, goaway = set(), None
+        while data := client.sock.recv(65536):
+            for event in client.h2.receive_data(data):
+                if isinstance(event, h2_events.StreamEnded):
+                    assert goaway is None
+                    ended.add(event.stream_id)
+                elif isinstance(event, h2_events.ConnectionTerminated):
+                    goaway = event
+        assert ended == set(streams)
+        assert (goaway.error_code, goaway.last_stream_id) == (0, max(streams))
+    server.wait_sequences("NAC")
+    assert server.closed()[0]["why"] == "RESPONSE_COMPLETE"
+
+
+def test_events(server):
+    """Server-Sent Events come over HTTP/2, and end as they should."""
+    curl = shutil.which("curl") or pytest.skip("needs curl: apt install curl")
+    host, port = server.address
+    url = f"https://{host}:{port}/events?n=3"
+    done = subprocess.run(
+        [curl, "-sSfk", "--http2", "-w", "%{http_version} %{content_type}", url],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=True,
+        text=True,
+    )
+    assert done.stdout.count("data:") == 3
+    assert done.stdout.endswith("2 text/event-stream") or "2 text/event-stream" in done.stdout

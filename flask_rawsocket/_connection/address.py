@@ -7,12 +7,10 @@ is bound to, so an identity parsed out of an address is one that the client chos
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 __all__ = [
     "AF_UNIX",
-    "ProxyHeader",
     "RemoteAddr",
     "SocketAddress",
     "override_text",
@@ -62,21 +60,3 @@ def text_of(address: SocketAddress) -> str:
 def override_text(pid: int, number: int) -> str:
     """Return what `RemoteAddr.override` does, as a plain string."""
     return f"@{pid}.{number}"
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyHeader:
-    """What the PROXY protocol header, version 1 or 2, before the first request said.
-
-    Source: the PROXY protocol specification, sections 2.1 and 2.2 (haproxy,
-    ``doc/proxy-protocol.txt``).
-    """
-
-    protocol: str
-    """``TCP4`` or ``TCP6``; without an address ``LOCAL``, ``UNKNOWN``, ``UNSPEC`` or ``UNIX``."""
-
-    source: tuple[str, int] | None
-    """The client's address and port as the proxy saw them; None if the header has none."""
-
-    destination: tuple[str, int] | None
-    """The address and port that the client connected to; None if the header has none."""

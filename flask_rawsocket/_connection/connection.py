@@ -24,7 +24,8 @@ from .steering import Steering
 if TYPE_CHECKING:
     import socket
 
-    from .address import ProxyHeader, SocketAddress
+    from .address import SocketAddress
+    from .proxy_header import ProxyHeader
     from .state import CloseReason
     from .steering import Keeper
 
@@ -46,7 +47,8 @@ class Connection(Steering):
         local_address: our end's socket address, read at accept.
         family: the address family, such as ``socket.AF_INET``.
         requests: how many requests have come in on it, 1 in the first.
-        proxy: what a PROXY protocol header said of the client; None without one.
+        proxy: what a PROXY protocol header said of the client; None without one. Known before the
+            connection is ACTIVE.
     """
 
     __slots__ = (

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import InvalidStateError, UnsupportedError
+from .multiplexed import Multiplexed
 
 if TYPE_CHECKING:
     import asyncio
@@ -70,7 +71,7 @@ class CaughtHead:
         self.head = status, headers
 
 
-class Exchange(ABC):
+class Exchange(Multiplexed, ABC):
     """One request and its response.
 
     Entering it as a context is reading the request's body: from there to the end of the context
@@ -242,9 +243,6 @@ class Exchange(ABC):
     @abstractmethod
     def complain(self, text: str, exc: BaseException) -> None:
         """Log that the view of a hijacked connection has failed."""
-
-    def client_is_gone(self) -> None:  # noqa: B027  nothing, but where somebody wants to know
-        """The application has been stopped because its client is gone."""
 
     def announced_length(self) -> int | None:
         """Return the Content-Length of the application's response; None if it has not said one."""

@@ -67,10 +67,15 @@ class Liveness(KernelFacts):
         """Tell whether the peer has closed, half-closed or reset the connection.
 
         To the kernel a ``shutdown(SHUT_RD)`` of our own looks the same, and `abort` makes one.
+        On HTTP/2 (gunicorn 27 and newer) it also tells whether the peer has reset the stream, in
+        the thread that serves it; frames that have come are read for that.
 
         Raises:
             ConnectionClosedError: it has been closed on our side.
         """
+        exchange = self._life.exchange
+        if exchange is not None and exchange.peer_has_left():
+            return True
         return self.peer_status() is not sockinfo.PeerStatus.OPEN
 
     def wait_disconnected(self, timeout: float | None = None) -> bool:

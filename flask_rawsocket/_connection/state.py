@@ -95,13 +95,18 @@ class CloseReason(enum.Enum):
     """What came was not a request that could be parsed, such as TLS on a port without. Setting:
     none."""
 
+    BAD_PROXY_HEADER = "bad_proxy_header", ERROR
+    """A PROXY protocol header was malformed, had a wrong checksum, or came from a peer that may not
+    send one. Setting: gunicorn's ``proxy_protocol`` and ``proxy_allow_ips``;
+    ``RAWSOCKET_PROXY_PROTOCOL`` and ``RAWSOCKET_PROXY_ALLOW_IPS`` on Werkzeug."""
+
     HEAD_TOO_LARGE = "head_too_large", ERROR
     """The request line or the headers were longer than is allowed. Setting: gunicorn's
     ``limit_request_line``, ``limit_request_fields`` and ``limit_request_field_size``."""
 
     HEAD_TOO_SLOW = "head_too_slow", ERROR
-    """The head of a request had begun, and its end did not come in time. Setting:
-    ``RAWSOCKET_HEADER_TIMEOUT``."""
+    """The head of a request, or a PROXY protocol header, had begun, and its end did not come in
+    time. Setting: ``RAWSOCKET_HEADER_TIMEOUT``."""
 
     BODY_TOO_SLOW = "body_too_slow", ERROR
     """The body of a request came too slowly. Setting: ``RAWSOCKET_MIN_BODY_RATE``."""

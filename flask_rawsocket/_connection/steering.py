@@ -142,6 +142,8 @@ class Steering(Liveness):
 
         The response says ``Connection: close`` (RFC 9112, section 9.6) if its head has not been
         sent yet; the connection is closed either way. Between requests it holds for the next one.
+        On HTTP/2 the streams that have come are answered, and GOAWAY says so (RFC 9113, section
+        6.8).
 
         Raises:
             ConnectionClosedError: it has been closed already.
@@ -156,6 +158,9 @@ class Steering(Liveness):
 
         In a view it takes effect at once, and what the view returns is dropped too. Outside of the
         connection's request it takes effect when the server next touches it.
+
+        On HTTP/2 (gunicorn 27 and newer) the thread that serves a stream resets that one only, by
+        RST_STREAM; any other thread the connection, and with it all of its streams.
 
         Raises:
             ConnectionClosedError: it has been closed already.

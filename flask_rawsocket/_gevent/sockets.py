@@ -62,13 +62,16 @@ class GreenletSocket(GreenletWaiting, Movable, gevent.socket.socket):  # type: i
             if not duties.head_due or not data or (data := duties.first_bytes(data)):
                 return data
             if flags & DONT_WAIT:
-                raise BlockingIOError(errno.EAGAIN, "only empty lines have come")
+                raise BlockingIOError(errno.EAGAIN, "nothing of a request has come")
+            bufsize = duties.room(bufsize)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read as ``socket.recv_into`` does, and report the first byte of a request."""
         duties = self.duties
         if duties is None:
             return super().recv_into(buffer, nbytes, flags)
+        if duties.proxy_parser is not None:
+            return self.fill(buffer, nbytes, flags)
         count: int = self._in_time(duties, self._sock.recv_into, flags, buffer, nbytes, flags)
         duties.received += count
         if duties.head_due and count:

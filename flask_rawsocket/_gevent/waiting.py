@@ -55,6 +55,11 @@ class GreenletWaiting(Tracked):
         """
         self._sock.shutdown(how)
 
+    def recv_raw(self, size: int, flags: int = 0) -> bytes:
+        """Call recv(2), and nothing else: past TLS, and nothing is reported."""
+        data: bytes = self._sock.recv(size, flags)
+        return data
+
     def is_ready(self, what: int, timeout: float) -> bool:
         """Tell whether this socket is ready, after at most `timeout` seconds.
 
@@ -95,22 +100,20 @@ class GreenletWaiting(Tracked):
         if not self.is_ready(what, math.inf if timeout is None else timeout):
             raise TimeoutError("timed out")
 
-    def drop_rest(self, seconds: float, most: int) -> None:
+    def drop_rest(self, seconds: float) -> None:
         """Read, and throw away, what the peer sends until it closes (RFC 9112, section 9.6).
 
         Args:
             seconds: that it has for that.
-            most: the bytes that it may send.
         """
         deadline = time.monotonic() + seconds
         with contextlib.suppress(OSError):
-            while most > 0 and (left := deadline - time.monotonic()) > 0:
+            while (left := deadline - time.monotonic()) > 0:
                 if not self.is_ready(READ, left):
                     break
                 data = self._sock.recv(_CHUNK)  # under TLS these are no records any more
                 if not data:
                     break
-                most -= len(data)
 
     @property
     def parts(self) -> tuple[Any, Any]:

@@ -14,7 +14,8 @@ from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from ..errors import UnsupportedError
-from .deadlines import Deadlines, HeaderTimeoutError, WriteDeadlineError
+from .deadlines import HeaderTimeoutError, WriteDeadlineError
+from .proxied import ProxiedDeadlines
 from .rates import UNLIMITED, MinRates
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ EMPTY_LINES: Final = b"\r\n"
 """What empty lines consist of."""
 
 
-class Duties(Deadlines):
+class Duties(ProxiedDeadlines):
     """What is to be reported of a connection, and by when it must have read and written.
 
     Args:
@@ -46,9 +47,7 @@ class Duties(Deadlines):
         "connection",
         "ended",
         "goodbye_said",
-        "head_due",
         "ignored_thread",
-        "keeps_empty_lines",
         "life",
         "rates",
         "received",
@@ -64,12 +63,6 @@ class Duties(Deadlines):
 
     tracker: ConnectionTracker
     """Who is told of the first byte of a request, and of the end."""
-
-    head_due: bool
-    """Whether the next byte begins a request."""
-
-    keeps_empty_lines: bool
-    """Whether an empty line may be more than that: the first bytes of a PROXY protocol header."""
 
     closes_at_once: bool
     """Whether a close waits for no peer: the connection was aborted, or said nothing."""
@@ -104,7 +97,7 @@ class Duties(Deadlines):
         self.life = life_of(connection)
         self.tracker = tracker
         self.head_due = True
-        self.keeps_empty_lines = False
+        self.proxy_parser = None
         self.closes_at_once = False
         self.reporting = False
         self.ended = False
@@ -129,7 +122,9 @@ class Duties(Deadlines):
         Raises:
             ConnectionResetError: the application has aborted the connection, and wants none.
         """
-        if data[0] in EMPTY_LINES and not self.keeps_empty_lines:
+        if self.proxy_parser is not None:
+            return self.first_behind_header(self.proxy_parser, data)
+        if data[0] in EMPTY_LINES:
             data = data.lstrip(EMPTY_LINES)
         if data:
             self.request_begun()
@@ -257,9 +252,11 @@ class Duties(Deadlines):
             self._note_in_request(CloseReason.READ_DEADLINE)
             return super().too_late()
         silent = self.life.state is not ConnState.ACTIVE
-        if silent and not self._shakes_hands():
-            ending.none_came(self.life)
-        late = CloseReason.HANDSHAKE_TOO_SLOW if silent else CloseReason.HEAD_TOO_SLOW
+        late = CloseReason.HEAD_TOO_SLOW
+        if silent and not self.in_proxy_header:
+            if not self._shakes_hands():
+                ending.none_came(self.life)
+            late = CloseReason.HANDSHAKE_TOO_SLOW
         ending.note(self.life, late)
         # A silent client was sent nothing, so there is nothing to linger for.
         self.closes_at_once = silent

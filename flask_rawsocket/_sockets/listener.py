@@ -17,10 +17,12 @@ from .plain import TrackedSocket
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from .._connection.address import SocketAddress
     from .._tracking.tracker import ConnectionTracker
     from .movable import Movable
+    from .proxy_protocol import ProxyParser
 
 __all__ = ["CAPACITY_ERRORS", "COMPLAINT_PAUSE", "PASSING_ERRORS", "Listener"]
 
@@ -71,6 +73,9 @@ class Listener:
 
     socket_class: type[Movable] = TrackedSocket
     """What is made of its descriptor."""
+
+    proxy_parser_for: Callable[[SocketAddress], ProxyParser | None] | None = None
+    """Makes what reads a PROXY protocol header, for a peer's address; None where none is read."""
 
     def __init__(self, sock: Any, tracker: ConnectionTracker) -> None:
         self._listening = sock
@@ -211,7 +216,10 @@ class Listener:
             sock, tracker, family=self._family, remote_address=address, local_address=local
         )
         # First: as soon as there is an entry, other threads may end the connection.
-        sock.take_up(Duties(connection, tracker))
+        duties = Duties(connection, tracker)
+        if self.proxy_parser_for is not None:
+            duties.proxy_parser = self.proxy_parser_for(address)
+        sock.take_up(duties)
         tracker.opened(connection)
         if self._family != AF_UNIX:
             return sock, address

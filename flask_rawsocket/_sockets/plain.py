@@ -82,13 +82,16 @@ class TrackedSocket(Movable, socket.socket):
                 return data
             if flags & DONT_WAIT:
                 # A client that sends empty lines for ever would hold a thread that is not to wait.
-                raise BlockingIOError(errno.EAGAIN, "only empty lines have come")
+                raise BlockingIOError(errno.EAGAIN, "nothing of a request has come")
+            bufsize = duties.room(bufsize)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Read as ``socket.recv_into`` does, and report the first byte of a request."""
         duties = self.duties
         if duties is None:
             return _recv_into(self, buffer, nbytes, flags)
+        if duties.proxy_parser is not None:
+            return self.fill(buffer, nbytes, flags)
         count = self._in_time(duties, _recv_into, buffer, nbytes, flags)
         duties.received += count
         if duties.head_due and count:

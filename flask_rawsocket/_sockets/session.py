@@ -139,11 +139,13 @@ class Session(_Base):
         with duties.calls:
             return self._send_in_time(duties, data, flags)
 
-    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002, C901  it is called
         """Read as ``SSLSocket.read`` does, and report the first byte of a request."""
         duties = self.duties
         if duties is None:
             return super().read(len, buffer)
+        if buffer is not None and duties.proxy_parser is not None and duties.head_due:
+            return self.fill(buffer, len)
         while True:
             got = self._read_or_note(duties, len, buffer)
             if not got:
@@ -155,7 +157,8 @@ class Session(_Base):
                 elif not (got := duties.first_bytes(got)):
                     if self.gettimeout() == 0 and not self.pending():
                         # As a plain socket's; what is pending no poller would see.
-                        raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "only empty lines")
+                        raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "no request")
+                    len = duties.room(len)  # noqa: A001
                     continue
             return got
 

@@ -1,8 +1,7 @@
 """`TrackedSSLSocket`: the server's end of a tracked connection that carries TLS.
 
-The Connection moves here from the plain socket that is wrapped, before the handshake. It cannot
-move on: a TLS session belongs to its socket object. So a view that hijacks the connection gets this
-very object, and it is the server's calls that do nothing from then on (see `tracked`).
+The Connection moves here from the plain socket that is wrapped, before the handshake, and cannot
+move on. A view that hijacks the connection gets this very object (see `tracked`).
 """
 
 from __future__ import annotations
@@ -58,10 +57,7 @@ class TrackedSSLSocket(Session, TickingSSLSocket):
     """What a context makes that is not ours."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> TrackedSSLSocket:  # noqa: PYI034
-        """Take over the connection of the socket that this thread is wrapping.
-
-        Here, because what `_create` does next may fail, and closes the socket then.
-        """
+        """Take over the connection that this thread wraps: what `_create` does next may fail."""
         self = super().__new__(cls, *args, **kwargs)
         plain = _wrapping.plain
         if plain is not None:
@@ -86,7 +82,7 @@ class TrackedSSLSocket(Session, TickingSSLSocket):
         """Wrap `sock`; its Connection moves along before the handshake, which may fail."""
         if not isinstance(sock, TrackedSocket) or sock.connection is None:
             # Wrapped by code that is not a server of ours.
-            kwargs["do_handshake_on_connect"] = do_handshake_on_connect
+            kwargs |= {"do_handshake_on_connect": do_handshake_on_connect}
             return super()._create(sock, *args, **kwargs)  # type: ignore[misc,no-any-return]
         life = life_of(sock.connection)
         _wrapping.plain = sock
@@ -160,8 +156,7 @@ class TrackedSSLSocket(Session, TickingSSLSocket):
         if duties.read is None and (duties.rates is None or self.pending()):
             began = time.monotonic()
             got = self.until_tick(_read, self, size, buffer)
-            seconds = time.monotonic() - began
-            if seconds > _WAIT:
+            if (seconds := time.monotonic() - began) > _WAIT:
                 BodyWait(self, duties).waited(seconds)
         if got is None:
             got = self.while_allowed(BodyWait(self, duties), _read, self, size, buffer)

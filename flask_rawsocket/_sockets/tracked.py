@@ -27,6 +27,7 @@ from .._connection.life import moving
 from .._connection.state import CloseReason
 from .deadlines import ABORTED, WRITE, ready
 from .goodbye import say_goodbye
+from .proxied import fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,8 +79,7 @@ class Tracked(_Base):
     def expect_head(self) -> None:
         """From now on a head is due in time, also where not even its first byte has come.
 
-        For a thread that waits for a request by reading. Where a selector waits, the clock starts
-        at the first byte by itself.
+        For a thread that waits by reading. Where a selector waits, the first byte starts the clock.
         """
         if self.duties is not None:
             self.duties.start_clock()
@@ -93,6 +93,10 @@ class Tracked(_Base):
         """The response has ended: lift the deadlines that its view has set."""
         if self.duties is not None:
             self.duties.lift()
+
+    def fill(self, buffer: Any, size: int, flags: int = 0) -> int:
+        """Read into `buffer` what `recv` returns, which takes a PROXY protocol header out."""
+        return fill(buffer, size, lambda size: self.recv(size, flags))
 
     def await_request(self) -> None:
         """The response is out and the connection is kept: the next byte begins a request."""
@@ -137,10 +141,13 @@ class Tracked(_Base):
     def shutdown_raw(self, how: int) -> None:
         """Call shutdown(2), and nothing else: who waits in a read or a write finds the end.
 
-        The class of an ``SSLSocket`` would drop its session, and what is written after that goes
-        out in the clear.
+        An ``SSLSocket`` would drop its session; what is written then goes out in the clear.
         """
         socket.socket.shutdown(self, how)
+
+    def recv_raw(self, size: int, flags: int = 0) -> bytes:
+        """Call recv(2), and nothing else: past TLS, and nothing is reported."""
+        return socket.socket.recv(self, size, flags)
 
     def is_ready(self, what: int, timeout: float) -> bool:
         """Tell whether this socket is ready, after at most `timeout` seconds.
@@ -270,9 +277,8 @@ class Tracked(_Base):
         """
         duties: Duties | None = getattr(self, "duties", None)
         connection = duties.connection if duties is not None else None
-        if duties is None or connection is None:
-            # A duplicate, say. The base class's closes what nobody has closed.
-            super().__del__()  # type: ignore[misc]
+        if duties is None or connection is None:  # a duplicate, say
+            super().__del__()  # type: ignore[misc]  # closes what nobody has closed
             return
         tracker: ConnectionTracker = duties.tracker
         if not tracker.is_hijacked(connection):

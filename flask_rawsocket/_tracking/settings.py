@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import logging
 import math
 import re
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Settings", "log_unknown", "read_settings"]
 
@@ -47,6 +48,13 @@ class Settings:
 
     body_buffer: int = 262144
     """The bytes of a request's body that the thread worker reads before it takes a thread."""
+
+    proxy_protocol: str = "off"
+    """Which PROXY protocol headers are read where gunicorn's setting does not say: ``off``, ``v1``,
+    ``v2`` or ``auto``."""
+
+    proxy_allow_ips: Sequence[str] = ("127.0.0.1", "::1")
+    """The peers that may send one: addresses and networks, ``*`` for all; UNIX peers always may."""
 
 
 def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,6 +108,22 @@ def _is_bool(value: object) -> bool:
     return isinstance(value, bool)
 
 
+def _is_mode(value: object) -> bool:
+    return value in ("off", "v1", "v2", "auto")
+
+
+def _is_allow_list(value: object) -> bool:
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        return False
+    try:
+        for each in value:
+            if each != "*":
+                ipaddress.ip_network(each)
+    except ValueError:
+        return False
+    return True
+
+
 _LOOKS_LIKE_OURS: Final = re.compile(r"RAW_?SOCKET_(.*)", re.IGNORECASE)
 
 _ACCEPTED: Final = {
@@ -112,5 +136,7 @@ _ACCEPTED: Final = {
     "stop_timeout": (_is_timeout, "seconds above 0, or None"),
     "stream_idle_timeout": (_is_timeout, "seconds above 0, or None"),
     "body_buffer": (_is_size, "a number of bytes, or 0"),
+    "proxy_protocol": (_is_mode, "off, v1, v2 or auto"),
+    "proxy_allow_ips": (_is_allow_list, "a list of IP addresses and networks, or of '*'"),
 }
 """A test for each setting, and the text of what it accepts."""

@@ -116,6 +116,8 @@ class ConnectionTracker(States):
         """
         life = life_of(connection)
         check_asker(connection, life)
+        if life.exchange is not None and life.exchange.abort():
+            return
         with self._lock:
             sock: Any = connection.sock
             if life.is_closed():
@@ -179,6 +181,10 @@ class ConnectionTracker(States):
         exchange = life.exchange
         if exchange is not None:
             exchange.force_close()
+
+    def peer_has_left(self, connection: Connection) -> None:
+        """The peer has ended the request in hand, and not the connection: tell who waits."""
+        self._watcher.peer_has_left(connection)
 
     def watch(
         self, connection: Connection, callback: Callable[[], object], *, at_end_too: bool = False

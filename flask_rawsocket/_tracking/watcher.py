@@ -202,13 +202,23 @@ class Watcher:
         """The kernel has reported of `fd`: wake what waits; return the callbacks that are due."""
         with self._lock:
             entry = self._by_fd.get(fd)
-            if entry is None or not _is_gone(entry.connection):
-                return []
-            self._disarm(entry)
-            for watch in [each for each in entry.watches if each.at_end_too]:
-                if self._take_out(watch):
-                    watch.callback()
-            return list(entry.watches)
+            return self._wake(entry) if entry is not None and _is_gone(entry.connection) else []
+
+    def peer_has_left(self, connection: Connection) -> None:
+        """The peer has ended the request in hand, of which the kernel knows nothing."""
+        with self._lock:
+            entry = self._by_number.get(connection.id)
+            due = self._wake(entry) if entry is not None else []
+        for watch in due:
+            self._runner.submit(partial(self._call, watch))
+
+    def _wake(self, entry: _Entry) -> list[_Watch]:
+        """Wake what waits; return the callbacks that are due. The caller holds the lock."""
+        self._disarm(entry)
+        for watch in [each for each in entry.watches if each.at_end_too]:
+            if self._take_out(watch):
+                watch.callback()
+        return list(entry.watches)
 
     def _call(self, watch: _Watch) -> None:
         """Make a callback; not if it was taken back, or its request has ended, in the queue."""

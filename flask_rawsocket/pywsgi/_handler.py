@@ -30,9 +30,6 @@ __all__ = ["LINGER_TIMEOUT", "WSGIHandler"]
 LINGER_TIMEOUT: Final = 2.0
 """The seconds in which a peer is to close after our end."""
 
-_LINGER_BYTES: Final = 65536
-"""How much it may send meanwhile."""
-
 _LATE: Final = "408"
 _TIMEOUT_RESPONSE: Final = (
     b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -142,7 +139,7 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
             if connection.state is ConnState.ACTIVE and duties and not duties.goodbye_said:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_WR)
-                    sock.drop_rest(LINGER_TIMEOUT, _LINGER_BYTES)
+                    sock.drop_rest(LINGER_TIMEOUT)
             with contextlib.suppress(OSError):
                 sock.close()
         self.rfile.close()

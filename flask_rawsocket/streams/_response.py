@@ -18,6 +18,7 @@ from flask import current_app, has_request_context, request
 from werkzeug.wsgi import ClosingIterator
 
 from .. import _wsgi
+from .._connection.connection import life_of
 from .._connection.exchange import WITHOUT_BODY
 from .._misuse import name_of
 from ..errors import ConnectionClosedError, RawSocketError, UnsupportedError
@@ -47,6 +48,9 @@ log = logging.getLogger("flask_rawsocket")
 
 _LOOK: Final = 1.0
 """Seconds between two looks whether the client of a stream that holds a thread is still there."""
+
+_LOOK_OFTEN: Final = 0.1
+"""Likewise, where nobody hears of its end who does not look: on HTTP/2."""
 
 
 def stream(
@@ -227,12 +231,13 @@ class _HeldBody:
         result = contextvars.Context().run(
             asyncio.run_coroutine_threadsafe, self._body.hold(out), running
         )
+        must_look = _must_be_asked(self._body.connection)
         try:
             yield b""  # the head does not wait for the first part, nor a test client
-            while (data := out.take(_LOOK)) is not None:
+            while (data := out.take(_LOOK_OFTEN if must_look else _LOOK)) is not None:
                 if data:
                     yield data
-                elif _is_gone(self._body.connection):
+                if (must_look or not data) and _is_gone(self._body.connection):
                     return
             if result.result() in (End.FAILED, End.SLOW):
                 raise RawSocketError(f"{self._body!r} has ended early: {result.result().name}")
@@ -242,6 +247,11 @@ class _HeldBody:
 
     def close(self) -> None:
         """Do nothing: what is iterated is closed by itself."""
+
+
+def _must_be_asked(connection: Connection | None) -> bool:
+    exchange = life_of(connection).exchange if connection is not None else None
+    return exchange is not None and exchange.must_be_asked
 
 
 def _is_gone(connection: Connection | None) -> bool:

@@ -21,14 +21,14 @@ from .._sockets.patched import check_unpatched
 from .._sockets.tls import TrackedSSLSocket
 from .._tracking.tracker import process_tracker
 from ..errors import UnsupportedError
-from . import _exchange, _patched, _places, _proxy, _tls_context
+from . import _exchange, _patched, _places, _tls_context
 from ._application import Application
 from ._errors import log_there
 from ._exchange import Exchange
 from ._failures import FailureWorker
 from ._listeners import Listeners
 from ._parser import Parser
-from ._proxy import note_proxy, read_all_kinds
+from ._proxy import note_proxy, proxy_parser_for
 from ._response import Response
 from ._seams import check_seams
 from ._settings import keep_plain
@@ -59,7 +59,6 @@ class TrackingWorker(FailureWorker):
         *_exchange.SEAMS,
         *_patched.SEAMS,
         *_places.SEAMS,
-        *_proxy.SEAMS,
         *_tls_context.SEAMS,
     )
     """What we rely on beyond the documented settings: pairs of an owner and a name."""
@@ -130,7 +129,8 @@ class TrackingWorker(FailureWorker):
         self.is_tls = self.cfg.is_ssl
         self.is_proxied = self.cfg.proxy_protocol != "off"
         if self.is_proxied:
-            read_all_kinds()
+            for each in self.sockets:
+                each.proxy_parser_for = proxy_parser_for(self.cfg)
         if self.is_tls:
             track_contexts(self.cfg, self.log, self.tls_class)
         super().init_process()

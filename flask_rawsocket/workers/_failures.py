@@ -16,6 +16,8 @@ from .._connection.connection import life_of
 from .._connection.ending import PEER_LOST
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError
+from .._sockets.proxy_protocol import ProxyHeaderError
+from ._proxy import in_words_of_gunicorn
 from ._reasons import has_left, note_cut, reason_of
 from ._tls_context import TLSSetupError
 
@@ -82,15 +84,17 @@ class FailureWorker(base.Worker):
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer and log a request that failed, as gunicorn does, whatever the address is.
 
-        A head that came too slowly is answered with 408 (RFC 9110, section 15.5.9); a client that
-        sent nothing is not answered. Nor is one with whom no TLS could be begun: it is not its
-        fault, and in the clear it would understand nothing.
+        A head that came too slowly is answered with 408 (RFC 9110, section 15.5.9). Who sent
+        nothing is not answered, nor who would understand nothing, as no TLS could be begun.
         """
         connection = getattr(client, "connection", None)
         if isinstance(exc, HeaderTimeoutError):
             self.log.debug("%s: %s", connection, exc)
             if connection is not None and connection.state is ConnState.ACTIVE:
                 _write_timeout(client)
+            return
+        if isinstance(exc, ProxyHeaderError):
+            self._refuse_header(client, addr, exc)
             return
         if connection is not None:
             life = life_of(connection)
@@ -103,9 +107,16 @@ class FailureWorker(base.Worker):
         if isinstance(exc, TLSSetupError):
             return  # it is in the log
         if isinstance(addr, (str, bytes)):
-            # gunicorn takes the address apart, and of a UNIX peer's text would log one letter.
+            # gunicorn takes it apart, and of a UNIX peer's text would log one letter.
             addr = (addr.decode(errors="replace") if isinstance(addr, bytes) else str(addr), -1)
         super().handle_error(req, client, addr, exc)
+
+    def _refuse_header(self, client: Any, addr: Any, exc: ProxyHeaderError) -> None:
+        if self.cfg.is_ssl and not isinstance(client, ssl.SSLSocket):
+            self.log.warning("%r: %s", client.connection, exc)  # in the clear nobody would listen
+        else:
+            addr = addr if isinstance(addr, tuple) else (str(addr), -1)
+            super().handle_error(None, client, addr, in_words_of_gunicorn(exc, addr[0]))
 
 
 def _write_timeout(client: Any) -> None:

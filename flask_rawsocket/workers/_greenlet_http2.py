@@ -8,18 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gunicorn import http
-from gunicorn.http2.errors import HTTP2ProtocolError
 from gunicorn.workers import base_async
 
-from .._connection import ending
-from .._connection.connection import life_of
-from .._connection.state import CloseReason
+from ._http2_streams import Receiving
 
 if TYPE_CHECKING:
     from .._connection.connection import Connection
+    from .._sockets.duties import Duties
     from .._tracking.tracker import ConnectionTracker
 
-__all__ = ["follow_streams", "may_be_preface"]
+__all__ = ["expect_preface", "follow_streams", "may_be_preface"]
 
 
 def may_be_preface(cfg: Any, address: Any) -> bool:
@@ -28,6 +26,14 @@ def may_be_preface(cfg: Any, address: Any) -> bool:
     if negotiation is None:
         return False
     return bool(negotiation.prior_knowledge_allowed(cfg, address))
+
+
+def expect_preface(duties: Duties) -> None:
+    """Have what comes first, or behind a PROXY protocol header, be a preface, not a request."""
+    if duties.proxy_parser is not None:
+        duties.proxy_parser.before_preface = True
+    else:
+        duties.head_due = False
 
 
 def follow_streams(tracker: ConnectionTracker) -> None:
@@ -54,18 +60,5 @@ def _follow(h2: Any, sock: Any, connection: Connection, tracker: ConnectionTrack
     sock.head_complete()
     sock.duties.head_due = False  # a frame is not a request
     sock.duties.lift_rates()  # a peer may pause each of its streams
-    receive = h2.receive_data
-
-    def receive_data(*args: Any) -> Any:
-        if not h2.streams:
-            tracker.responded(connection)
-        try:
-            requests = receive(*args)
-        except HTTP2ProtocolError:
-            ending.note(life_of(connection), CloseReason.HTTP2_ERROR)
-            raise
-        if requests or h2.streams:
-            tracker.received(connection)
-        return requests
-
-    h2.receive_data = receive_data
+    sock.duties.proxy_parser = None
+    h2.receive_data = Receiving(tracker, connection, h2)

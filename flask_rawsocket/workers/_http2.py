@@ -1,16 +1,17 @@
-"""`HTTP2Worker`: HTTP/2 on the thread worker, as gunicorn serves it; states follow the streams."""
+"""HTTP/2 on the thread worker, as gunicorn serves it; states follow the streams."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
-
-from gunicorn.http2.errors import HTTP2ProtocolError
 
 from .._connection import ending
 from .._connection.connection import life_of
-from .._connection.state import CloseReason, ConnState
+from .._connection.state import ConnState
 from .._sockets.deadlines import wait_again
 from ._http2_exchange import HTTP2Exchange
+from ._http2_streams import Receiving
+from ._proxy import note_proxy
 from ._sending import SendingWorker
 
 __all__ = ["HTTP2Worker"]
@@ -30,23 +31,10 @@ class HTTP2Worker(SendingWorker):
             return super().handle_http2(conn)
         sock.head_complete()
         sock.duties.head_due = False  # a frame is not a request
+        sock.duties.proxy_parser = None
         sock.duties.lift_rates()  # a peer may pause each of its streams
         life = life_of(connection)
-        receive = h2.receive_data
-
-        def receive_data(*args: Any) -> Any:
-            if not h2.streams:
-                self.tracker.responded(connection)
-            try:
-                requests = receive(*args)
-            except HTTP2ProtocolError:
-                ending.note(life, CloseReason.HTTP2_ERROR)
-                raise
-            if requests or h2.streams:
-                self.tracker.received(connection)
-            return requests
-
-        h2.receive_data = receive_data
+        h2.receive_data = Receiving(self.tracker, connection, h2)
         result = super().handle_http2(conn)
         idle = life.state in (ConnState.NEW, ConnState.IDLE)
         if idle and sock.fileno() >= 0 and not connection.is_disconnected():
@@ -58,7 +46,10 @@ class HTTP2Worker(SendingWorker):
         connection = conn.sock.connection
         if connection is None:
             return super().handle_http2_request(req, conn, h2_conn)
-        life_of(connection).exchange = HTTP2Exchange()
+        tell = partial(self.tracker.peer_has_left, connection)
+        life_of(connection).exchange = HTTP2Exchange(h2_conn, req.stream, tell)
+        if self.is_proxied:
+            note_proxy(connection, req)
         try:
             return super().handle_http2_request(req, conn, h2_conn)
         finally:

@@ -1,23 +1,97 @@
-"""`HTTP2Exchange`: what there is of a request in hand where the connection speaks HTTP/2."""
+"""`HTTP2Exchange`: a request that is a stream of an HTTP/2 connection.
+
+Its peer may reset it and keep the connection. gunicorn reads between two streams only; where the
+view asks whether its client is there, what has come is read, by gunicorn's own parser.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import ssl
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from gunicorn.http2.errors import HTTP2Error, HTTP2ErrorCode
 
 from .._connection import exchange
+from .._sockets.deadlines import READ, ready
+from .._sockets.plain import DONT_WAIT
 from ..errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["HTTP2Exchange"]
 
+_READS: Final = 16
+"""How often what has come is read at most, when a view asks."""
+
+_NOTHING_YET: Final = (BlockingIOError, TimeoutError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
 
 class HTTP2Exchange(exchange.Exchange):
-    """The streams of an HTTP/2 connection: none of them can take the connection of all."""
+    """A stream of an HTTP/2 connection: it cannot take the connection of all.
 
-    __slots__ = ("response",)
+    Args:
+        h2: gunicorn's connection.
+        stream: gunicorn's stream.
+        tell: called once it is seen that the peer has reset the stream.
+    """
+
+    __slots__ = ("_h2", "_has_left", "_stream", "_tell", "must_be_asked", "response")
+
+    must_be_asked: bool
+    """Whether the stream's end is seen where somebody asks: gunicorn keeps requests that come
+    meanwhile, which it does from 27.0 on."""
+
+    def __init__(self, h2: Any, stream: Any, tell: Callable[[], object]) -> None:
+        super().__init__()
+        self._tell = tell
+        self._h2 = h2
+        self._stream = stream
+        self._has_left = False
+        self.must_be_asked = hasattr(h2, "pump") and hasattr(h2, "pending_requests")
+
+    def peer_has_left(self) -> bool:
+        """Tell whether the peer has reset the stream; in the thread that serves it, read for that.
+
+        Any other thread knows what that one has seen.
+        """
+        if self.must_be_asked and threading.get_ident() == self.thread:
+            self._read_what_has_come()
+        # Not its state: that is closed too when the response has ended.
+        if getattr(self._stream, "disconnected", False):
+            self._note_end()
+        return self._has_left
+
+    def _note_end(self) -> None:
+        has_known, self._has_left = self._has_left, True
+        if not has_known:
+            self._tell()
+
+    def _read_what_has_come(self) -> None:
+        h2 = self._h2
+        try:
+            for _ in range(_READS):
+                data = None if h2.is_closed else _read_at_once(h2.sock, h2.READ_BUFFER_SIZE)
+                if not data:
+                    return  # of the connection's end the kernel knows
+                h2.pending_requests.extend(h2.receive_data(data))
+        except _NOTHING_YET:
+            return
+        except (OSError, HTTP2Error):
+            self._note_end()
+
+    def abort(self) -> bool:
+        """Reset the stream; tell whether that has been done: only its own thread can do it."""
+        abort = getattr(self._h2, "abort_stream", None)
+        if abort is None or threading.get_ident() != self.thread:
+            return False
+        abort(self._stream.stream_id, HTTP2ErrorCode.CANCEL)
+        return True
 
     def force_close(self) -> None:
-        """Refuse: HTTP/2 has no ``Connection`` header (RFC 9113, section 8.2.2)."""
-        raise UnsupportedError("close_after_response is not supported on HTTP/2")
+        """Do nothing: HTTP/2 says GOAWAY, once the streams that have come are answered."""
 
     def refusal(self) -> Exception:
         """Return the reason why the server cannot let go of the connection."""
@@ -34,3 +108,19 @@ class HTTP2Exchange(exchange.Exchange):
     read_failed: Any = _unreachable
     _is_in_chunked_body = _take_read_ahead = _unreachable
     _send: Any = _unreachable
+
+
+def _read_at_once(sock: Any, size: int) -> bytes | None:
+    """Read what is there; None if that is nothing, or a part of a TLS record."""
+    if not ready(sock, READ, 0) and not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+        return None
+    timeout = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        # TLS takes no flags, and a plain socket of ours may wait with a timeout of its own.
+        flags = () if isinstance(sock, ssl.SSLSocket) else (DONT_WAIT,)
+        data: bytes = sock.recv(size, *flags)
+        return data
+    finally:
+        with contextlib.suppress(OSError):  # it is closed
+            sock.settimeout(timeout)

@@ -27,7 +27,6 @@ __all__ = [
     "Incoming",
     "Limits",
     "is_whole",
-    "skip_proxy_header",
     "uwsgi_size",
 ]
 
@@ -58,7 +57,7 @@ class Limits:
         body: the bytes of a body; 0 to read none of it ahead.
     """
 
-    __slots__ = ("body", "head", "is_plain", "line", "protocol", "proxied")
+    __slots__ = ("body", "head", "is_plain", "line", "protocol")
 
     def __init__(self, cfg: Any, body: int) -> None:
         self.body = body
@@ -74,8 +73,7 @@ class Limits:
         self.head = self.line + 2 + fields * ((size or 8190) + 2) + 4
         """The bytes of a head; gunicorn's own limits."""
         self.protocol: str = getattr(cfg, "protocol", "http")
-        self.proxied: bool = cfg.proxy_protocol != "off"
-        self.is_plain = self.protocol == "http" and not self.proxied
+        self.is_plain = self.protocol == "http"
         """Whether a request begins with its request line."""
 
 
@@ -96,14 +94,12 @@ class Incoming:
 
     Args:
         limits: how much of it is read ahead.
-        is_first: whether it is its connection's first, before which a PROXY header may stand.
     """
 
-    __slots__ = ("_chunks", "_head", "_left", "_limits", "_proxied", "_seen", "in_body", "size")
+    __slots__ = ("_chunks", "_head", "_left", "_limits", "_seen", "in_body", "size")
 
-    def __init__(self, limits: Limits, *, is_first: bool) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._proxied = is_first and limits.proxied
         self._head = bytearray()
         self._seen = 0
         """How much of it has been looked through; a byte at a time it would be quadratic."""
@@ -132,13 +128,9 @@ class Incoming:
         if self.in_body:
             return self._feed_body(data)
         self._head += data
-        start = 0
-        if self._proxied:
-            start = skip_proxy_header(self._head)
-            if start < 0:
-                return False
         if self._limits.protocol == "uwsgi":
-            return self._feed_uwsgi(start)
+            return len(self._head) >= uwsgi_size(self._head)
+        start = 0
         # An empty line before the request line, one of which gunicorn ignores.
         while self._head.startswith(b"\r\n", start):
             start += 2
@@ -195,10 +187,6 @@ class Incoming:
             return True
         return self._left <= 0
 
-    def _feed_uwsgi(self, start: int) -> bool:
-        size = uwsgi_size(self._head, start)
-        return len(self._head) >= size
-
 
 class ChunkedBody:
     """Finds the end of a chunked body (RFC 9112, section 7.1)."""
@@ -248,37 +236,9 @@ class ChunkedBody:
         return line in (b"", b"\r")
 
 
-_SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
-_PROXY_HEADER: Final = 16
-"""The bytes of a header of version 2, without what they announce."""
-
-_PROXY_LINE: Final = 107
-"""The longest header of version 1, its end included."""
-
-
-def skip_proxy_header(head: bytearray) -> int:
-    """Return where the request begins behind a PROXY protocol header; -1 if that is not known yet.
-
-    See haproxy's ``doc/proxy-protocol.txt``, sections 2.1 and 2.2.
-    """
-    if len(head) < len(_SIGNATURE):
-        return -1
-    if head.startswith(_SIGNATURE):
-        if len(head) < _PROXY_HEADER:
-            return -1
-        end = _PROXY_HEADER + int.from_bytes(head[14:16])
-        return end if len(head) >= end else -1
-    if not head.startswith(b"PROXY "):
-        return 0
-    end = head.find(b"\r\n", 0, _PROXY_LINE)
-    if end >= 0:
-        return end + 2
-    return 0 if len(head) >= _PROXY_LINE else -1
-
-
-def uwsgi_size(head: bytearray, start: int) -> int:
+def uwsgi_size(head: bytearray) -> int:
     """Return the size of a uwsgi packet's header and variables, of which 4 bytes say how much.
 
     See uWSGI's documentation, "The uwsgi protocol".
     """
-    return start + 4 + int.from_bytes(head[start + 1 : start + 3], "little")
+    return 4 + int.from_bytes(head[1:3], "little")

@@ -36,6 +36,7 @@ SEAMS: Final = (
     (http, "RequestParser"),
     (wsgi, "Response"),
     (gunicorn_parser.Parser, "finish_body"),
+    (gunicorn_parser.Parser, "mesg_class"),
     (wsgi.Response, "close"),
     (wsgi.Response, "write"),
     (wsgi.Response, "write_file"),

@@ -1,120 +1,71 @@
-"""What a PROXY protocol header says, for all requests of its connection, as gunicorn reads it.
+"""What a PROXY protocol header says, for all requests of its connection.
 
-gunicorn knows it in the first request only, refuses headers that name no address, and puts the None
-of one into the environ (gunicorn issues 899 and 3451). The specification is haproxy's
-``doc/proxy-protocol.txt``; its sections 2.1 and 2.2 have a receiver take the connection's own
-addresses then.
+The tracked socket has read it before gunicorn's parser sees a byte, by gunicorn's own settings.
+What the parser is left to do is nothing: it knows headers of some kinds only, and what they say in
+the first request only (gunicorn issues 899 and 3451).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from gunicorn.http import message, parser
-from gunicorn.http.errors import InvalidProxyHeader, InvalidProxyLine
+from gunicorn.http.errors import ForbiddenProxyRequest, InvalidProxyLine
 
-from .._connection.address import ProxyHeader
-from ._parser import Parser
-from ._request import Request
+from .._sockets.proxied import expecting
+from .._sockets.proxy_protocol import ProxyForbiddenError, ProxyHeaderError
+from ._trust import is_allowed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._connection.address import SocketAddress
     from .._connection.connection import Connection
+    from .._sockets.proxy_protocol import ProxyParser
 
-__all__ = ["SEAMS", "note_proxy", "read_all_kinds"]
-
-_NONE: Any = None
-
-SEAMS: Final = (
-    (message.Request, "_parse_proxy_protocol_v1"),
-    (message.Request, "_parse_proxy_protocol_v2"),
-    (message.Request, "read_into"),
-    (parser.Parser, "mesg_class"),
-    (parser.Parser(_NONE, (), _NONE), "req_count"),
-)
-
-_LONGEST_LINE: Final = 107
-"""Of a header of version 1, its end included."""
-
-_HEADER: Final = 16
-"""The bytes of one of version 2, without what they announce."""
-
-_WITHOUT_ADDRESS: Final = {0x00: "UNSPEC", 0x31: "UNIX", 0x32: "UNIX"}
-"""Kinds of a header of version 2 that name no address of the internet, by their byte."""
-
-_PROXY: Final = 0x21
-"""Version 2, and the command PROXY."""
+__all__ = ["in_words_of_gunicorn", "note_proxy", "proxy_parser_for"]
 
 
-class ProxiedRequest(Request):
-    """A request which reads every kind of header that the specification has."""
+def proxy_parser_for(cfg: Any) -> Callable[[SocketAddress], ProxyParser]:
+    """Return what makes the parser of a new connection, by the address of its peer.
 
-    def _parse_proxy_protocol_v1(self, unreader: Any, buf: bytearray) -> bytearray:
-        while b"\r\n" not in buf and len(buf) < _LONGEST_LINE:
-            self.read_into(unreader, buf)
-        line, end, rest = bytes(buf).partition(b"\r\n")
-        if not end or line.split(b" ")[1] != b"UNKNOWN":
-            return super()._parse_proxy_protocol_v1(unreader, buf)  # type: ignore[misc,no-any-return]
-        self.proxy_protocol_info = _without_address("UNKNOWN")
-        return bytearray(rest)
+    Args:
+        cfg: gunicorn's settings; ``proxy_protocol`` is not off.
+    """
 
-    def _parse_proxy_protocol_v2(self, unreader: Any, buf: bytearray) -> bytearray:
-        while len(buf) < _HEADER:
-            self.read_into(unreader, buf)
-        kind = _WITHOUT_ADDRESS.get(buf[13])
-        if buf[12] != _PROXY or kind is None:
-            try:
-                return super()._parse_proxy_protocol_v2(unreader, buf)  # type: ignore[misc,no-any-return]
-            except InvalidProxyHeader as exc:
-                # gunicorn answers this one with 500, and logs a traceback.
-                raise InvalidProxyLine(str(exc)) from None
-        size = _HEADER + int.from_bytes(buf[14:16])
-        while len(buf) < size:
-            self.read_into(unreader, buf)
-        self.proxy_protocol_info = _without_address(kind)
-        return bytearray(buf[size:])
+    def is_trusted(address: SocketAddress) -> bool:
+        # The test of gunicorn's Request.proxy_protocol_access_check.
+        return not isinstance(address, tuple) or is_allowed(
+            address[0], cfg.proxy_allow_ips, cfg.proxy_allow_networks()
+        )
 
-
-def read_all_kinds() -> None:
-    """Have our parsers make requests that may come behind such a header, in this process."""
-    Parser.mesg_class = ProxiedRequest
+    return expecting(cfg.proxy_protocol, is_trusted)
 
 
 def note_proxy(connection: Connection, req: Any) -> None:
-    """Keep on `connection` what the header before `req` says; let a later `req` know it.
+    """Let `req` know what the header of its connection says.
 
     gunicorn makes REMOTE_ADDR and its like of it. Where the header names no address, they stay the
     connection's own.
     """
-    if req.proxy_protocol_info:
-        connection.proxy = _proxy_header(req.proxy_protocol_info)
     header = connection.proxy
-    if header is not None:
-        req.proxy_protocol_info = _info(header) if header.source is not None else None
-
-
-def _without_address(protocol: str) -> Any:
-    keys = "client_addr", "client_port", "proxy_addr", "proxy_port"
-    return {"proxy_protocol": protocol, **dict.fromkeys(keys)}
-
-
-def _info(header: ProxyHeader) -> dict[str, Any]:
-    """Return what gunicorn makes of a header that says `header`."""
-    source, destination = header.source or (None, None), header.destination or (None, None)
-    return {
+    if header is None or header.source is None or header.destination is None:
+        return
+    req.proxy_protocol_info = {
         "proxy_protocol": header.protocol,
-        "client_addr": source[0],
-        "client_port": source[1],
-        "proxy_addr": destination[0],
-        "proxy_port": destination[1],
+        "client_addr": header.source[0],
+        "client_port": header.source[1],
+        "proxy_addr": header.destination[0],
+        "proxy_port": header.destination[1],
     }
 
 
-def _proxy_header(info: dict[str, Any]) -> ProxyHeader:
-    def pair(host: str | None, port: int | None) -> tuple[str, int] | None:
-        return (host, int(port)) if host is not None and port is not None else None
+def in_words_of_gunicorn(exc: ProxyHeaderError, host: str) -> Exception:
+    """Return the error of gunicorn's that it answers and logs as `exc` is to be.
 
-    return ProxyHeader(
-        protocol=info["proxy_protocol"],
-        source=pair(info["client_addr"], info["client_port"]),
-        destination=pair(info["proxy_addr"], info["proxy_port"]),
-    )
+    Args:
+        exc: what is wrong with a header.
+        host: the peer's.
+    """
+    if isinstance(exc, ProxyForbiddenError):
+        return ForbiddenProxyRequest(host)
+    return InvalidProxyLine(str(exc))

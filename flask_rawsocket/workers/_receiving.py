@@ -20,6 +20,7 @@ from .._connection import ending
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import BodyTimeoutError, HeaderTimeoutError
 from .._sockets.plain import DONT_WAIT
+from .._sockets.proxy_protocol import ProxyHeaderError
 from ._exchange import begins_request
 from ._failures import PEER_SAID_BYE
 from ._incoming import CHUNK, Incoming, Limits, is_whole
@@ -35,6 +36,9 @@ _QUIET: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.
 
 _NOTHING_YET: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a read raises that does not wait, where there is nothing to read."""
+
+_OF_PEER: Final = (HeaderTimeoutError, ParseException, ProxyHeaderError)
+"""What a peer sends, or does not."""
 
 _CHECK: Final = 1.0
 """The seconds after which what is coming is looked at again: a body's rate, a head's deadline.
@@ -101,7 +105,11 @@ class ReceivingWorker(PollingWorker):
     def _shake_hands(self, conn: TConn) -> bool:
         """Go on with the handshake; tell whether it is done. If not, the poller has `conn`."""
         if not conn.is_wrapped:
-            conn.wrap()
+            try:
+                conn.wrap()
+            except BlockingIOError:
+                self._wait_on(conn)
+                return False
         sock = conn.sock
         duties = sock.duties
         if duties.read is None:
@@ -115,9 +123,13 @@ class ReceivingWorker(PollingWorker):
         except ssl.SSLWantWriteError:
             self._wait_in_time(conn, self.greeting_conns)
             return False
+        self._await_first(conn)
+        return True
+
+    def _await_first(self, conn: TConn) -> None:
+        """Let `conn` have the time of a new one: what has come before is not of a request."""
         conn.queue = self.pending_conns
         conn.timeout = time.monotonic() + SILENT_TIMEOUT + self.cfg.keepalive
-        return True
 
     def _read(self, conn: TConn) -> bool:
         """Read what is there; tell whether a request is whole. If not, `conn` is seen to."""
@@ -125,7 +137,7 @@ class ReceivingWorker(PollingWorker):
             return self._take_in(conn)
         except _NOTHING_YET:
             self._wait_on(conn)
-        except (OSError, HeaderTimeoutError, ParseException) as exc:
+        except (OSError, *_OF_PEER) as exc:
             in_body = conn.incoming is not None and conn.incoming.in_body
             if in_body and isinstance(exc, OSError) and not _is_ours(conn):
                 return True  # its view is told, if it reads the body
@@ -154,8 +166,6 @@ class ReceivingWorker(PollingWorker):
         if duties.read is not None:
             duties.read_left()
         size = CHUNK if incoming is None else incoming.wanted
-        if self._limits.proxied:
-            duties.keeps_empty_lines = not conn.parser.req_count
         if self.is_tls:
             sock.settimeout(0)
             data: bytes = sock.recv(size)
@@ -169,7 +179,7 @@ class ReceivingWorker(PollingWorker):
         if incoming is None:
             if self._limits.is_plain and is_whole(data):
                 return True
-            incoming = conn.incoming = Incoming(self._limits, is_first=not conn.parser.req_count)
+            incoming = conn.incoming = Incoming(self._limits)
         was_in_body = incoming.in_body
         is_enough = incoming.feed(data)
         if incoming.in_body and not was_in_body:
@@ -179,8 +189,10 @@ class ReceivingWorker(PollingWorker):
 
     def _wait_on(self, conn: TConn) -> None:
         """Nothing more is there: leave `conn` to the poller, for as long as it has."""
-        incoming = conn.incoming
-        if incoming is None:
+        incoming, duties = conn.incoming, conn.sock.duties
+        if incoming is None and duties is not None and duties.in_proxy_header:
+            self._wait_in_time(conn, self.head_conns)
+        elif incoming is None:
             self._wait_for_request(conn)
         elif not incoming.in_body:
             self._wait_in_time(conn, self.head_conns)
@@ -209,7 +221,9 @@ class ReceivingWorker(PollingWorker):
 
         It may be an empty line, a part of a TLS record, or one that carries no data.
         """
-        conn.sock.head_complete()  # a handshake has a clock
+        conn.sock.head_complete()  # a handshake has a clock, and a PROXY header
+        if conn.queue is self.head_conns:
+            self._await_first(conn)  # such a header has come in parts
         left = conn.timeout - time.monotonic()
         if left > 0:
             self.park(conn, conn.queue, left)
@@ -265,7 +279,7 @@ class ReceivingWorker(PollingWorker):
             self.log.debug("HTTP/2 broken off: %s", exc)
             if duties is not None:
                 ending.note(duties.life, CloseReason.PEER_CLOSED)
-        elif isinstance(exc, (ssl.SSLError, HeaderTimeoutError, ParseException, TLSSetupError)):
+        elif isinstance(exc, (ssl.SSLError, TLSSetupError, *_OF_PEER)):
             self.handle_error(None, conn.sock, conn.client, exc)
         elif not isinstance(exc, OSError):  # of a socket class of the application's, say
             self.log.error("TLS could not be set up", exc_info=exc)

@@ -11,7 +11,10 @@ __all__ = ["SEAMS", "Request"]
 
 _FRAMING: Final = frozenset({"CONTENT-LENGTH", "TRANSFER-ENCODING"})
 
-SEAMS: Final = ((message.Message, "set_body_reader"),)
+SEAMS: Final = (
+    (message.Message, "set_body_reader"),
+    (message.Request, "_handle_proxy_protocol"),
+)
 
 
 class Request(message.Request):
@@ -27,3 +30,7 @@ class Request(message.Request):
                 super().set_body_reader()
                 return
         self.body = Body(LengthReader(self.unreader, 0))
+
+    def _handle_proxy_protocol(self, _unreader: Any, buf: bytearray, _mode: str) -> bytearray:
+        """Look for no PROXY protocol header: the socket has read it."""
+        return buf

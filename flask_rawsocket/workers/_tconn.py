@@ -12,6 +12,7 @@ from gunicorn import http
 from gunicorn import sock as gunicorn_sock
 from gunicorn.workers import gthread
 
+from .._sockets.proxied import take_proxy_header
 from ._readiness import READING
 
 if TYPE_CHECKING:
@@ -136,12 +137,15 @@ class TConn(gthread.TConn):
     """Whether its view has left it to a thread of its own, and had gunicorn forget the response."""
 
     def wrap(self) -> None:
-        """Begin TLS; nothing is read or written yet.
+        """Begin TLS, behind a PROXY protocol header where one may come; nothing else is read yet.
 
         Raises:
+            BlockingIOError: such a header has not come, or nothing behind it.
+            ProxyHeaderError: it is malformed, or the peer may not send any.
             OSError: the socket is closed, or not connected.
             TLSSetupError: there is no TLS context.
         """
+        take_proxy_header(self.sock, wait=False)
         self.sock.settimeout(None)
         self.sock = gunicorn_sock.ssl_wrap_socket(self.sock, self.cfg)
         self.is_wrapped = True
@@ -159,7 +163,10 @@ class TConn(gthread.TConn):
         if self.is_wrapped:
             self._init_over_tls()
         elif duties is not None and self._may_be_preface():
-            duties.head_due = False
+            if duties.proxy_parser is not None:
+                duties.proxy_parser.before_preface = True
+            else:
+                duties.head_due = False
             duties.start_clock()
             super().init()
             if not self.is_http2 and duties.connection is not None:

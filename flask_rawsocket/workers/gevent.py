@@ -6,6 +6,7 @@ import contextlib
 import errno
 import socket
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent.monkey
@@ -21,13 +22,16 @@ from .._gevent.listener import GreenletListener
 from .._gevent.process import enter_process
 from .._gevent.tls import GreenletSSLSocket
 from .._sockets.deadlines import READ, HeaderTimeoutError, wait_again
+from .._sockets.proxied import take_proxy_header
+from .._sockets.proxy_protocol import ProxyHeaderError
 from ._common import TrackingWorker
 from ._exchange import LEAVE_TIMEOUT, is_left
 from ._failures import PEER_SAID_BYE
-from ._greenlet_http2 import follow_streams, may_be_preface
+from ._greenlet_http2 import expect_preface, follow_streams, may_be_preface
 from ._greenlet_parser import GreenletParser
 from ._greenlets import LINGER_TIMEOUT, GreenletWorker
 from ._http2_exchange import HTTP2Exchange
+from ._proxy import note_proxy
 from ._reasons import response_cut
 from ._tls_context import TLSSetupError
 
@@ -36,15 +40,12 @@ if TYPE_CHECKING:
 
 __all__ = ["GeventWorker"]
 
-_LINGER_BYTES: Final = 65536
-"""How much a peer may send after our end."""
-
 _QUIET: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
 """The peer has left, or the application has closed; nothing to log."""
 
 _NO_LIMIT: Final = contextlib.nullcontext()
 
-_TO_BE_TOLD: Final = (ssl.SSLError, HeaderTimeoutError, TLSSetupError)
+_TO_BE_TOLD: Final = (ssl.SSLError, HeaderTimeoutError, ProxyHeaderError, TLSSetupError)
 
 
 class GeventWorker(TrackingWorker, GreenletWorker):
@@ -103,10 +104,9 @@ class GeventWorker(TrackingWorker, GreenletWorker):
             return
         life = life_of(connection)
         self.tracker.run_hooks(connection)
-        client.duties.keeps_empty_lines = self.is_proxied
         client.expect_head()
         if not self.is_tls and may_be_preface(self.cfg, addr):
-            client.duties.head_due = False  # the preface of HTTP/2 is not a request
+            expect_preface(client.duties)
         with observing.busy_thread():
             sock = self.wrap(client, addr) if self.is_tls else client
             if sock is not None:
@@ -118,6 +118,7 @@ class GeventWorker(TrackingWorker, GreenletWorker):
     def wrap(self, client: Any, addr: Any) -> Any:
         """Begin TLS; return the socket that carries it, None where that has failed."""
         try:
+            take_proxy_header(client)
             return gunicorn_sock.ssl_wrap_socket(client, self.cfg)
         except _TO_BE_TOLD as exc:
             self.handle_error(None, client, addr, exc)
@@ -208,7 +209,7 @@ class GeventWorker(TrackingWorker, GreenletWorker):
             sock.shutdown(socket.SHUT_WR)
         except OSError:
             return
-        sock.drop_rest(LINGER_TIMEOUT, _LINGER_BYTES)
+        sock.drop_rest(LINGER_TIMEOUT)
 
     def handle_http2(self, listener: Any, client: Any, *args: Any, **kwargs: Any) -> None:
         """Serve HTTP/2 until the connection ends, as gunicorn does."""
@@ -227,7 +228,10 @@ class GeventWorker(TrackingWorker, GreenletWorker):
         args = listener_name, req, sock, addr, h2_conn
         if connection is None:
             return super().handle_http2_request(*args)
-        life_of(connection).exchange = HTTP2Exchange()
+        tell = partial(self.tracker.peer_has_left, connection)
+        life_of(connection).exchange = HTTP2Exchange(h2_conn, req.stream, tell)
+        if self.is_proxied:
+            note_proxy(connection, req)
         try:
             return super().handle_http2_request(*args)
         finally:

@@ -21,7 +21,9 @@ from gunicorn.workers import sync
 from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.state import CloseReason
-from .._sockets.deadlines import READ, ready
+from .._sockets.deadlines import READ, HeaderTimeoutError, ready
+from .._sockets.proxied import take_proxy_header
+from .._sockets.proxy_protocol import ProxyHeaderError
 from ._common import ACCEPT_PAUSE, TrackingWorker
 from ._exchange import LEAVE_TIMEOUT, is_left
 from ._lingering import linger
@@ -70,14 +72,28 @@ class SyncWorker(TrackingWorker, sync.SyncWorker):
         connection = client.connection
         if connection is not None:
             self.tracker.run_hooks(connection)
-        client.duties.keeps_empty_lines = self.is_proxied
         client.expect_head()  # from here: what a hook takes is not the client's doing
         with observing.busy_thread():
+            if self.is_proxied and self.is_tls and not self._take_proxy_header(client, addr):
+                return
             super().handle(listener, client, addr)
         if connection is not None:
             sock: Any = life_of(connection).sock  # under TLS gunicorn has wrapped `client`
             if sock is not None:
                 sock.hear_server_again()
+
+    def _take_proxy_header(self, client: Any, addr: Any) -> bool:
+        """Read a PROXY protocol header before TLS; tell whether the handshake may begin."""
+        try:
+            take_proxy_header(client)
+        except (OSError, HeaderTimeoutError, ProxyHeaderError) as exc:
+            if isinstance(exc, OSError):
+                self.log.debug("No PROXY protocol header came: %s", exc)
+            else:
+                self.handle_error(None, client, addr, exc)
+            util.close(client)
+            return False
+        return True
 
     def handle_request(self, listener: Any, req: Any, client: Any, addr: Any) -> Any:
         """Serve one request, and note how its connection will have ended."""

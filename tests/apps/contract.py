@@ -42,6 +42,7 @@ def changed(conn, old, new):
         why=conn.close_reason and conn.close_reason.name,
         usable=usable,
         in_map=conn.key in rawsocket.connections,
+        proxied=conn.proxy and conn.proxy.protocol,
         main=threading.current_thread() is threading.main_thread(),
     )
 
@@ -94,6 +95,16 @@ def describe(conn):
             "protocol": conn.proxy.protocol,
             "source": conn.proxy.source,
             "destination": conn.proxy.destination,
+            "version": conn.proxy.version,
+            "authority": conn.proxy.authority,
+            "alpn": conn.proxy.alpn,
+            "unique_id": conn.proxy.unique_id and conn.proxy.unique_id.decode(),
+            "tls": conn.proxy.tls
+            and {
+                "version": conn.proxy.tls.version,
+                "common_name": conn.proxy.tls.common_name,
+                "is_verified": conn.proxy.tls.is_verified,
+            },
         },
     }
 
@@ -104,6 +115,7 @@ def index():
     conn.data["seen"] = conn.data.get("seen", 0) + 1
     return describe(conn) | {
         "remote_addr": request.remote_addr,
+        "remote_port": request.environ.get("REMOTE_PORT"),
         "remote_addr_type": type(request.environ["REMOTE_ADDR"]).__qualname__,
         "scheme": request.scheme,
         "pid": os.getpid(),

@@ -1,6 +1,10 @@
 """The contract's application with views for HTTP/2."""
 
-from contract import app, record
+import asyncio
+import threading
+import time
+
+from contract import app, rawsocket, record
 from flask import request
 
 from flask_rawsocket import RawSocketError, current_conn
@@ -35,3 +39,108 @@ def watch_this():
 def watches():
     """Say how many watches there are."""
     return str(len(process_tracker._watcher))
+
+
+LONGEST = 20.0
+"""Seconds after which a view gives up that nobody stops."""
+
+
+@app.get("/ask")
+def ask():
+    """Ask again and again whether the client is there; say when it is not."""
+    current_conn.on_disconnect(lambda: record(told=True))
+    until = time.monotonic() + LONGEST
+    record(began="ask")
+    while not current_conn.is_disconnected() and time.monotonic() < until:
+        time.sleep(0.005)
+    record(stopped="ask", at=time.monotonic())
+    return "stopped"
+
+
+@app.get("/checkpoints")
+@rawsocket.stop_when_disconnected()
+def checkpoints():
+    """Stop at the first checkpoint where the client is gone."""
+    until = time.monotonic() + LONGEST
+    record(began="checkpoints")
+    try:
+        while time.monotonic() < until:
+            rawsocket.checkpoint()
+            time.sleep(0.005)
+    finally:
+        record(stopped="checkpoints", at=time.monotonic())
+    return "stopped"
+
+
+@app.get("/until")
+def until():
+    """Send small items until the client is gone."""
+
+    def items():
+        record(began="until")
+        try:
+            for number in range(int(LONGEST / 0.005)):
+                yield f"{number}\n"
+                time.sleep(0.005)
+        finally:
+            record(stopped="until", at=time.monotonic())
+
+    return app.response_class(rawsocket.until_disconnected(items()), mimetype="text/plain")
+
+
+@app.get("/events")
+def events():
+    """Send so many events, or silence."""
+    count, is_silent = int(request.args.get("n", 0)), "silent" in request.args
+
+    async def source():
+        record(began="events")
+        try:
+            for number in range(count):
+                yield {"number": number}
+            if is_silent:
+                await asyncio.sleep(LONGEST)
+        finally:
+            record(stopped="events", at=time.monotonic())
+
+    return rawsocket.events(source())
+
+
+@app.post("/asked-body")
+def asked_body():
+    """Ask whether the client is there while its body comes."""
+    record(began="asked-body")
+    for _ in range(20):
+        assert not current_conn.is_disconnected()
+        time.sleep(0.005)
+    return request.get_data()
+
+
+@app.get("/abort")
+def abort():
+    """Abort this stream; what is returned is for nobody."""
+    current_conn.abort()
+    return "aborted"
+
+
+@app.get("/abort-midway")
+def abort_midway():
+    """Abort it when a part of the response is out."""
+    conn = rawsocket.current_conn
+
+    def items():
+        yield "a part"
+        conn.abort()
+        yield "another"
+
+    return app.response_class(items())
+
+
+@app.get("/other-thread")
+def other_thread():
+    """Ask in a thread of one's own, which reads nothing."""
+    conn, answers = rawsocket.current_conn, []
+    thread = threading.Thread(target=lambda: answers.append(conn.is_disconnected()))
+    thread.start()
+    thread.join()
+    return {"gone": answers[0]}

@@ -10,10 +10,12 @@ import threading
 
 import pytest
 from accepting import begin_request, dial, take, tcp_listener
+from proxying import V1
 from servers import client_context, wait_for
 
 from flask_rawsocket import CloseReason, ConnectionClosedError, ConnState, RawSocketError
 from flask_rawsocket._sockets import tls as _tracked_tls
+from flask_rawsocket._sockets.proxy_protocol import ProxyParser
 from flask_rawsocket._sockets.tls import TrackedSSLSocket
 from flask_rawsocket._sockets.tls_context import track_tls
 from flask_rawsocket._tracking.hooks import Hooks
@@ -56,6 +58,23 @@ class TestTLS:
             return client, stack.enter_context(ends[0])
 
         return wrap
+
+    @pytest.mark.parametrize("parts", [[V1 + b"GET"], [V1[:9], V1[9:], b"GET"], [b"P", b"OST"]])
+    @pytest.mark.parametrize("into", [False, True])
+    def test_a_proxy_header_inside(self, wrap, parts, into):
+        """It is taken out of what is read, which is no more than was asked for."""
+        client, sock = wrap()
+        sock.duties.proxy_parser = ProxyParser("auto", is_trusted=True)
+        for part in parts:
+            client.sendall(part)
+        data, buffer = b"", bytearray(4)
+        expected = b"".join(parts).removeprefix(V1)
+        while len(data) < len(expected):
+            part = bytes(buffer[: sock.recv_into(buffer)]) if into else sock.recv(4)
+            assert 0 < len(part) <= 4
+            data += part
+        assert data == expected
+        assert sock.connection.state is ConnState.ACTIVE
 
     @pytest.mark.parametrize("at_once", [True, False])
     def test_it_moves(self, wrap, at_once):

@@ -9,7 +9,6 @@ import resource
 import signal
 import socket
 import ssl
-import struct
 import subprocess
 import sys
 import time
@@ -344,101 +343,6 @@ class TestSlowHooks:
                 wait_for(lambda: server.sequences() == ["NA"], "ACTIVE")
                 client.send(b"Host: a\r\n\r\n")
                 assert client.response().status == 200
-
-
-V2 = b"\r\n\r\n\x00\r\nQUIT\n"
-ADDRESSES = struct.pack(
-    ">4s4sHH", socket.inet_aton("192.0.2.7"), socket.inet_aton("198.51.100.9"), 4711, 443
-)
-PROXY_HEADERS = {
-    "v1": (b"PROXY TCP4 192.0.2.7 198.51.100.9 4711 443\r\n", "TCP4"),
-    "v1-6": (b"PROXY TCP6 2001:db8::7 2001:db8::9 4711 443\r\n", "TCP6"),
-    "v2": (V2 + b"\x21\x11" + struct.pack(">H", len(ADDRESSES)) + ADDRESSES, "TCP4"),
-    "v2-local": (V2 + b"\x20\x00\x00\x00", "LOCAL"),
-    "v2-local-more": (V2 + b"\x20\x11\x00\x04more", "LOCAL"),
-    "v2-unspec": (V2 + b"\x21\x00\x00\x00", "UNSPEC"),
-    "v2-unspec-more": (V2 + b"\x21\x00\x00\x04more", "UNSPEC"),
-    "v2-unix": (V2 + b"\x21\x31\x00\xd8" + bytes(216), "UNIX"),
-    "v1-unknown": (b"PROXY UNKNOWN\r\n", "UNKNOWN"),
-    "v1-unknown-more": (b"PROXY UNKNOWN 192.0.2.7 198.51.100.9 4711 443\r\n", "UNKNOWN"),
-}
-
-
-@pytest.fixture(scope="module", params=["sync", "gthread", "gevent"])
-def behind(request, run_server, tmp_path_factory):
-    """A worker that expects a PROXY header, on a port and on a path."""
-    path = str(tmp_path_factory.mktemp("proxy") / "s")
-    bind = ["127.0.0.1:0", f"unix:{path}"]
-    options = "--proxy-protocol", "auto", "--proxy-allow-from", "*"
-    with run_server(request.param, "tcp", *options, bind=bind) as server:
-        server.path = path
-        yield server
-
-
-class TestProxyProtocol:
-    """A PROXY protocol header before the first request."""
-
-    @pytest.mark.parametrize("kind", PROXY_HEADERS)
-    @pytest.mark.parametrize("over", ["tcp", "unix"])
-    def test_header(self, behind, kind, over):
-        """The key stays the socket's, `conn.proxy` has what the header said."""
-        header, protocol = PROXY_HEADERS[kind]
-        with reach(behind.address if over == "tcp" else behind.path) as client:
-            client.send(header)
-            answer = client.request("/", "Connection: close")
-            assert answer.status == 200
-            conn = answer.json
-            assert conn["key"] == client.key if over == "tcp" else conn["key"].startswith("@")
-            told = ["192.0.2.7", 4711], ["198.51.100.9", 443]
-            if protocol == "TCP6":
-                told = ["2001:db8::7", 4711], ["2001:db8::9", 443]
-            source, destination = told if protocol.startswith("TCP") else (None, None)
-            assert conn["proxy"] == {
-                "protocol": protocol,
-                "source": source,
-                "destination": destination,
-            }
-            own = "127.0.0.1" if over == "tcp" else conn["key"]
-            assert conn["remote_addr"] == (source[0] if source else own)
-
-    def test_without(self, behind):
-        """A client that sends no header is served, and `conn.proxy` is None."""
-        with behind.connect() as client:
-            conn = client.request("/", "Connection: close").json
-            assert (conn["proxy"], conn["remote_addr"]) == (None, "127.0.0.1")
-
-    def test_kept_connection(self, behind):
-        """What the header said holds for the later requests of its connection too."""
-        if not behind.keeps_alive:
-            pytest.skip("the sync worker closes after each response")
-        with behind.connect() as client:
-            client.send(PROXY_HEADERS["v1"][0])
-            first, second = client.request().json, client.request().json
-            assert first["proxy"] == second["proxy"] != None  # noqa: E711
-            assert first["remote_addr"] == second["remote_addr"] == "192.0.2.7"
-            assert second["requests"] == 2
-
-    @pytest.mark.parametrize("kind", ["udp", "version", "command", "short"])
-    def test_refused(self, behind, kind):
-        """A header of version 2 that nobody has defined is a 400, without a traceback."""
-        start = behind.log.stat().st_size
-        header = {
-            "udp": b"\x21\x12\x00\x0c" + bytes(12),
-            "version": b"\x11\x11\x00\x0c" + bytes(12),
-            "command": b"\x22\x11\x00\x0c" + bytes(12),
-            "short": b"\x21\x11\x00\x04" + bytes(4),
-        }[kind]
-        with behind.connect() as client:
-            client.send(V2 + header + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert b"400" in client.rest()
-        assert b"Traceback" not in behind.log.read_bytes()[start:]
-
-    def test_broken_header(self, behind):
-        """A header that says nothing sensible costs its own connection only."""
-        with behind.connect() as client:
-            client.send(b"PROXY TCP4 not-an-address\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert b"400" in client.rest()
-        assert ask(behind).status == 200
 
 
 @pytest.fixture(scope="module")

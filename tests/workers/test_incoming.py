@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import random
-import struct
 
 import pytest
 from gunicorn import http
@@ -23,11 +22,9 @@ from flask_rawsocket.workers._incoming import (
     Incoming,
     Limits,
     is_whole,
-    skip_proxy_header,
     uwsgi_size,
 )
 from flask_rawsocket.workers._parser import Parser
-from flask_rawsocket.workers._proxy import read_all_kinds
 
 BUFFER = 64
 """How much of a body is read ahead here."""
@@ -63,9 +60,9 @@ def parser_of(data, cfg):
     return parser
 
 
-def verdict(data, cfg=None, body=BUFFER, *, is_first=True):
+def verdict(data, cfg=None, body=BUFFER):
     """Feed `data` a byte at a time; give how much of it was enough, and what was raised."""
-    incoming = Incoming(Limits(cfg or config(), body), is_first=is_first)
+    incoming = Incoming(Limits(cfg or config(), body))
     for position in range(len(data)):
         try:
             if incoming.feed(data[position : position + 1]):
@@ -77,7 +74,7 @@ def verdict(data, cfg=None, body=BUFFER, *, is_first=True):
 
 def in_pieces(data, cuts, cfg=None, body=BUFFER):
     """Feed `data` cut in pieces; give how much had been fed when it was enough."""
-    incoming = Incoming(Limits(cfg or config(), body), is_first=True)
+    incoming = Incoming(Limits(cfg or config(), body))
     begin = 0
     for end in [*sorted(cuts), len(data)]:
         if end == begin:
@@ -217,7 +214,7 @@ class TestWellFormed:
 
     def test_no_more_is_wanted_than_the_body_has(self):
         """What is read at once never goes beyond a body of known length."""
-        incoming = Incoming(Limits(config(), 1 << 30), is_first=True)
+        incoming = Incoming(Limits(config(), 1 << 30))
         assert incoming.wanted == 8192
         assert not incoming.feed(with_length(b"1000000", b"x" * 10))
         assert (incoming.in_body, incoming.size) == (True, 10)
@@ -230,7 +227,7 @@ class TestWellFormed:
         assert incoming.size == 1000000
 
     def test_no_more_than_the_buffer(self):
-        incoming = Incoming(Limits(config(), BUFFER), is_first=True)
+        incoming = Incoming(Limits(config(), BUFFER))
         incoming.feed(LONGER[: head_of(LONGER)])
         assert incoming.wanted == BUFFER
 
@@ -502,78 +499,6 @@ class TestTooLong:
         assert verdict(PLAIN, cfg) == (len(PLAIN), None)
 
 
-V1 = b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n"
-UNKNOWN = b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n"
-SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-
-
-def v2(command, family, data):
-    return SIGNATURE + struct.pack("!BBH", command, family, len(data)) + data
-
-
-V2 = v2(0x21, 0x11, bytes([192, 0, 2, 1, 192, 0, 2, 2, 1, 2, 0, 80]))
-V2_LOCAL = v2(0x20, 0x00, b"")
-V2_UNSPEC = v2(0x21, 0x00, b"\r\n\r\nanything\n")
-V2_UNIX = v2(0x21, 0x31, b"\0" * 216)
-
-HEADERS = {
-    "v1": V1,
-    "v1 unknown": UNKNOWN,
-    "v1 unknown, short": b"PROXY UNKNOWN\r\n",
-    "v2": V2,
-    "v2 local": V2_LOCAL,
-    "v2 unspecified": V2_UNSPEC,
-    "v2 unix": V2_UNIX,
-}
-
-
-@pytest.fixture
-def proxied(monkeypatch):
-    """A configuration under which a PROXY header is read, as our workers read it."""
-    monkeypatch.setattr(Parser, "mesg_class", Parser.mesg_class)
-    read_all_kinds()
-    return config(proxy_protocol="auto")
-
-
-class TestProxyProtocol:
-    """A PROXY header before the first request."""
-
-    @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
-    @pytest.mark.parametrize("request_", [PLAIN, SHORT, CHUNKS], ids=["plain", "length", "chunked"])
-    def test_before_a_request(self, proxied, header, request_):
-        """However it is cut; and gunicorn has all of it."""
-        data = header + request_
-        assert verdict(data, proxied) == (len(data), None)
-        for cut in range(1, len(data)):
-            assert in_pieces(data, [cut], proxied) == len(data)
-        request, _ = reads_all(data, proxied, 1000)
-        assert request.proxy_protocol_info is not None
-
-    def test_none(self, proxied):
-        assert verdict(PLAIN, proxied) == (len(PLAIN), None)
-
-    def test_in_a_later_request(self, proxied):
-        """There it is a line that is no request line."""
-        assert verdict(V1 + PLAIN, proxied, is_first=False) == (len(V1), None)
-
-    def test_not_configured(self):
-        assert verdict(V1 + PLAIN) == (len(V1), None)
-
-    @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
-    def test_where_the_request_begins(self, header):
-        for cut in range(len(header)):
-            assert skip_proxy_header(bytearray(header[:cut])) == -1, cut
-        assert skip_proxy_header(bytearray(header + b"GET")) == len(header)
-
-    def test_a_line_without_an_end(self, proxied):
-        """It is not waited for as a header, and the header timeout ends it."""
-        line = b"PROXY ".ljust(107, b"x")
-        assert skip_proxy_header(bytearray(line[:-1])) == -1
-        assert skip_proxy_header(bytearray(line)) == 0
-        assert verdict(line, proxied) == (None, None)
-        assert verdict(b"PROXY ".ljust(10000, b"x"), proxied)[1] is LimitRequestLine
-
-
 def packed(**variables):
     data = b"".join(
         len(text).to_bytes(2, "little") + text.encode()
@@ -602,6 +527,5 @@ class TestUwsgi:
             next(parser_of(packet[:-1], cfg))
 
     def test_its_size(self):
-        assert uwsgi_size(bytearray(b"\0\x05\x01\0"), 0) == 4 + 0x105
-        assert uwsgi_size(bytearray(b"xx\0\x05\x01\0"), 2) == 2 + 4 + 0x105
-        assert all(uwsgi_size(bytearray(size), 0) > size for size in range(4))
+        assert uwsgi_size(bytearray(b"\0\x05\x01\0")) == 4 + 0x105
+        assert all(uwsgi_size(bytearray(size)) > size for size in range(4))
