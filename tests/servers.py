@@ -337,6 +337,28 @@ def flask(name, transport, bind, certificate, options, app):
     return [sys.executable, *args, *options]
 
 
+OTHERS = {
+    "bjoern",
+    "cheroot",
+    "cherrypy",
+    "daphne_asgiref",
+    "eventlet",
+    "pywsgi",
+    "pywsgi_patched",
+    "granian",
+    "hypercorn_wsgi",
+    "tornado",
+    "uvicorn_a2wsgi",
+    "uvicorn_asgiref",
+    "uvicorn_wsgi",
+    "uwsgi",
+    "waitress",
+    "waitress_lookahead",
+    "wsgiref",
+}
+"""The servers of other projects, which `apps/other_servers.py` runs; each chooses a TCP port."""
+
+
 RUNNING_ON = re.compile(r"Running on https?://(127\.0\.0\.1):(\d+)")
 
 
@@ -385,6 +407,10 @@ def running(
                 addresses = [each.getsockname() for each in sockets]
                 binds = [f"fd://{each.fileno()}" for each in sockets]
             command = gunicorn(name, transport, binds, certificate, options, app)
+        elif name in OTHERS:
+            command = [sys.executable, str(APPS / "other_servers.py"), name, binds[0], app]
+            if transport == "tls":
+                environ |= dict(zip(("CERT", "KEY"), certificate, strict=True))
         else:
             command = flask(name, transport, binds[0], certificate, options, app)
         process = subprocess.Popen(

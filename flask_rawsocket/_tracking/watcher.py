@@ -15,82 +15,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-from ..errors import ConnectionClosedError, RawSocketError, UnsupportedError
+from ..errors import ConnectionClosedError, RawSocketError
+from .hangups import make_hangups
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._connection.connection import Connection
+    from .hangups import Hangups
     from .runner import Runner
 
 __all__ = ["Watcher"]
 
 log = logging.getLogger("flask_rawsocket")
-
-_select: Any = select
-"""Untyped: each system's module lacks the other's half."""
-
-
-class _EpollHangups:
-    """Waits for hang-ups with epoll (epoll(7)).
-
-    Edge-triggered: a report that was no hang-up comes again when something has changed, and no
-    sooner, though its cause may stay.
-    """
-
-    def __init__(self) -> None:
-        self._epoll = _select.epoll()
-
-    def add(self, fd: int) -> None:
-        self._epoll.register(fd, _select.EPOLLRDHUP | _select.EPOLLET)
-
-    def remove(self, fd: int) -> None:
-        self._epoll.unregister(fd)
-
-    def wait(self) -> list[int]:
-        return [fd for fd, _events in self._epoll.poll()]
-
-
-class _KqueueHangups:
-    """Waits for hang-ups with kqueue (kqueue(2)). It was not run on such a system."""
-
-    def __init__(self) -> None:
-        self._kqueue = _select.kqueue()
-
-    def add(self, fd: int) -> None:
-        # Data wakes it too; EV_CLEAR lets the same data do so only once.
-        self._change(fd, _select.KQ_EV_ADD | _select.KQ_EV_CLEAR)
-
-    def remove(self, fd: int) -> None:
-        self._change(fd, _select.KQ_EV_DELETE)
-
-    def wait(self) -> list[int]:
-        events = self._kqueue.control(None, 64, None)
-        return [event.ident for event in events if event.flags & _select.KQ_EV_EOF]
-
-    def _change(self, fd: int, flags: int) -> None:
-        self._kqueue.control([_select.kevent(fd, _select.KQ_FILTER_READ, flags)], 0)
-
-
-_Hangups: TypeAlias = _EpollHangups | _KqueueHangups
-
-
-def _make_hangups() -> _Hangups:
-    """Return what waits for hang-ups on this system.
-
-    Raises:
-        UnsupportedError: it has neither epoll nor kqueue.
-    """
-    if hasattr(select, "epoll"):
-        return _EpollHangups()
-    if hasattr(select, "kqueue"):
-        return _KqueueHangups()
-    raise UnsupportedError("on_disconnect is not supported here: no epoll, no kqueue")
 
 
 class _Entry:
@@ -123,13 +64,16 @@ class Watcher:
         runner: what makes the callbacks.
     """
 
+    make_hangups: Callable[[], Hangups] = staticmethod(make_hangups)
+    """Returns what waits for hang-ups; a server with greenlets has its own."""
+
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._lock = threading.RLock()
         """Guards everything below; held for no system call but those that cannot block.
         Re-entrant: a finalizer may run at any time, and close a connection."""
         self._pid = os.getpid()
-        self._hangups: _Hangups | None = None
+        self._hangups: Hangups | None = None
         self._by_number: dict[int, _Entry] = {}
         self._by_fd: dict[int, _Entry] = {}
         """Those of which the kernel is to report; no more once it has."""
@@ -158,10 +102,12 @@ class Watcher:
         """
         with self._lock:
             entry = self._by_number.get(connection.id) or _Entry(connection)
+            due = self._forget_former(entry)
             self._arm(entry)
             watch = _Watch(entry, callback, at_end_too=at_end_too)
             entry.watches.append(watch)
             self._by_number[connection.id] = entry
+        self._submit(due)
         return partial(self._cancel, watch)
 
     def unwatch(self, connection: Connection, *, peer_is_gone: bool = False) -> None:
@@ -175,9 +121,12 @@ class Watcher:
         with self._lock:
             entry = self._by_number.get(connection.id)
             if entry is not None:
-                if peer_is_gone:
-                    due = [each for each in entry.watches if not each.at_end_too]
-                self._end(entry)
+                due = self._end(entry)
+        if peer_is_gone:
+            self._submit(due)
+
+    def _submit(self, due: list[_Watch]) -> None:
+        """Have the callbacks made of watches that have been taken out."""
         for watch in due:
             self._runner.submit(partial(_make, watch))
 
@@ -197,15 +146,24 @@ class Watcher:
                 self._end(entry)
             return True
 
+    def _forget_former(self, entry: _Entry) -> list[_Watch]:
+        """Forget whose descriptor that of `entry` was: closed by somebody behind our back.
+
+        Returns:
+            The watches that are due. The caller holds the lock.
+        """
+        former = self._by_fd.get(entry.connection.fileno())
+        if former is None or former is entry:
+            return []
+        due = self._end(former)
+        return due if _is_gone(former.connection) else []
+
     def _arm(self, entry: _Entry) -> None:
         """Let the kernel report of `entry`. The caller holds the lock."""
         # Under the lock: a later connection of the same number can only be watched after this.
         fd = entry.connection.fileno()
-        former = self._by_fd.get(fd)
-        if former is entry:
+        if self._by_fd.get(fd) is entry:
             return
-        if former is not None:  # closed by somebody behind our back
-            self._end(former)
         try:
             self._started().add(fd)
         except OSError as exc:
@@ -224,20 +182,25 @@ class Watcher:
             if self._hangups is not None:
                 self._hangups.remove(entry.fd)
 
-    def _end(self, entry: _Entry) -> None:
-        """Forget `entry`, and wake what waits for it. The caller holds the lock."""
+    def _end(self, entry: _Entry) -> list[_Watch]:
+        """Forget `entry`, and wake what waits for it. The caller holds the lock.
+
+        Returns:
+            The watches whose callbacks have not been made.
+        """
         if self._by_number.get(entry.connection.id) is entry:
             del self._by_number[entry.connection.id]
         self._disarm(entry)
-        while entry.watches:
-            watch = entry.watches.pop()
+        watches, entry.watches = entry.watches, []
+        for watch in watches:
             if watch.at_end_too:
                 watch.callback()
+        return [each for each in watches if not each.at_end_too]
 
-    def _started(self) -> _Hangups:
+    def _started(self) -> Hangups:
         """Start the watching if that has not been done. The caller holds the lock."""
         if self._hangups is None:
-            hangups = _make_hangups()
+            hangups = self.make_hangups()
             thread = threading.Thread(
                 target=self._run, args=(hangups,), name="rawsocket-watcher", daemon=True
             )
@@ -248,11 +211,15 @@ class Watcher:
             self._hangups = hangups
         return self._hangups
 
-    def _run(self, hangups: _Hangups) -> None:
+    def _run(self, hangups: Hangups) -> None:
         while True:
-            # Threads that wait are woken before the first thread is started for a callback.
-            for watch in [due for fd in hangups.wait() for due in self._reported(fd)]:
-                self._runner.submit(partial(self._call, watch))
+            self._hear(hangups.wait())
+
+    def _hear(self, fds: list[int]) -> None:
+        """The kernel has reported of `fds`; nothing of that stays in the waiting thread."""
+        # Threads that wait are woken before the first thread is started for a callback.
+        for watch in [due for fd in fds for due in self._reported(fd)]:
+            self._runner.submit(partial(self._call, watch))
 
     def _reported(self, fd: int) -> list[_Watch]:
         """The kernel has reported of `fd`: wake what waits; return the callbacks that are due."""

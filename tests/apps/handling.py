@@ -142,6 +142,15 @@ def refused():
     return found
 
 
+@app.get("/no-connection")
+def no_connection():
+    """Give what is raised where the server shows no socket."""
+    try:
+        return describe(current_conn)
+    except RawSocketError as exc:
+        return error(exc)
+
+
 @app.get("/kernel")
 def kernel():
     """Ask the kernel; give facts, or what was raised."""

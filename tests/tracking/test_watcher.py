@@ -22,7 +22,7 @@ from flask_rawsocket import (
     UnsupportedError,
     sockinfo,
 )
-from flask_rawsocket._tracking import watcher as _watcher
+from flask_rawsocket._tracking import hangups
 from flask_rawsocket.sockinfo import PeerStatus
 
 SO_TIMESTAMPING = 37
@@ -193,7 +193,7 @@ def test_a_descriptor_that_is_used_again(tracker, stack, monkeypatch):
     """A hang-up that was seen on a connection is not told of the next with its descriptor."""
     seen, go_on = threading.Event(), threading.Event()
     stack.callback(go_on.set)
-    wait = _watcher._EpollHangups.wait
+    wait = hangups._EpollHangups.wait
 
     def wait_late(hangups):
         reported = wait(hangups)
@@ -201,7 +201,7 @@ def test_a_descriptor_that_is_used_again(tracker, stack, monkeypatch):
         go_on.wait(PATIENCE)
         return reported
 
-    monkeypatch.setattr(_watcher._EpollHangups, "wait", wait_late)
+    monkeypatch.setattr(hangups._EpollHangups, "wait", wait_late)
     listener = tcp_listener(tracker, stack)
     client, sock = dial(stack, listener)
     told = []
@@ -287,14 +287,14 @@ def test_a_descriptor_taken_behind_our_back(tracker, stack):
 def test_a_message_in_the_error_queue(tracker, stack, monkeypatch):
     """A message in the error queue is no hang-up, and does not keep the thread busy."""
     reports = []
-    wait = _watcher._EpollHangups.wait
+    wait = hangups._EpollHangups.wait
 
     def wait_counting(hangups):
         found = wait(hangups)
         reports.extend(found)
         return found
 
-    monkeypatch.setattr(_watcher._EpollHangups, "wait", wait_counting)
+    monkeypatch.setattr(hangups._EpollHangups, "wait", wait_counting)
     listener = tcp_listener(tracker, stack)
     client, sock = dial(stack, listener)
     connection = sock.connection
@@ -360,17 +360,17 @@ def test_one_of_two_registrations(tracker, stack):
 def test_a_system_that_watches_no_more(tracker, stack, monkeypatch):
     """A refusal by the system is a typed error, and leaves nothing behind."""
     client, sock = dial(stack, tcp_listener(tracker, stack))
-    add = _watcher._EpollHangups.add
+    add = hangups._EpollHangups.add
 
     def refuse(hangups, fd):
         raise OSError(errno.ENOSPC, "max_user_watches")
 
-    monkeypatch.setattr(_watcher._EpollHangups, "add", refuse)
+    monkeypatch.setattr(hangups._EpollHangups, "add", refuse)
     with pytest.raises(RawSocketError, match="max_user_watches") as caught:
         sock.connection.on_disconnect(print)
     assert caught.value.__cause__.errno == errno.ENOSPC
     assert len(tracker._watcher) == 0
-    monkeypatch.setattr(_watcher._EpollHangups, "add", add)
+    monkeypatch.setattr(hangups._EpollHangups, "add", add)
     told = threading.Event()
     sock.connection.on_disconnect(told.set)
     client.close()
