@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import signal
 from ipaddress import ip_address
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -19,8 +20,20 @@ from flask_rawsocket._tracking.tracker import ConnectionTracker
 # A shell's background jobs ignore it, and so would the servers that are started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-SERVERS = ["werkzeug", "sync", "gthread"]
+SERVERS = ["werkzeug", "sync", "gthread", "waitress"]
 TRANSPORTS = ["tcp", "unix", "tls"]
+
+
+def pytest_collection_modifyitems(items):
+    """Leave out what there is not: waitress has no TLS."""
+    items[:] = [
+        each
+        for each in items
+        if not {"waitress", "tls"} <= set(getattr(each, "callspec", _NONE).params.values())
+    ]
+
+
+_NONE = SimpleNamespace(params={})
 
 
 @pytest.fixture(scope="session")

@@ -196,7 +196,7 @@ class RunningServer:
 
     @property
     def keeps_alive(self):
-        return self.name == "gthread"
+        return self.name in ("gthread", "waitress")
 
     def raw(self, source=None):
         """Open a plain client socket, without TLS whatever the transport is."""
@@ -352,11 +352,12 @@ OTHERS = {
     "uvicorn_asgiref",
     "uvicorn_wsgi",
     "uwsgi",
+    "plain-waitress",
+    "plain-waitress-lookahead",
     "waitress",
-    "waitress_lookahead",
     "wsgiref",
 }
-"""The servers of other projects, which `apps/other_servers.py` runs; each chooses a TCP port."""
+"""What `apps/other_servers.py` runs: servers of other projects, and our waitress."""
 
 
 RUNNING_ON = re.compile(r"Running on https?://(127\.0\.0\.1):(\d+)")

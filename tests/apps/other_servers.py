@@ -40,15 +40,23 @@ def load(app):
 
 
 @server
-def waitress(bind, app, **options):
+def waitress(bind, app):
+    """Run ours."""
+    from flask_rawsocket.waitress import serve
+
+    serve(load(app), sockets=[listening(bind)])
+
+
+@server
+def plain_waitress(bind, app, **options):
     import waitress
 
     waitress.serve(load(app), sockets=[listening(bind)], **options)
 
 
 @server
-def waitress_lookahead(bind, app):
-    waitress(bind, app, channel_request_lookahead=2)
+def plain_waitress_lookahead(bind, app):
+    plain_waitress(bind, app, channel_request_lookahead=2)
 
 
 @server
@@ -213,4 +221,4 @@ def bjoern(bind, app):
 
 
 if __name__ == "__main__":
-    SERVERS[sys.argv[1]](*sys.argv[2:])
+    SERVERS[sys.argv[1].replace("-", "_")](*sys.argv[2:])

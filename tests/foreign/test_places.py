@@ -10,9 +10,9 @@ from servers import wait_for
 pytestmark = pytest.mark.slow
 
 KEEP_ALIVE = [
-    ("waitress", "tcp"),
-    ("waitress", "unix"),
-    ("waitress_lookahead", "tcp"),
+    ("plain-waitress", "tcp"),
+    ("plain-waitress", "unix"),
+    ("plain-waitress-lookahead", "tcp"),
     ("cheroot", "tcp"),
     ("cheroot", "unix"),
     ("cheroot", "tls"),
