@@ -198,8 +198,6 @@ def test_long_unread_body(server):
         pytest.skip("gunicorn before 27.0 finds it when it looks for the next request")
     if server.name != "werkzeug" and server.transport == "tls":
         pytest.skip("gunicorn closes amid the body, and whether the answer arrives is luck")
-    if server.name == "waitress":
-        pytest.skip("waitress reads every body before its view is called")
     with server.connect() as client:
         client.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")
         # No server has to wait for all of what it does not want (RFC 9112, section 9.6).

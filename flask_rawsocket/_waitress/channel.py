@@ -20,6 +20,7 @@ from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError
 from .._sockets.plain import DONT_WAIT
 from .._tracking.tracker import process_tracker
+from ..errors import ConnectionClosedError
 from .parser import RequestTimeoutError, UnparsedBytes
 from .task import ErrorTask, Task
 
@@ -78,23 +79,23 @@ class Channel(HTTPChannel):
         """Tell the main loop whether to read; do what is to be done there."""
         if self.tracked is None:
             self.del_channel()  # hijacked
-            return False
-        if self.tracked.closes_at_once and not self._elsewhere:
+        elif self._elsewhere:
+            pass
+        elif self.tracked.closes_at_once:
             self.handle_close()  # aborted, and no selector need say so
-            return False
-        if self._elsewhere or self.requests:
-            # What a client sends meanwhile is read when it is due, or not at all.
-            return False
-        duties = self.tracked.duties
-        if duties is not None and duties.in_head and time.monotonic() > (duties.read or 0):
-            self._head_is_late()
-            return False
-        if not super().readable():
-            return False
-        if isinstance(self.request, UnparsedBytes):
+        elif self._is_head_late():
+            self._answer_late_head()
+        # What a client sends during a request is read when it is due, or not at all.
+        elif not self.requests and super().readable():
+            if not isinstance(self.request, UnparsedBytes):
+                return True
             self._do(self._resume)
-            return False
-        return True
+        return False
+
+    def _is_head_late(self) -> bool:
+        duties = self.tracked.duties
+        is_due = duties is not None and duties.in_head and duties.read is not None
+        return is_due and time.monotonic() > duties.read
 
     def writable(self) -> bool:
         """Tell the main loop whether to write."""
@@ -103,6 +104,17 @@ class Channel(HTTPChannel):
     def handle_read(self) -> None:
         """Read what has come."""
         self._do(self._read)
+
+    def send(self, data: bytes, do_close: bool = True) -> int:  # noqa: FBT001, FBT002  waitress's
+        """Send what there is room for; note what an error says of the peer."""
+        try:
+            count: int = super().send(data, do_close=do_close)
+        except OSError as exc:
+            connection = self.connection
+            if connection is not None:
+                ending.broke_off(life_of(connection), exc)
+            raise
+        return count
 
     def _do(self, step: Callable[[], object]) -> None:
         """Do what may begin a request: in another thread, if hooks are to hear of that."""
@@ -137,7 +149,7 @@ class Channel(HTTPChannel):
         except BlockingIOError:
             return
         except HeaderTimeoutError:
-            self._head_is_late()
+            self._answer_late_head()
             return
         except OSError:
             data = b""
@@ -169,7 +181,7 @@ class Channel(HTTPChannel):
             duties.lift_rates()  # the main loop waits for nobody
         return going_on
 
-    def _head_is_late(self) -> None:
+    def _answer_late_head(self) -> None:
         """Answer 408, by a task of waitress's own."""
         connection = self.connection
         if connection is not None:
@@ -198,7 +210,10 @@ class Channel(HTTPChannel):
     def check_client_disconnected(self) -> bool:
         """Tell whether the client is gone; waitress's own cannot, as it does not look ahead."""
         connection = self.connection
-        return connection is None or connection.is_disconnected()
+        try:
+            return connection is None or connection.is_disconnected()
+        except ConnectionClosedError:
+            return True
 
     def await_request(self) -> None:
         """The response is complete, and the connection is kept."""
@@ -222,7 +237,10 @@ class Channel(HTTPChannel):
     # Its end
 
     def handle_close(self) -> None:
-        """Close, as the main loop wants it."""
+        """Close, as the main loop wants it; not before another thread has read what has come."""
+        if self._elsewhere:
+            self.will_close = True
+            return
         self._hand_close_on()
         super().handle_close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._connection import exchange
-from ..errors import InvalidStateError
+from ..errors import InvalidStateError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,6 +76,16 @@ class Exchange(exchange.Exchange):
         """Return nothing; the task sends no head either."""
         self._task.content_length = None
         return ()
+
+    def refusal(self) -> Exception | None:
+        """Return the reason why the server cannot let go of the connection now, or None."""
+        found = super().refusal()
+        if isinstance(found, UnsupportedError):
+            return UnsupportedError(
+                "the chunked body was read in part, or not at all, and waitress has taken it "
+                "apart: read it whole, then hijack"
+            )
+        return found
 
     def read_failed(self, exc: BaseException) -> None:
         """Do nothing: a body that has been read does not fail."""

@@ -9,15 +9,21 @@ from .._tracking.shutdown import close_hijacked, close_rest
 from .._tracking.tracker import process_tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["stop"]
+__all__ = ["stop", "stop_threads"]
 
 OWNERS_TIMEOUT: Final = 1.0
 """The seconds that owners of hijacked connections have."""
 
 HOOKS_TIMEOUT: Final = 5.0
 """Those that hooks have."""
+
+
+def stop_threads(shutdown: Callable[..., bool], *args: Any, **kwargs: Any) -> bool:
+    """Call the ``on_shutdown`` functions, then have the pool's threads end by `shutdown`."""
+    process_tracker.shutdown()
+    return shutdown(*args, **kwargs)
 
 
 def stop(listening: Iterable[Any]) -> None:
@@ -28,7 +34,8 @@ def stop(listening: Iterable[Any]) -> None:
     """
     for each in listening:
         each.socket.close()
-    process_tracker.shutdown()
+    if not process_tracker.is_stopping:  # the main loop has failed
+        process_tracker.shutdown()
     timeout = process_tracker.settings.stop_timeout
     patience = OWNERS_TIMEOUT if timeout is None else min(OWNERS_TIMEOUT, timeout)
     process_tracker.wait_hijacked(patience)

@@ -14,7 +14,7 @@ from .._tracking.tracker import process_tracker
 from .exchange import Exchange
 
 if TYPE_CHECKING:
-    from .._connection.connection import Connection
+    from .._connection.life import Life
     from .channel import Channel
 
 __all__ = ["ErrorTask", "Task"]
@@ -44,14 +44,19 @@ class Task(waitress.task.WSGITask):
         try:
             with observing.busy_thread():
                 super().service()
+            self._served(life, self.exchange)
+        except BaseException:
+            if self.exchange.is_cut():
+                ending.cut(life)
+            raise
         finally:
             process_tracker.request_ended(connection)
-        self._served(connection)
+            # Each of these refers to this task, which is to be freed without a garbage collector.
+            self.environ = self.exchange = None
 
-    def _served(self, connection: Connection) -> None:
+    def _served(self, life: Life, exchange: Exchange) -> None:
         """The response is complete, or somebody else's."""
-        exchange, life = self.exchange, life_of(connection)
-        if exchange is not None and exchange.hijacked:
+        if exchange.hijacked:
             self.close_on_finish = True  # for this server it ends
         elif self.close_on_finish:
             self._note_short(life)
@@ -61,7 +66,7 @@ class Task(waitress.task.WSGITask):
             # Now: as soon as the channel forgets the request, the next one may be read.
             self.channel.await_request()
 
-    def _note_short(self, life: Any) -> None:
+    def _note_short(self, life: Life) -> None:
         length = self.content_length
         is_short = length is not None and self.content_bytes_written < length
         if is_short and self.has_body and self.request.command != "HEAD":

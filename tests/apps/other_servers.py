@@ -5,6 +5,7 @@ is printed as Werkzeug does it.
 """
 
 import importlib
+import json
 import os
 import shutil
 import socket
@@ -44,7 +45,8 @@ def waitress(bind, app):
     """Run ours."""
     from flask_rawsocket.waitress import serve
 
-    serve(load(app), sockets=[listening(bind)])
+    options = json.loads(os.environ.get("WAITRESS", "{}"))
+    serve(load(app), sockets=[listening(bind)], **options)
 
 
 @server
