@@ -6,7 +6,8 @@
 
     serve(app, listen="127.0.0.1:8080")
 
-The arguments are waitress's own. It needs the extra ``waitress``.
+The arguments are waitress's own. ``python -m flask_rawsocket.waitress app:app`` takes the options
+of ``waitress-serve``. Both need the extra ``waitress``.
 """
 
 from __future__ import annotations
@@ -22,3 +23,10 @@ except ModuleNotFoundError as exc:
     ) from exc
 
 __all__ = ["create_server", "serve"]
+
+if __name__ == "__main__":
+    import sys
+
+    from waitress.runner import run
+
+    sys.exit(run(_serve=serve))

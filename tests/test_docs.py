@@ -149,8 +149,13 @@ class Page:
                 subprocess.run(["make", "-n", *targets], cwd=ROOT, check=True, capture_output=True)
             case ["pip", "install", spec]:
                 self.installs(spec)
-            case ["gunicorn", *_] | ["flask", "run", *_] | ["flask", "rawsocket", "run", *_]:
-                self.start(words)
+            case (
+                ["gunicorn", *_]
+                | ["flask", "run", *_]
+                | ["flask", "rawsocket", "run", *_]
+                | ["python", "-m", "flask_rawsocket.waitress", *_]
+            ):
+                self.start([sys.executable if each == "python" else each for each in words])
             case ["curl", *arguments]:
                 self.shows(["curl", "--silent", "--show-error", *arguments], expected)
             case ["flask", "rawsocket", "ss", *_] | ["pytest", *_]:
@@ -192,7 +197,7 @@ class Page:
         """Tell whether the server listens, by its log: a connection would be counted."""
         text = self.log.read_text()
         assert self.server.poll() is None, text
-        return "is ready" in text or "CTRL+C" in text
+        return any(each in text for each in ("is ready", "CTRL+C", "Serving on"))
 
     def with_ports(self, word):
         return ADDRESS.sub(lambda found: found[1] + self.port(found[2]), word)

@@ -85,12 +85,15 @@ class Channel(HTTPChannel):
             self.handle_close()  # aborted, and no selector need say so
         elif self._is_head_late():
             self._answer_late_head()
-        # What a client sends during a request is read when it is due, or not at all.
-        elif not self.requests and super().readable():
-            if not isinstance(self.request, UnparsedBytes):
-                return True
-            self._do(self._resume)
+        else:
+            if isinstance(self.request, UnparsedBytes) and self._may_read():
+                self._do(self._resume)
+            return self._may_read()
         return False
+
+    def _may_read(self) -> bool:
+        # What a client sends during a request is read when it is due, or not at all.
+        return not self._elsewhere and not self.requests and super().readable()
 
     def _is_head_late(self) -> bool:
         duties = self.tracked.duties
@@ -188,6 +191,7 @@ class Channel(HTTPChannel):
             ending.note(life_of(connection), CloseReason.HEAD_TOO_SLOW)
             self.tracked.duties.head_given_up()
         late = HTTPRequestParser(self.adj)
+        late.version = "1.1"
         late.error = RequestTimeoutError("the head came too slowly")
         with self.requests_lock:
             self.request = None

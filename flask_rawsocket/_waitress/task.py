@@ -74,8 +74,13 @@ class Task(waitress.task.WSGITask):
 
     def finish(self) -> None:
         """End the response, unless the connection is not ours any more."""
-        if self.exchange is None or not self.exchange.hijacked:
-            super().finish()
+        if self.exchange is not None and self.exchange.hijacked:
+            return
+        if self.request.command == "HEAD":
+            if not self.wrote_header:
+                self.write(b"")
+            self.chunked_response = False  # waitress would send the end of a body that is none
+        super().finish()
 
     def get_environment(self) -> Any:
         """Return waitress's environ with the connection in it."""
