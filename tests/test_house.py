@@ -39,6 +39,7 @@ ELSEWHERE = {
     "_tracking/states": "connection/test_state.py",
     "_waitress/application": "waitress/test_server.py",
     "_waitress/channel": "test_sequences.py",
+    "_waitress/closing": "test_close_reasons.py",
     "_waitress/exchange": "test_hijack.py",
     "_waitress/parser": "test_hijack.py",
     "_waitress/stopping": "waitress/test_server.py",

@@ -21,6 +21,7 @@ from .._sockets.deadlines import HeaderTimeoutError
 from .._sockets.plain import DONT_WAIT
 from .._tracking.tracker import process_tracker
 from ..errors import ConnectionClosedError
+from .closing import ClosingSocket, note_end
 from .parser import RequestTimeoutError, UnparsedBytes
 from .task import ErrorTask, Task
 
@@ -56,6 +57,8 @@ class Channel(HTTPChannel):
         self.tracked = sock
         self._elsewhere = False
         """Whether another thread does what the main loop would."""
+        self._ends_answered = False
+        """Whether the close that comes next is that after the last answer, if it is out."""
         super().__init__(server, sock, addr, adj, map=map)
         # Re-entrant: what is left of a request's bytes is parsed under it.
         self.requests_lock: Any = threading.RLock()
@@ -104,6 +107,11 @@ class Channel(HTTPChannel):
         """Tell the main loop whether to write."""
         return self.tracked is not None and not self._elsewhere and super().writable()
 
+    def handle_write(self) -> None:
+        """Send what there is room for, and close when that was the last answer."""
+        self._ends_answered = self.close_when_flushed
+        super().handle_write()
+
     def handle_read(self) -> None:
         """Read what has come."""
         self._do(self._read)
@@ -111,12 +119,14 @@ class Channel(HTTPChannel):
     def send(self, data: bytes, do_close: bool = True) -> int:  # noqa: FBT001, FBT002  waitress's
         """Send what there is room for; note what an error says of the peer."""
         try:
-            count: int = super().send(data, do_close=do_close)
+            count: int = self.socket.send(data)
+        except BlockingIOError:
+            return 0
         except OSError as exc:
             connection = self.connection
             if connection is not None:
                 ending.broke_off(life_of(connection), exc)
-            raise
+            count = super().send(data, do_close)  # it fails again, and waitress knows what to do
         return count
 
     def _do(self, step: Callable[[], object]) -> None:
@@ -255,34 +265,11 @@ class Channel(HTTPChannel):
 
     def _hand_close_on(self) -> None:
         """Have what waitress is to close next closed where its hooks can run."""
-        sock, self.tracked = self.tracked, None
-        if sock is not None and self.socket is sock:
-            self._note_end(sock.connection)
-            self.socket = _Closing(sock)
-
-    def _note_end(self, connection: Connection | None) -> None:
-        if connection is None:
-            return
-        life = life_of(connection)
-        why = ending.guess(life)
-        if why.group is CloseReason.CLIENT:
-            ending.note(life, why)
-        elif self.will_close and life.state in (ConnState.NEW, ConnState.IDLE):
-            ending.none_came(life)
-
-
-class _Closing:
-    """Stands for a socket that is to be closed, off the main loop if there are hooks to run."""
-
-    def __init__(self, sock: Any) -> None:
-        self._sock = sock
-
-    def close(self) -> None:
-        """Let the peer see the end now, and close it."""
-        sock = self._sock
-        connection = sock.connection
-        if connection is None or not process_tracker.has_hooks_of_end(connection):
-            sock.close()
-            return
-        sock.say_goodbye()
-        process_tracker.hook_runner.submit(sock.close)
+        with self.outbuf_lock:  # the thread of a request may be sending
+            sock, self.tracked = self.tracked, None
+            if sock is None or self.socket is not sock:
+                return
+            # The last answer is out: what the client does now is not why.
+            if not self._ends_answered or self.close_when_flushed:
+                note_end(sock, by_server=self.will_close)
+            self.socket = ClosingSocket(sock)
