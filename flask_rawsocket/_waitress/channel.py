@@ -69,7 +69,8 @@ class Channel(HTTPChannel):
     @property
     def connection(self) -> Connection | None:
         """The connection, as long as it is the server's."""
-        connection: Connection | None = self.tracked and self.tracked.connection
+        tracked = self.tracked  # another thread may let go of it at any time
+        connection: Connection | None = tracked and tracked.connection
         return connection
 
     def parser_class(self, adj: Any) -> HTTPRequestParser:
@@ -80,13 +81,14 @@ class Channel(HTTPChannel):
 
     def readable(self) -> bool:
         """Tell the main loop whether to read; do what is to be done there."""
-        if self.tracked is None:
+        tracked = self.tracked
+        if tracked is None:
             self.del_channel()  # hijacked
         elif self._elsewhere:
             pass
-        elif self.tracked.closes_at_once:
+        elif tracked.closes_at_once:
             self.handle_close()  # aborted, and no selector need say so
-        elif self._is_head_late():
+        elif _is_head_late(tracked):
             self._answer_late_head()
         else:
             if isinstance(self.request, UnparsedBytes) and self._may_read():
@@ -97,11 +99,6 @@ class Channel(HTTPChannel):
     def _may_read(self) -> bool:
         # What a client sends during a request is read when it is due, or not at all.
         return not self._elsewhere and not self.requests and super().readable()
-
-    def _is_head_late(self) -> bool:
-        duties = self.tracked.duties
-        is_due = duties is not None and duties.in_head and duties.read is not None
-        return is_due and time.monotonic() > duties.read
 
     def writable(self) -> bool:
         """Tell the main loop whether to write."""
@@ -147,6 +144,9 @@ class Channel(HTTPChannel):
             if connection is not None:
                 process_tracker.run_hooks(connection)  # one that is due may abort it
             step()
+        except Exception:
+            self.logger.exception("Reading from %r failed", self)
+            self.will_close = True
         finally:
             self._elsewhere = False
             self.server.pull_trigger()
@@ -180,26 +180,37 @@ class Channel(HTTPChannel):
         with self.requests_lock:
             rest, self.request = self.request, None
             data = rest.data.lstrip(_EMPTY_LINES) if isinstance(rest, UnparsedBytes) else b""
-            if data and self.tracked is not None:
-                self.tracked.begin_request()
+            tracked = self.tracked
+            if not data or tracked is None:
+                return
+            try:
+                tracked.begin_request()
                 self.received(data)
+            except OSError:  # it has been aborted
+                self.will_close = True
+            except Exception:
+                # Nothing else would: the main loop only asks whether to read.
+                self.logger.exception("Parsing what %r has read failed", self)
+                self.will_close = True
 
     def received(self, data: bytes) -> bool:
         """Parse `data`, to the end of one request at most."""
         going_on: bool = super().received(data)
         head_is_there = self.requests or (self.request and self.request.headers_finished)
-        duties = self.tracked.duties if self.tracked is not None else None
+        tracked = self.tracked
+        duties = tracked.duties if tracked is not None else None
         if head_is_there and duties is not None and duties.in_head:
-            self.tracked.head_complete()
+            duties.head_complete()
             duties.lift_rates()  # the main loop waits for nobody
         return going_on
 
     def _answer_late_head(self) -> None:
         """Answer 408, by a task of waitress's own."""
-        connection = self.connection
-        if connection is not None:
-            ending.note(life_of(connection), CloseReason.HEAD_TOO_SLOW)
-            self.tracked.duties.head_given_up()
+        tracked = self.tracked
+        if tracked is None or tracked.duties is None:
+            return
+        ending.note(tracked.duties.life, CloseReason.HEAD_TOO_SLOW)
+        tracked.duties.head_given_up()
         late = HTTPRequestParser(self.adj)
         late.version = "1.1"
         late.error = RequestTimeoutError("the head came too slowly")
@@ -231,9 +242,10 @@ class Channel(HTTPChannel):
 
     def await_request(self) -> None:
         """The response is complete, and the connection is kept."""
-        if self.tracked is not None:
-            self.tracked.lift_deadlines()
-            self.tracked.await_request()
+        tracked = self.tracked
+        if tracked is not None:
+            tracked.lift_deadlines()
+            tracked.await_request()
 
     def let_go(self) -> bytes:
         """Let go of the socket, whose descriptor moves next; return what was read ahead.
@@ -273,3 +285,9 @@ class Channel(HTTPChannel):
             if not self._ends_answered or self.close_when_flushed:
                 note_end(sock, by_server=self.will_close)
             self.socket = ClosingSocket(sock)
+
+
+def _is_head_late(tracked: Any) -> bool:
+    duties = tracked.duties
+    is_due = duties is not None and duties.in_head and duties.read is not None
+    return is_due and time.monotonic() > duties.read
