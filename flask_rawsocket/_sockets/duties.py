@@ -211,7 +211,9 @@ class Duties(Deadlines):
             for kind, value in rates.items():
                 setattr(own, kind, value)
         elif rates.get("read") or rates.get("write"):
-            raise UnsupportedError("no minimum data rates are kept here: they can only be lifted")
+            raise UnsupportedError(
+                "no minimum data rates are kept on HTTP/2, nor on waitress: they can only be lifted"
+            )
 
     def lift_rates(self) -> None:
         """Keep no minimum data rates on this connection, until the next head is complete."""
