@@ -137,7 +137,7 @@ clean:
 
 # What users may install, and is tested; what developers need is in groups, for which pip is to be
 # newer than the one that Python 3.11 and 3.12 bring along.
-EXTRAS := gunicorn,gevent,http2,cli,prometheus,otel,websocket
+EXTRAS := gunicorn,gevent,waitress,http2,cli,prometheus,otel,websocket
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PIP_WITH_GROUPS := 'pip>=25.1'
 

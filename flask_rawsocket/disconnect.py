@@ -67,7 +67,7 @@ def _watch(connection: Connection | None, tell: Callable[[], object]) -> Callabl
     """Call `tell` when the client may be gone; return what takes that back.
 
     Returns:
-        None if nobody can watch: a server that is not ours, or a system out of its means.
+        None if nobody can watch, as where the system is out of its means.
     """
     if connection is None:
         return None

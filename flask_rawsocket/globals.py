@@ -30,11 +30,7 @@ def get_current_conn() -> Connection:
     """
     connection = find_current_conn()
     if connection is None:
-        raise NoConnectionError(
-            "This request's server does not expose its socket: run the app with "
-            "`gunicorn -k flask_rawsocket.Worker` or `flask rawsocket run`. Flask's test client "
-            "has none: in a test, use the pytest fixture `rawsocket_client`."
-        )
+        raise foreign.no_socket(request.environ)
     return connection
 
 
@@ -52,9 +48,14 @@ def find_current_conn() -> Connection | None:
     return _wsgi.get(request.environ) or _enter(request.environ)
 
 
-def _enter(environ: WSGIEnvironment) -> Connection | None:
-    """Find the connection of a request on a server that is not ours, and put it into `environ`."""
-    connection = foreign.find(environ)
+def _enter(environ: WSGIEnvironment, *, sees_end: bool = False) -> foreign.ForeignConnection | None:
+    """Find the connection of a request on a server that is not ours, and put it into `environ`.
+
+    Args:
+        environ: the request's.
+        sees_end: whether the caller will tell when the request has ended.
+    """
+    connection = foreign.find(environ, sees_end=sees_end)
     if connection is not None:
         _wsgi.put(environ, connection)
     # Flask's test client is not a server, and says nothing of one.
@@ -66,7 +67,8 @@ def _enter(environ: WSGIEnvironment) -> Connection | None:
 class ConnectionMiddleware:
     """A WSGI middleware that puts the connection into the environ, on any server.
 
-    Thereby a request is counted on a server that is not ours, even if no view uses `current_conn`.
+    Thereby a request is counted on a server that is not ours, even if no view uses `current_conn`,
+    and its end is seen.
     """
 
     def __init__(self, app: WSGIApplication) -> None:
@@ -74,9 +76,10 @@ class ConnectionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Put the connection into `environ`, and call the application."""
-        if _wsgi.KEY not in environ:
-            _enter(environ)
-        return self._app(environ, start_response)
+        connection = _enter(environ, sees_end=True) if _wsgi.KEY not in environ else None
+        if connection is None:
+            return self._app(environ, start_response)
+        return foreign.serve(connection, self._app, environ, start_response)
 
 
 current_conn = cast("Connection", LocalProxy(get_current_conn))

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from certificates import make_certificate
+from selecting import is_left_out, reason_to_skip
 from servers import running
 
 from flask_rawsocket._tracking.tracker import ConnectionTracker
@@ -14,30 +15,19 @@ from flask_rawsocket._tracking.tracker import ConnectionTracker
 # A shell's background jobs ignore it, and so would the servers that are started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-SERVERS = ["werkzeug", "sync", "gthread", "gevent", "gevent_pywsgi"]
+SERVERS = ["werkzeug", "sync", "gthread", "gevent", "gevent_pywsgi", "waitress"]
 TRANSPORTS = ["tcp", "unix", "tls"]
-
-ON_EVERY_TRANSPORT = {"test_sequences", "test_hijack"}
-"""The files whose tests greenlets run over each transport. The others run over TCP there: how bytes
-get through a socket of gevent's does not differ by what they are."""
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what would only be said once more on a server with greenlets."""
-    left_out = [each for each in items if is_left_out(each)]
+    """Leave out what a server has not, or would only say once more."""
+    left_out = {each for each in items if is_left_out(each)}
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [each for each in items if each not in set(left_out)]
-
-
-def is_left_out(item):
-    params = getattr(item, "callspec", None) and item.callspec.params
-    if not params or not {"gevent", "gevent_pywsgi"} & {str(each) for each in params.values()}:
-        return False
-    if params.get("transport", "tcp") == "tcp":
-        return False
-    everywhere = item.path.stem in ON_EVERY_TRANSPORT
-    return "gevent_pywsgi" in params.values() or not everywhere
+        config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [each for each in items if each not in left_out]
+    for each in items:
+        if reason := reason_to_skip(each):
+            each.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

@@ -185,8 +185,8 @@ class Page:
                 self.installs(spec)
             case ["gunicorn", *_] | ["flask", "run", *_] | ["flask", "rawsocket", "run", *_]:
                 self.start(words)
-            case ["python", "serve.py"]:
-                self.start([sys.executable, "serve.py"])
+            case ["python", "serve.py"] | ["python", "-m", "flask_rawsocket.waitress", *_]:
+                self.start([sys.executable, *words[1:]])
             case ["nginx" | "haproxy", *_]:
                 self.stand_before(words)
             case ["openssl", *_] | ["systemd-analyze", "verify", *_]:
@@ -246,7 +246,9 @@ class Page:
         config = self.folder / "gunicorn.conf.py"
         written = config.read_text() if config.exists() else ""
         asked = re.search(r"^workers = (\d+)", written, re.MULTILINE)
-        return text.count("is ready") >= int(asked[1] if asked else 1) or "CTRL+C" in text
+        if "CTRL+C" in text or "Serving on" in text:
+            return True
+        return text.count("is ready") >= int(asked[1] if asked else 1)
 
     def stand_before(self, words):
         """Run a proxy before the server, in place of the one that is there."""

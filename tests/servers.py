@@ -208,7 +208,7 @@ class RunningServer:
 
     @property
     def keeps_alive(self):
-        return self.name in ("gthread", "gevent", "gevent_pywsgi", "pywsgi")
+        return self.name in ("gthread", "gevent", "gevent_pywsgi", "pywsgi", "waitress")
 
     def raw(self, source=None):
         """Open a plain client socket, without TLS whatever the transport is."""
@@ -358,6 +358,29 @@ def flask(name, transport, bind, certificate, options, app):
     return [sys.executable, *args, *options]
 
 
+OTHERS = {
+    "bjoern",
+    "cheroot",
+    "cherrypy",
+    "daphne_asgiref",
+    "eventlet",
+    "pywsgi",
+    "pywsgi_patched",
+    "granian",
+    "hypercorn_wsgi",
+    "tornado",
+    "uvicorn_a2wsgi",
+    "uvicorn_asgiref",
+    "uvicorn_wsgi",
+    "uwsgi",
+    "plain-waitress",
+    "plain-waitress-lookahead",
+    "waitress",
+    "wsgiref",
+}
+"""What `apps/other_servers.py` runs: servers of other projects, and our waitress."""
+
+
 RUNNING_ON = re.compile(r"Running on https?://(127\.0\.0\.1):(\d+)")
 
 
@@ -410,6 +433,10 @@ def running(
                 command = pywsgi(transport, binds[0], certificate, app)
             else:
                 command = gunicorn(name, transport, binds, certificate, options, app)
+        elif name in OTHERS:
+            command = [sys.executable, str(APPS / "other_servers.py"), name, binds[0], app]
+            if transport == "tls":
+                environ |= dict(zip(("CERT", "KEY"), certificate, strict=True))
         else:
             command = flask(name, transport, binds[0], certificate, options, app)
         process = subprocess.Popen(

@@ -132,7 +132,7 @@ def facts(server):
 @pytest.mark.timeout(max(60, BAD_PEERS // 20))
 @pytest.mark.parametrize(
     ("name", "transport"),
-    [*EACH_SERVER_ONCE, ("gthread", "tcp")],
+    [*EACH_SERVER_ONCE, ("gthread", "tcp"), ("waitress", "tcp"), ("waitress", "unix")],
 )
 def test_bad_peers(run_server, name, transport):
     """The same process, an empty map, no descriptor more, nothing counted that is not there."""

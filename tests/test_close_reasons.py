@@ -20,6 +20,7 @@ ENV = {
     "CONTRACT_RAWSOCKET_MIN_RESPONSE_RATE": "1000000",
     "CONTRACT_RAWSOCKET_RATE_GRACE": "0.5",
     "CONTRACT_RAWSOCKET_STOP_TIMEOUT": "0.5",
+    "WAITRESS": '{"channel_timeout": 1, "cleanup_interval": 1, "max_request_header_size": 20000}',
 }
 
 
@@ -41,7 +42,7 @@ def reason_servers(run_server):
         yield get
 
 
-@pytest.fixture(params=["werkzeug", "sync", "gthread"])
+@pytest.fixture(params=["werkzeug", "sync", "gthread", "waitress"])
 def each(request, reason_servers):
     """Each of our servers."""
     return reason_servers(request.param, "tcp")

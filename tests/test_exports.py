@@ -62,6 +62,7 @@ PUBLIC = {
         "replacing_werkzeug",
         "run_simple",
     ],
+    "flask_rawsocket.waitress": ["create_server", "serve"],
     "flask_rawsocket.sockinfo": [
         "BBRInfo",
         "CongestionState",

@@ -256,6 +256,8 @@ def test_the_body_is_closed_and_teardown_runs(server):
             return {"body_closed", "torn_down"} <= set(seen) and seen
 
         assert "iterated" not in wait_for(recorded, "close() and teardown")
+    if server.name == "waitress":
+        return  # it has no access log
     logged = re.compile(r'GET /closing-body HTTP/1\.1[^"]*" 101 ')
     wait_for(lambda: logged.search(server.log.read_text()), "the access log")
 

@@ -46,6 +46,8 @@ else:
 
 MISSING = {
     "gunicorn": ("gunicorn", "flask_rawsocket.Worker", "ImportError"),
+    "gevent": ("gevent", "flask_rawsocket.GeventWorker", "RuntimeError"),
+    "waitress": ("waitress", "import flask_rawsocket.waitress", "ImportError"),
     "prometheus": (
         "prometheus_client",
         "flask_rawsocket.metrics.prometheus(rawsocket)",

@@ -40,6 +40,9 @@ def check_seams() -> None:
     Raises:
         UnsupportedError: something is missing; the text says what.
     """
+    # The package before its parts: where several threads come here at once, one that imports a part
+    # and one that imports the package wait for each other, and Python lets both go on with half.
+    importlib.import_module("asyncio")
     missing = [f"{owner}.{name}" for owner, name in SEAMS if not _has(owner, name)]
     if missing:
         raise UnsupportedError(

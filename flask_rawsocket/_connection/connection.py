@@ -10,12 +10,12 @@ that it was given), and it never writes its own state: that is the tracker's, in
 from __future__ import annotations
 
 import itertools
-import ssl
 import threading
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ..sockinfo._tls import is_tls
 from .address import AF_UNIX, RemoteAddr
 from .life import Life
 from .state import ConnState
@@ -76,7 +76,7 @@ class Connection(Steering):
         remote_address: SocketAddress,
         local_address: SocketAddress,
     ) -> None:
-        super().__init__(Life(sock, is_tls=isinstance(sock, ssl.SSLSocket)), keeper)
+        super().__init__(Life(sock, is_tls=is_tls(sock)), keeper)
         self.id = next(_numbers)
         self.remote_address = remote_address
         self.local_address = local_address

@@ -88,7 +88,8 @@ class Liveness(KernelFacts):
 
         Raises:
             ConnectionClosedError: it has been closed on our side, now or meanwhile.
-            UnsupportedError: the server is not one of this package's.
+            InvalidStateError: the server is not one of this package's, and the request has ended.
+            UnsupportedError: the system has nothing to watch with.
             RawSocketError: the system can watch no more connections; ``__cause__`` says why.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -133,7 +134,9 @@ class Liveness(KernelFacts):
         Raises:
             TypeError: it cannot be called, or is a coroutine function, which nobody would await.
             ConnectionClosedError: it has been closed on our side.
-            UnsupportedError: the server is not one of this package's.
+            InvalidStateError: the request that asks has ended; or the server is not one of this
+                package's, and no request of a `RawSocket` that is set up is in hand.
+            UnsupportedError: the system has nothing to watch with.
             RawSocketError: the system can watch no more connections; ``__cause__`` says why.
         """
         return self._keeper.watch(self, plain_function(callback, "on_disconnect"))

@@ -199,14 +199,16 @@ class Duties(ProxiedDeadlines):
         """Change the rates of the request in hand: ``read``, ``write`` and ``grace``.
 
         Raises:
-            UnsupportedError: one is set on HTTP/2.
+            UnsupportedError: one is set on HTTP/2, or on waitress.
         """
         own = self.min_rates()
         if own is not UNLIMITED:
             for kind, value in rates.items():
                 setattr(own, kind, value)
         elif rates.get("read") or rates.get("write"):
-            raise UnsupportedError("HTTP/2 has no minimum data rates: they can only be lifted")
+            raise UnsupportedError(
+                "no minimum data rates are kept on HTTP/2, nor on waitress: they can only be lifted"
+            )
 
     def lift_rates(self) -> None:
         """Keep no minimum data rates on this connection, until the next head is complete."""

@@ -111,12 +111,17 @@ class States:
         if due:
             self.run_hooks(connection)
 
-    def request_ended(self, connection: Connection) -> None:
-        """The response in hand has ended, or its connection has been hijacked."""
+    def request_ended(self, connection: Connection, *, peer_is_gone: bool = False) -> None:
+        """The response in hand has ended, or its connection has been hijacked.
+
+        Args:
+            connection: whose request it was.
+            peer_is_gone: it is known to be: make the callbacks that wait for that.
+        """
         life = life_of(connection)
         life.exchange = None
         if life.watched and not life.is_hijacked():
-            self._unwatch(connection)
+            self._unwatch(connection, peer_is_gone=peer_is_gone)
 
     def responded(self, connection: Connection) -> None:
         """A response has ended, and the connection is kept alive."""

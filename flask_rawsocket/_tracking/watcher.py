@@ -102,10 +102,12 @@ class Watcher:
         """
         with self._lock:
             entry = self._by_number.get(connection.id) or _Entry(connection)
+            due = self._forget_former(entry)
             self._arm(entry)
             watch = _Watch(entry, callback, at_end_too=at_end_too)
             entry.watches.append(watch)
             self._by_number[connection.id] = entry
+        self._submit(due)
         return partial(self._cancel, watch)
 
     def unwatch(self, connection: Connection, *, peer_is_gone: bool = False) -> None:
@@ -119,9 +121,12 @@ class Watcher:
         with self._lock:
             entry = self._by_number.get(connection.id)
             if entry is not None:
-                if peer_is_gone:
-                    due = [each for each in entry.watches if not each.at_end_too]
-                self._end(entry)
+                due = self._end(entry)
+        if peer_is_gone:
+            self._submit(due)
+
+    def _submit(self, due: list[_Watch]) -> None:
+        """Have the callbacks made of watches that have been taken out."""
         for watch in due:
             self._runner.submit(partial(_make, watch))
 
@@ -141,15 +146,24 @@ class Watcher:
                 self._end(entry)
             return True
 
+    def _forget_former(self, entry: _Entry) -> list[_Watch]:
+        """Forget whose descriptor that of `entry` was: closed by somebody behind our back.
+
+        Returns:
+            The watches that are due. The caller holds the lock.
+        """
+        former = self._by_fd.get(entry.connection.fileno())
+        if former is None or former is entry:
+            return []
+        due = self._end(former)
+        return due if _is_gone(former.connection) else []
+
     def _arm(self, entry: _Entry) -> None:
         """Let the kernel report of `entry`. The caller holds the lock."""
         # Under the lock: a later connection of the same number can only be watched after this.
         fd = entry.connection.fileno()
-        former = self._by_fd.get(fd)
-        if former is entry:
+        if self._by_fd.get(fd) is entry:
             return
-        if former is not None:  # closed by somebody behind our back
-            self._end(former)
         try:
             self._started().add(fd)
         except OSError as exc:
@@ -168,15 +182,20 @@ class Watcher:
             if self._hangups is not None:
                 self._hangups.remove(entry.fd)
 
-    def _end(self, entry: _Entry) -> None:
-        """Forget `entry`, and wake what waits for it. The caller holds the lock."""
+    def _end(self, entry: _Entry) -> list[_Watch]:
+        """Forget `entry`, and wake what waits for it. The caller holds the lock.
+
+        Returns:
+            The watches whose callbacks have not been made.
+        """
         if self._by_number.get(entry.connection.id) is entry:
             del self._by_number[entry.connection.id]
         self._disarm(entry)
-        while entry.watches:
-            watch = entry.watches.pop()
+        watches, entry.watches = entry.watches, []
+        for watch in watches:
             if watch.at_end_too:
                 watch.callback()
+        return [each for each in watches if not each.at_end_too]
 
     def _started(self) -> Hangups:
         """Start the watching if that has not been done. The caller holds the lock."""
@@ -194,9 +213,13 @@ class Watcher:
 
     def _run(self, hangups: Hangups) -> None:
         while True:
-            # Threads that wait are woken before the first thread is started for a callback.
-            for watch in [due for fd in hangups.wait() for due in self._reported(fd)]:
-                self._runner.submit(partial(self._call, watch))
+            self._hear(hangups.wait())
+
+    def _hear(self, fds: list[int]) -> None:
+        """The kernel has reported of `fds`; nothing of that stays in the waiting thread."""
+        # Threads that wait are woken before the first thread is started for a callback.
+        for watch in [due for fd in fds for due in self._reported(fd)]:
+            self._runner.submit(partial(self._call, watch))
 
     def _reported(self, fd: int) -> list[_Watch]:
         """The kernel has reported of `fd`: wake what waits; return the callbacks that are due."""

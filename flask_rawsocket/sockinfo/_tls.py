@@ -12,7 +12,7 @@ from ._errno import open_fd
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["TLSInfo", "remember_server_name", "tls_info"]
+__all__ = ["TLSInfo", "is_tls", "remember_server_name", "tls_info"]
 
 _BINDINGS = ("tls-unique", "tls-exporter")
 """The types of channel binding (RFC 5929, RFC 9266) that a socket's own data suffices for."""
@@ -74,6 +74,12 @@ class TLSInfo:
         return dict(self.bindings).get(kind)
 
 
+def is_tls(sock: socket.socket) -> bool:
+    """Tell whether a socket's bytes go through TLS, as those of an ``ssl.SSLSocket`` do."""
+    # Not isinstance: gevent's SSLSocket is not an ssl.SSLSocket, and replaces it once patched.
+    return hasattr(sock, "selected_alpn_protocol")
+
+
 def tls_info(sock: socket.socket) -> TLSInfo | None:
     """Return what was negotiated over TLS; None for a socket without TLS.
 
@@ -83,8 +89,7 @@ def tls_info(sock: socket.socket) -> TLSInfo | None:
         ConnectionClosedError: the socket has been closed.
     """
     open_fd(sock, "tls")
-    # Not isinstance: gevent's SSLSocket is not an ssl.SSLSocket, and replaces it once patched.
-    if not hasattr(sock, "selected_alpn_protocol"):
+    if not is_tls(sock):
         return None
     return _describe(cast("ssl.SSLSocket", sock))
 

@@ -73,7 +73,7 @@ def descriptors():
 
     It drains a connection with a selector that it does not close when the client resets that.
     """
-    if request.environ["SERVER_SOFTWARE"].startswith("Werkzeug/"):
+    if request.environ.get("SERVER_SOFTWARE", "").startswith("Werkzeug/"):
         gc.collect()
     return len(os.listdir("/proc/self/fd"))
 
@@ -116,7 +116,7 @@ def index():
     return describe(conn) | {
         "remote_addr": request.remote_addr,
         "remote_port": request.environ.get("REMOTE_PORT"),
-        "remote_addr_type": type(request.environ["REMOTE_ADDR"]).__qualname__,
+        "remote_addr_type": type(request.environ.get("REMOTE_ADDR")).__qualname__,
         "scheme": request.scheme,
         "pid": os.getpid(),
         "same": current_conn.id == rawsocket.current_conn.id,

@@ -142,6 +142,31 @@ def refused():
     return found
 
 
+@app.get("/no-connection")
+def no_connection():
+    """Give what is raised where the server shows no socket."""
+    try:
+        return describe(current_conn)
+    except RawSocketError as exc:
+        return error(exc)
+
+
+@app.get("/refused-here")
+def refused_here():
+    """Try what a server of ours may lack; give the texts of what was raised."""
+    found = {}
+    for name, call in {
+        "set_deadlines": lambda: current_conn.set_deadlines(read=1),
+        "set_min_rates": lambda: current_conn.set_min_rates(write=1),
+        "lifted": lambda: current_conn.set_min_rates(read=None),
+    }.items():
+        try:
+            found[name] = call()
+        except RawSocketError as exc:
+            found[name] = str(exc)
+    return found
+
+
 @app.get("/kernel")
 def kernel():
     """Ask the kernel; give facts, or what was raised."""

@@ -20,7 +20,7 @@ class Lazily:
         self.wsgi_app = wsgi_app
 
     def __call__(self, environ, start_response):
-        if "lazily" not in environ["QUERY_STRING"]:
+        if "lazily" not in environ.get("QUERY_STRING", ""):
             return self.wsgi_app(environ, start_response)
         return self.generate(environ, start_response)
 

@@ -25,6 +25,19 @@ def test_this_python_has_them_all():
     seams.check_seams()
 
 
+def test_the_package_is_imported_first(monkeypatch):
+    """Before any part of it: two threads that begin at either end get half of it, and no other."""
+    names = []
+    real = seams.importlib.import_module
+    monkeypatch.setattr(
+        seams.importlib, "import_module", lambda name: names.append(name) or real(name)
+    )
+    seams.check_seams.cache_clear()
+    seams.check_seams()
+    assert names[0] == "asyncio"
+    assert len(names) > 5
+
+
 def test_it_is_said_before_the_hijack(tracker, stack, renamed):
     """The request is still in hand, and can be answered: no client hears 101 and then nothing."""
     client, sock = dial(stack, tcp_listener(tracker, stack))

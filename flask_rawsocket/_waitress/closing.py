@@ -1,0 +1,68 @@
+"""The end of a connection: why it comes, and where its hooks run."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from .._connection import ending
+from .._connection.connection import life_of
+from .._connection.state import CloseReason, ConnState
+from .._tracking.tracker import process_tracker
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+__all__ = ["ClosingSocket", "note_end"]
+
+
+def note_end(sock: Any, *, by_server: bool) -> None:
+    """Note why the connection of `sock` ends, which the main loop closes next.
+
+    Args:
+        sock: the tracked socket.
+        by_server: whether the server has had enough of it.
+    """
+    connection = sock.connection
+    if connection is None or sock.fileno() < 0:
+        return
+    life = life_of(connection)
+    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        ending.broke_off(life, OSError(error, os.strerror(error)))
+    why = ending.guess(life)
+    if why.group is CloseReason.CLIENT:
+        ending.note(life, why)
+    elif by_server and life.state in (ConnState.NEW, ConnState.IDLE):
+        ending.none_came(life)
+
+
+class ClosingSocket:
+    """Stands for a socket that is to be closed, off the main loop if there are hooks to run.
+
+    Args:
+        sock: the tracked socket.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def send(self, _data: bytes) -> NoReturn:
+        """Send nothing any more.
+
+        Raises:
+            BrokenPipeError: always.
+        """
+        raise BrokenPipeError(errno.EPIPE, "the connection is being closed")
+
+    def close(self) -> None:
+        """Let the peer see the end now, and close it."""
+        sock = self._sock
+        connection = sock.connection
+        if connection is None or not process_tracker.has_hooks_of_end(connection):
+            sock.close()
+            return
+        sock.say_goodbye()
+        process_tracker.hook_runner.submit(sock.close)

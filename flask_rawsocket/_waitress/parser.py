@@ -1,0 +1,34 @@
+"""What a channel reads into: one request, and behind it bytes as they came.
+
+waitress parses all that it has read, and so would the bytes of a pipelined request be gone when the
+request before it hijacks its connection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from waitress.parser import HTTPRequestParser
+from waitress.utilities import Error
+
+__all__ = ["RequestTimeoutError", "UnparsedBytes"]
+
+
+class UnparsedBytes(HTTPRequestParser):
+    """Stands for the next request while one is in hand, and keeps its bytes."""
+
+    def __init__(self, adj: Any) -> None:
+        super().__init__(adj)
+        self.data = b""
+
+    def received(self, data: bytes) -> int:
+        """Keep `data`."""
+        self.data += data
+        return len(data)
+
+
+class RequestTimeoutError(Error):
+    """The answer to a head that came too slowly (RFC 9110, section 15.5.9)."""
+
+    code = 408
+    reason = "Request Timeout"
