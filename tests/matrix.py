@@ -32,7 +32,15 @@ NOT_THERE = ""
 """The cell of what this server has no transport for."""
 
 ALL_ROWS = [row for rows in ROWS.values() for row in rows]
-README_COLUMNS = "gthread", "sync", "gevent", "werkzeug", "plain-gthread", "plain-werkzeug"
+README_COLUMNS = (
+    "gthread",
+    "sync",
+    "gevent",
+    "waitress",
+    "werkzeug",
+    "plain-gthread",
+    "plain-waitress",
+)
 README_ROWS = [
     "`current_conn`: key, addresses, socket, age",
     "`tcp_info()` and its like",
@@ -57,6 +65,7 @@ NAMES = {
 """What the table depends on: the packages, and how they write their names."""
 
 _GUNICORN_OPTIONS = "--proxy-protocol", "auto", "--proxy-allow-from", "*"
+_PROXY = {"CONTRACT_RAWSOCKET_PROXY_PROTOCOL": "auto"}
 _ENV = {"CONTRACT_RAWSOCKET_HEADER_TIMEOUT": "1", "CONTRACT_RAWSOCKET_SAVE_SYN": "true"}
 
 
@@ -89,16 +98,23 @@ COLUMNS = [
     Column("gthread", "`gunicorn -k` `flask_rawsocket.Worker`", _GUNICORN_OPTIONS),
     Column("sync", "`gunicorn -k` `flask_rawsocket.SyncWorker`", _GUNICORN_OPTIONS),
     Column("gevent", "`gunicorn -k` `flask_rawsocket.GeventWorker`", _GUNICORN_OPTIONS),
-    Column("gevent_pywsgi", "`gunicorn -k` `flask_rawsocket.GeventPyWSGIWorker`"),
-    Column("pywsgi", "`flask_rawsocket.pywsgi`"),
     Column(
-        "werkzeug",
-        "`flask rawsocket run`",
-        env={"CONTRACT_RAWSOCKET_PROXY_PROTOCOL": "auto"},
+        "gevent_pywsgi", "`gunicorn -k` `flask_rawsocket.GeventPyWSGIWorker`", _GUNICORN_OPTIONS
     ),
+    Column("pywsgi", "`flask_rawsocket.pywsgi`", env=_PROXY),
+    Column("werkzeug", "`flask rawsocket run`", env=_PROXY),
+    Column("waitress", "`flask_rawsocket.waitress`", env=_PROXY, transports=("tcp", "unix")),
     Column("plain-gthread", "gunicorn `gthread`", _GUNICORN_OPTIONS),
     Column("plain-sync", "gunicorn `sync`", _GUNICORN_OPTIONS),
+    Column("plain-gevent", "gunicorn `gevent`", _GUNICORN_OPTIONS),
+    Column("plain-gevent_pywsgi", "gunicorn `gevent_pywsgi`"),
     Column("plain-werkzeug", "`flask run`"),
+    Column("plain-waitress", "waitress", transports=("tcp", "unix")),
+    Column("cheroot", "cheroot"),
+    Column("plain-pywsgi", "`gevent.pywsgi`"),
+    Column("eventlet", "`eventlet.wsgi`", transports=("tcp", "tls")),
+    Column("wsgiref", "`wsgiref`", transports=("tcp",)),
+    Column("uwsgi", "uWSGI", transports=("tcp", "unix")),
 ]
 
 

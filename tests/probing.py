@@ -197,7 +197,8 @@ def proxy(server):
 
 def on_shutdown(server):
     """Stop the server; the last one."""
-    how = signal.SIGINT if "werkzeug" in server.name else signal.SIGTERM
+    by_hand = "werkzeug" in server.name or "waitress" in server.name
+    how = signal.SIGINT if by_hand else signal.SIGTERM
     server.process.send_signal(how)
     with contextlib.suppress(subprocess.TimeoutExpired):
         server.process.wait(10)

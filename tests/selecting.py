@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-ON_EVERY_TRANSPORT = {"test_sequences.py", "test_hijack.py"}
+ON_EVERY_TRANSPORT = {"test_hijack.py", "test_proxy_protocol.py", "test_sequences.py"}
 """The files whose tests greenlets run over each transport. The others run over TCP there: how bytes
 get through a socket of gevent's does not differ by what they are."""
 
@@ -11,6 +11,7 @@ WITH_WAITRESS = {
     "test_close_reasons.py",
     "test_disconnect.py",
     "test_hijack.py",
+    "test_proxy_protocol.py",
     "test_sequences.py",
 }
 """The files whose tests run on waitress too: those of what it shares with the other servers."""
@@ -46,7 +47,7 @@ def is_left_out(item):
     if transport == "tcp":
         return False
     has_greenlets = "gevent" in values and file not in ON_EVERY_TRANSPORT
-    return has_greenlets or "gevent_pywsgi" in values
+    return has_greenlets or not values.isdisjoint({"gevent_pywsgi", "pywsgi"})
 
 
 def reason_to_skip(item):

@@ -321,6 +321,7 @@ GUNICORN = {
     "plain-sync": "sync",
     "plain-gthread": "gthread",
     "plain-gevent": "gevent",
+    "plain-gevent_pywsgi": "gevent_pywsgi",
 }
 
 
@@ -364,8 +365,8 @@ OTHERS = {
     "cherrypy",
     "daphne_asgiref",
     "eventlet",
-    "pywsgi",
-    "pywsgi_patched",
+    "plain-pywsgi",
+    "plain-pywsgi-patched",
     "granian",
     "hypercorn_wsgi",
     "tornado",

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import SERVERS
 from proxying import SIGNATURE, TCP4, TCP6, V1, summed, tlv, v2
 from servers import PATIENCE, Client, ask, client_context, wait_for
 
@@ -56,7 +57,7 @@ def proxied(run_server):
             key = (name, transport, allow, more, header_timeout)
             if key not in started:
                 env, options = {"CONTRACT_RAWSOCKET_HEADER_TIMEOUT": header_timeout}, more
-                if name == "werkzeug":
+                if name in ("werkzeug", "pywsgi", "waitress"):
                     env["CONTRACT_RAWSOCKET_PROXY_PROTOCOL"] = "auto"
                     env["CONTRACT_RAWSOCKET_PROXY_ALLOW_IPS"] = f'["{allow}"]'
                 else:
@@ -69,7 +70,7 @@ def proxied(run_server):
         yield get
 
 
-@pytest.fixture(params=["werkzeug", "sync", "gthread"])
+@pytest.fixture(params=[*SERVERS, "pywsgi"])
 def server(request, transport, proxied):
     """Each of our servers over each transport."""
     return proxied(request.param, transport)

@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from .._connection.address import SocketAddress
     from .._connection.connection import Connection
     from .._connection.life import Life
+    from .._connection.proxy_header import ProxyHeader
+    from .._tracking.tracker import ConnectionTracker
 
-__all__ = ["ProxiedDeadlines", "allow_list", "expecting", "fill", "take_proxy_header"]
+__all__ = [
+    "ProxiedDeadlines",
+    "allow_list",
+    "by_settings",
+    "expecting",
+    "fill",
+    "put_addresses",
+    "take_proxy_header",
+]
 
 _PEEK: Final = 4096
 _DONT_WAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
@@ -109,6 +119,23 @@ def expecting(
     return parser_for
 
 
+def by_settings(tracker: ConnectionTracker) -> Callable[[SocketAddress], ProxyParser | None]:
+    """Return what makes the parser of a new connection where no server has settings of its own.
+
+    Args:
+        tracker: whose settings hold; an application may be set up after its server.
+    """
+
+    def parser_for(address: SocketAddress) -> ProxyParser | None:
+        settings = tracker.settings
+        if settings.proxy_protocol == "off":
+            return None
+        is_trusted = allow_list(settings.proxy_allow_ips)(address)
+        return ProxyParser(settings.proxy_protocol, is_trusted=is_trusted)
+
+    return parser_for
+
+
 def allow_list(allowed: Iterable[str]) -> Callable[[SocketAddress], bool]:
     """Return a test for addresses, which is that of gunicorn's ``proxy_allow_ips``.
 
@@ -181,3 +208,13 @@ def fill(buffer: Any, size: int, recv: Callable[[int], bytes]) -> int:
         data = recv(size or len(octets))
         octets[: len(data)] = data
     return len(data)
+
+
+def put_addresses(environ: dict[str, Any], header: ProxyHeader | None) -> None:
+    """Put what a PROXY protocol header says into `environ`, by the names that gunicorn has."""
+    if header is None or header.source is None or header.destination is None:
+        return
+    environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = header.source
+    environ["PROXY_PROTOCOL"] = header.protocol
+    environ["PROXY_ADDR"] = header.destination[0]
+    environ["PROXY_PORT"] = str(header.destination[1])

@@ -19,10 +19,11 @@ from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError
 from .._sockets.plain import DONT_WAIT
+from .._sockets.proxy_protocol import ProxyHeaderError
 from .._tracking.tracker import process_tracker
 from ..errors import ConnectionClosedError
 from .closing import ClosingSocket, note_end
-from .parser import RequestTimeoutError, UnparsedBytes
+from .parser import UnparsedBytes, answer_to
 from .task import ErrorTask, Task
 
 if TYPE_CHECKING:
@@ -161,8 +162,8 @@ class Channel(HTTPChannel):
             data = sock.recv(self.adj.recv_bytes, DONT_WAIT)
         except BlockingIOError:
             return
-        except HeaderTimeoutError:
-            self._answer_late_head()
+        except (HeaderTimeoutError, ProxyHeaderError) as exc:
+            self._refuse(*answer_to(exc))
             return
         except OSError:
             data = b""
@@ -204,19 +205,19 @@ class Channel(HTTPChannel):
             duties.lift_rates()  # the main loop waits for nobody
         return going_on
 
-    def _answer_late_head(self) -> None:
-        """Answer 408, by a task of waitress's own."""
+    def _refuse(self, error: Any, reason: CloseReason) -> None:
+        """Answer what is no request, by a task of waitress's own."""
         tracked = self.tracked
         if tracked is None or tracked.duties is None:
             return
-        ending.note(tracked.duties.life, CloseReason.HEAD_TOO_SLOW)
+        ending.note(tracked.duties.life, reason)
         tracked.duties.head_given_up()
-        late = HTTPRequestParser(self.adj)
-        late.version = "1.1"
-        late.error = RequestTimeoutError("the head came too slowly")
+        refused = HTTPRequestParser(self.adj)
+        refused.version = "1.1"
+        refused.error = error
         with self.requests_lock:
             self.request = None
-            self.requests.append(late)
+            self.requests.append(refused)
             self.server.add_task(self)
 
     # In the thread of a request

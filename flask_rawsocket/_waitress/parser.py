@@ -9,9 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from waitress.parser import HTTPRequestParser
-from waitress.utilities import Error
+from waitress.utilities import BadRequest, Error
 
-__all__ = ["RequestTimeoutError", "UnparsedBytes"]
+from .._connection.state import CloseReason
+from .._sockets.deadlines import HeaderTimeoutError
+from .._sockets.proxy_protocol import ProxyForbiddenError
+
+__all__ = ["UnparsedBytes", "answer_to"]
 
 
 class UnparsedBytes(HTTPRequestParser):
@@ -32,3 +36,18 @@ class RequestTimeoutError(Error):
 
     code = 408
     reason = "Request Timeout"
+
+
+class ForbiddenError(Error):
+    """The answer to a peer that may not send a PROXY protocol header."""
+
+    code = 403
+    reason = "Forbidden"
+
+
+def answer_to(exc: Exception) -> tuple[Error, CloseReason]:
+    """Return what is answered where no request could be read, and why the connection ends then."""
+    if isinstance(exc, HeaderTimeoutError):
+        return RequestTimeoutError("the head came too slowly"), CloseReason.HEAD_TOO_SLOW
+    refused = ForbiddenError if isinstance(exc, ProxyForbiddenError) else BadRequest
+    return refused(str(exc)), CloseReason.BAD_PROXY_HEADER

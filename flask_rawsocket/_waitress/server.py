@@ -14,6 +14,7 @@ from waitress.channel import HTTPChannel
 from .._connection import observing
 from .._sockets.listener import Listener
 from .._sockets.patched import check_unpatched
+from .._sockets.proxied import by_settings
 from .._tracking.tracker import process_tracker
 from .application import Application
 from .channel import Channel
@@ -46,6 +47,7 @@ def create_server(application: WSGIApplication | None, *args: Any, **kwargs: Any
     servers = [each for each in _servers(made) if each.channel_class is HTTPChannel]
     for each in servers:
         each.socket = Listener(each.socket, process_tracker)
+        each.socket.proxy_parser_for = by_settings(process_tracker)
         each.channel_class = Channel
         if process_tracker.settings.save_syn:
             each.socket.save_syn()

@@ -10,6 +10,7 @@ from .. import _wsgi
 from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.state import CloseReason
+from .._sockets.proxied import put_addresses
 from .._tracking.tracker import process_tracker
 from .exchange import Exchange
 
@@ -89,6 +90,7 @@ class Task(waitress.task.WSGITask):
         connection, exchange = self.channel.connection, self.exchange
         if is_new and connection is not None and exchange is not None:
             exchange.body = environ["wsgi.input"]
+            put_addresses(environ, connection.proxy)
             _wsgi.put(environ, connection, exchange)
         return environ
 

@@ -18,6 +18,8 @@ from .._connection.exchange import WITHOUT_BODY
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import READ, HeaderTimeoutError, WriteDeadlineError, wait_again
 from .._sockets.duties import EMPTY_LINES
+from .._sockets.proxied import put_addresses
+from .._sockets.proxy_protocol import ProxyForbiddenError, ProxyHeaderError
 from .._sockets.request_file import RequestFile
 from .._tracking.tracker import process_tracker
 from ._exchange import Exchange
@@ -94,6 +96,8 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
             return super().handle_one_request()
         except HeaderTimeoutError:
             return _LATE, _TIMEOUT_RESPONSE
+        except ProxyHeaderError as exc:
+            return _refusal(exc)
         finally:
             exchange, self.exchange = self.exchange, None
             if exchange is not None:
@@ -163,6 +167,7 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
         environ["wsgi.input"] = self.wsgi_input
         environ["wsgi.input_terminated"] = True
         environ.setdefault("REMOTE_ADDR", str(self.client_address))
+        put_addresses(environ, connection.proxy)
         _wsgi.put(environ, connection, exchange)
         if life.force_close or self.server.is_stopping or not self.server.keepalive:
             exchange.force_close()
@@ -267,6 +272,8 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
     def _handle_client_error(self, ex: Exception) -> Any:
         if isinstance(ex, HeaderTimeoutError):
             return _LATE, _TIMEOUT_RESPONSE
+        if isinstance(ex, ProxyHeaderError):
+            return _refusal(ex)
         connection = self.tracked
         if connection is not None:
             life = life_of(connection)
@@ -274,3 +281,10 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
             has_left = guess.group is CloseReason.CLIENT
             ending.note(life, guess if has_left else CloseReason.BAD_REQUEST)
         return super()._handle_client_error(ex)
+
+
+def _refusal(exc: ProxyHeaderError) -> tuple[str, bytes]:
+    """Return the status and the response to a PROXY protocol header that is not to be."""
+    status = "403 Forbidden" if isinstance(exc, ProxyForbiddenError) else "400 Bad Request"
+    head = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    return status.split(maxsplit=1)[0], head.encode()

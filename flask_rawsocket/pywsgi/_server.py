@@ -17,6 +17,8 @@ from .._gevent.process import check_patched, enter_process
 from .._gevent.tls import GreenletSSLSocket
 from .._sockets.deadlines import HeaderTimeoutError
 from .._sockets.listener import COMPLAINT_PAUSE
+from .._sockets.proxied import by_settings, take_proxy_header
+from .._sockets.proxy_protocol import ProxyHeaderError
 from .._sockets.stopping import HOOKS_TIMEOUT, end_hijacked, wait_for_requests
 from .._sockets.tls_context import track_tls
 from .._tracking.tracker import process_tracker
@@ -70,6 +72,7 @@ class WSGIServer(Accepting, gevent.pywsgi.WSGIServer):  # type: ignore[misc]
         listening: Any = self.socket
         if not isinstance(listening, GreenletListener):
             self.socket = GreenletListener(listening, self.tracker)
+            self.socket.proxy_parser_for = by_settings(self.tracker)
         if self.tracker.settings.save_syn:
             self.socket.save_syn()
 
@@ -106,8 +109,9 @@ class WSGIServer(Accepting, gevent.pywsgi.WSGIServer):  # type: ignore[misc]
     def begin_tls(self, sock: Any, _address: Any) -> Any:
         """Shake hands on `sock`; return the socket that carries TLS, None where that has failed."""
         try:
+            take_proxy_header(sock)
             return self.wrap_socket(sock, **self.ssl_args)
-        except (OSError, HeaderTimeoutError):
+        except (OSError, HeaderTimeoutError, ProxyHeaderError):
             sock.close()
             return None
 

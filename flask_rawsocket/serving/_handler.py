@@ -13,6 +13,7 @@ from .._connection import ending
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 from .._sockets.deadlines import HeaderTimeoutError, WriteDeadlineError, wait_again
+from .._sockets.proxied import put_addresses
 from .._sockets.proxy_protocol import ProxyForbiddenError, ProxyHeaderError
 from .._sockets.request_file import RequestFile
 from .._tracking.tracker import process_tracker
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
 
     from .._connection.connection import Connection
-    from .._connection.proxy_header import ProxyHeader
 
 __all__ = ["WSGIRequestHandler"]
 
@@ -117,7 +117,7 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
         ending.request_begun(life)
         life.exchange = self.exchange
         environ = super().make_environ()
-        _put_addresses(environ, connection.proxy)
+        put_addresses(environ, connection.proxy)
         _wsgi.put(environ, connection, self.exchange)
         self.exchange.body = environ["wsgi.input"] = self._request_body(environ)
         environ["wsgi.input_terminated"] = True
@@ -162,13 +162,3 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
             if isinstance(error, WriteDeadlineError):
                 self.log("info", "%r: %s", connection, error)
         super().connection_dropped(error, environ)
-
-
-def _put_addresses(environ: WSGIEnvironment, header: ProxyHeader | None) -> None:
-    """Put what a PROXY protocol header says into `environ`, by the names that gunicorn has."""
-    if header is None or header.source is None or header.destination is None:
-        return
-    environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = header.source
-    environ["PROXY_PROTOCOL"] = header.protocol
-    environ["PROXY_ADDR"] = header.destination[0]
-    environ["PROXY_PORT"] = str(header.destination[1])

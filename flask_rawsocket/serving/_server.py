@@ -30,8 +30,8 @@ from .._sockets.last_accepts import peer_of
 from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
 from .._sockets.patched import check_unpatched
 from .._sockets.plain import TrackedSocket
-from .._sockets.proxied import allow_list, take_proxy_header
-from .._sockets.proxy_protocol import ProxyHeaderError, ProxyParser
+from .._sockets.proxied import by_settings, take_proxy_header
+from .._sockets.proxy_protocol import ProxyHeaderError
 from .._sockets.stopping import HOOKS_TIMEOUT, end_hijacked, serve_queued, wait_for_requests
 from .._sockets.tls_context import track_tls
 from .._tracking.tracker import process_tracker
@@ -116,7 +116,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         if self.ssl_context is not None:
             track_tls(self.ssl_context)
         self._listener = Listener(self.socket, self.tracker)
-        self._listener.proxy_parser_for = self._proxy_parser_for
+        self._listener.proxy_parser_for = by_settings(self.tracker)
         self._ours = fd is None
         """Whether the listening socket is no other process's too, such as a reloader's."""
         if self.tracker.settings.save_syn:
@@ -136,13 +136,6 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
 
     def _accept(self) -> tuple[socket.socket, Any]:
         return self._listener.accept()
-
-    def _proxy_parser_for(self, address: Any) -> ProxyParser | None:
-        settings = self.tracker.settings  # an application may be set up after its server
-        if settings.proxy_protocol == "off":
-            return None
-        is_trusted = allow_list(settings.proxy_allow_ips)(address)
-        return ProxyParser(settings.proxy_protocol, is_trusted=is_trusted)
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Serve until `shutdown` is called."""

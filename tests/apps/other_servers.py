@@ -94,7 +94,7 @@ def cherrypy(bind, app):
 
 
 @server
-def pywsgi(bind, app):
+def plain_pywsgi(bind, app):
     import gevent.socket
     from gevent.pywsgi import WSGIServer
 
@@ -105,11 +105,11 @@ def pywsgi(bind, app):
 
 
 @server
-def pywsgi_patched(bind, app):
+def plain_pywsgi_patched(bind, app):
     from gevent import monkey
 
     monkey.patch_all()
-    pywsgi(bind, app)
+    plain_pywsgi(bind, app)
 
 
 @server

@@ -10,8 +10,8 @@ import pytest
 
 PACKAGES = {
     "cherrypy": "cherrypy",
-    "pywsgi": "gevent",
-    "pywsgi_patched": "gevent",
+    "plain-pywsgi": "gevent",
+    "plain-pywsgi-patched": "gevent",
     "plain-waitress": "waitress",
     "plain-waitress-lookahead": "waitress",
     "uvicorn_a2wsgi": "uvicorn a2wsgi",

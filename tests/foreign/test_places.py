@@ -17,10 +17,10 @@ KEEP_ALIVE = [
     ("cheroot", "unix"),
     ("cheroot", "tls"),
     ("cherrypy", "tcp"),
-    ("pywsgi", "tcp"),
-    ("pywsgi", "unix"),
-    ("pywsgi", "tls"),
-    ("pywsgi_patched", "tcp"),
+    ("plain-pywsgi", "tcp"),
+    ("plain-pywsgi", "unix"),
+    ("plain-pywsgi", "tls"),
+    ("plain-pywsgi-patched", "tcp"),
     ("eventlet", "tcp"),
     ("eventlet", "tls"),
 ]
@@ -65,7 +65,7 @@ def test_kernel(other):
 
 def test_the_client_leaves(other):
     """A callback is made, and a wait ends; where the server has closed first, too."""
-    if other.name == "pywsgi_patched":
+    if other.name == "plain-pywsgi-patched":
         pytest.skip("the watcher needs threads, and gevent has replaced them")
     before = len(other.events())
     with other.connect() as client:
