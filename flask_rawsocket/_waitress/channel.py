@@ -90,7 +90,7 @@ class Channel(HTTPChannel):
         elif tracked.closes_at_once:
             self.handle_close()  # aborted, and no selector need say so
         elif _is_head_late(tracked):
-            self._answer_late_head()
+            self._refuse(*answer_to(HeaderTimeoutError()))
         else:
             if isinstance(self.request, UnparsedBytes) and self._may_read():
                 self._do(self._resume)

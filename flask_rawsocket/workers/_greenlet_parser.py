@@ -39,7 +39,6 @@ class GreenletParser(Parser):
         if self.finish_body() is False:
             ending.assume(duties.life, CloseReason.RESPONSE_COMPLETE)
             raise StopIteration
-        duties.keeps_empty_lines = False
         sock.await_request()
         if begins_request(self.unreader):
             sock.begin_request()
