@@ -17,6 +17,23 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SERVERS = ["werkzeug", "sync", "gthread"]
 TRANSPORTS = ["tcp", "unix", "tls"]
 
+LONGEST_FIRST = [
+    "test_receiving.py",
+    "test_docs.py",
+    "test_site.py",
+    "test_tls.py",
+    "test_stop.py",
+    "test_fresh_environment.py",
+    "test_prometheus.py",
+]
+"""The files that take longest: what begins last would keep one process, and the others waiting."""
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files."""
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
