@@ -5,12 +5,11 @@ A view answers "yes", or "-" where this package says that the server cannot.
 
 import asyncio
 import functools
-import sys
 import threading
-import traceback
 
 from contract import app, nr_conns, rawsocket, record
 from flask import request
+from held import is_held
 
 from flask_rawsocket import RawSocketError, current_conn
 
@@ -145,15 +144,6 @@ async def where():
             return
         await asyncio.sleep(0.01)
     yield "no thread"
-
-
-def is_held():
-    frames = sys._current_frames().values()
-    return any(
-        frame.filename.endswith("streams/_response.py") and frame.name == "__iter__"
-        for each in frames
-        for frame in traceback.extract_stack(each)
-    )
 
 
 @app.get("/can/websocket", websocket=True)
