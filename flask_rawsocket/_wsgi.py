@@ -108,15 +108,15 @@ def _log_dropped(exchange: Exchange, environ: dict[str, Any]) -> None:
 def _end_failed(exchange: Exchange) -> None:
     """Collect the stream of a view that has failed: the exception's traceback may hold it.
 
-    They are a cycle, usually as young as the request. The client would wait until the garbage
-    collector comes by. The oldest objects are not looked at: that may take long, and a client that
-    makes a view fail is not to cause it.
+    They are a cycle, as young as the request, or older if that was long. The client would wait
+    until the garbage collector comes by.
     """
     status, stream = exchange.status(), getattr(exchange, "stream", None)
     if stream is None or (status is not None and status < HTTPStatus.BAD_REQUEST):
         return
-    if stream() is not None:
-        gc.collect(1)
+    for generation in 1, 2:
+        if stream() is not None:
+            gc.collect(generation)
 
 
 def _threw_away(exchange: Exchange, *, has_tls_open: bool) -> bool:

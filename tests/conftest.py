@@ -18,9 +18,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SERVERS = ["werkzeug", "sync", "gthread", "gevent", "gevent_pywsgi", "waitress"]
 TRANSPORTS = ["tcp", "unix", "tls"]
 
+LONGEST_FIRST = [
+    "test_receiving.py",
+    "test_docs.py",
+    "test_site.py",
+    "test_tls.py",
+    "test_stop.py",
+    "test_fresh_environment.py",
+    "test_prometheus.py",
+]
+"""The files that take longest: what begins last would keep one process, and the others waiting."""
+
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what a server has not, or would only say once more."""
+    """Leave out what a server has not, or would only say once more; begin with the longest files."""
     left_out = {each for each in items if is_left_out(each)}
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
@@ -28,6 +39,8 @@ def pytest_collection_modifyitems(config, items):
     for each in items:
         if reason := reason_to_skip(each):
             each.add_marker(pytest.mark.skip(reason=reason))
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(scope="session")

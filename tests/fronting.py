@@ -10,32 +10,21 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pages import NGINX
 from servers import RunningServer, held_port, wait_for
 
 PAGE = (Path(__file__).parent.parent / "docs" / "fronts.md").read_text()
-
-NGINX = """
-{user}
-daemon off;
-pid {folder}/pid;
-error_log {folder}/log;
-events {{ worker_connections 256; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    client_max_body_size 16m;
-    {page}
-}}
-"""
 
 
 def program(name):
     """Find a program; Debian puts servers where a user's PATH does not look."""
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin")
+
+
+def needs(name):
+    """Skip a test where there is no such proxy."""
+    if program(name) is None:
+        pytest.skip(f"needs {name}: apt install {name}")
 
 
 def written(name):
@@ -49,10 +38,12 @@ def nginx(folder, upstream, listen, _more):
     """Return the command that runs nginx as the page has it."""
     page = written("nginx.conf").replace("server 127.0.0.1:8000;", f"server {upstream};")
     page = page.replace("listen 8080;", f"listen {listen};")
+    (folder / "app.conf").write_text(f"client_max_body_size 16m;\n{page}")
     path = folder / "nginx.conf"
-    user = "user root;" if os.geteuid() == 0 else ""  # it may then use our socket and folder
-    path.write_text(NGINX.format(folder=folder, page=page, user=user))
-    return [program("nginx"), "-e", "stderr", "-c", str(path)]
+    path.write_text(NGINX.format(folder=folder))
+    # As root it may use our socket, and our folder for long bodies.
+    user = ["-g", "user root;"] if os.geteuid() == 0 else []
+    return [program("nginx"), "-e", "stderr", *user, "-c", str(path)]
 
 
 def haproxy(folder, upstream, listen, more):
@@ -70,8 +61,7 @@ FRONTS = {"nginx": nginx, "haproxy": haproxy}
 @contextlib.contextmanager
 def fronted(front, server, folder, more=""):
     """Run the proxy `front` before `server`; give what a client talks to."""
-    if program(front) is None:
-        pytest.skip(f"needs {front}: apt install {front}")
+    needs(front)
     folder.mkdir()
     address = server.address
     upstream = f"unix:{address}" if isinstance(address, str) else ":".join(map(str, address))

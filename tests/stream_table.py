@@ -13,7 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from conftest import SERVERS, TRANSPORTS, make_certificate
+from certificates import make_certificate
+from conftest import SERVERS, TRANSPORTS
 from servers import APPS, running
 
 PAGE = Path(__file__).parents[1] / "docs" / "streaming.md"

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fronting import PAGE, fronted, program
+from fronting import PAGE, fronted, needs
 from servers import Client, pid_of, wait_for
 from talking import talking
 
@@ -17,12 +17,6 @@ CLIENT = "127.0.0.2"
 """Where a client comes from; a proxy comes from 127.0.0.1."""
 
 FRONTS = ["nginx", "haproxy"]
-
-
-def needs(front):
-    """Skip where there is no such proxy."""
-    if program(front) is None:
-        pytest.skip(f"needs {front}: apt install {front}")
 
 
 def asked(place):

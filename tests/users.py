@@ -45,11 +45,14 @@ def ask_as(address, uid, gid=None, groups=(), request="GET /"):
     The process becomes that user itself, who may not be able to read our Python.
     """
     ids = [str(each) for each in (uid, uid if gid is None else gid, *groups)]
+    # coverage would measure this process too, and that user may not write where it wants to.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     done = subprocess.run(
         [sys.executable, "-c", ASK, address, request, *ids],
         capture_output=True,
         text=True,
         timeout=20,
         check=False,
+        env=env,
     )
     return done.stdout.strip() or done.stderr.strip().splitlines()[-1]

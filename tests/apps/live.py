@@ -5,10 +5,10 @@ import resource
 import sys
 import threading
 import time
-import traceback
 
 from contract import app, rawsocket, record
 from flask import current_app, has_app_context, has_request_context, request, session
+from held import is_held
 
 from flask_rawsocket import InvalidStateError, RawSocketError, current_conn
 from flask_rawsocket.streams import Event, current_stream
@@ -128,14 +128,6 @@ def ticks():
 @app.get("/live/where")
 def where():
     """Say whether a thread is held for this stream."""
-
-    def is_held():
-        frames = sys._current_frames().values()
-        return any(
-            frame.filename.endswith("streams/_response.py") and frame.name == "__iter__"
-            for each in frames
-            for frame in traceback.extract_stack(each)
-        )
 
     async def generate():
         for _ in range(30):  # the thread may be sending the head

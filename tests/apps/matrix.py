@@ -8,10 +8,10 @@ import functools
 import os
 import sys
 import threading
-import traceback
 
 from contract import app, nr_conns, rawsocket, record
 from flask import request
+from held import is_held
 
 from flask_rawsocket import RawSocketError, current_conn
 
@@ -146,15 +146,6 @@ async def where():
             return
         await asyncio.sleep(0.01)
     yield "no thread"
-
-
-def is_held():
-    frames = sys._current_frames().values()
-    return any(
-        frame.filename.endswith("streams/_response.py") and frame.name == "__iter__"
-        for each in frames
-        for frame in traceback.extract_stack(each)
-    )
 
 
 @app.get("/can/websocket", websocket=True)

@@ -94,17 +94,9 @@ def peer_security_label(sock: socket.socket) -> str | None:
     Raises:
         ConnectionClosedError: the socket has been closed.
     """
-    try:
-        raw = sock.getsockopt(_SOL, socket.SO_PEERSEC, _PYTHON_MAX)
-    except OSError as exc:
-        if exc.errno == errno.ENOPROTOOPT:
-            return None
-        if exc.errno != errno.ERANGE:
-            fail(exc, "peer_security_label")
-        with OpenFd(sock, "peer_security_label") as fd:
-            raw = _long_answer(fd, socket.SO_PEERSEC, "peer_security_label")
+    raw = _answer(sock, socket.SO_PEERSEC, "peer_security_label")
     # SELinux's ends in a NUL, AppArmor's does not.
-    return os.fsdecode(raw.rstrip(b"\0")) or None
+    return None if raw is None else os.fsdecode(raw.rstrip(b"\0")) or None
 
 
 def _require_process(fd: int) -> None:
@@ -124,16 +116,21 @@ def _require_process(fd: int) -> None:
 
 def _peer_groups(sock: socket.socket) -> tuple[int, ...] | None:
     """Return the supplementary groups of the peer; None if the kernel is older than 4.13."""
+    raw = _answer(sock, NUMBERS["SO_PEERGROUPS"], "peer_credentials")
+    return None if raw is None else tuple(group for (group,) in Struct("=I").iter_unpack(raw))
+
+
+def _answer(sock: socket.socket, option: int, operation: str) -> bytes | None:
+    """Return an answer of any length; None if there is no such option, or nothing to answer."""
     try:
-        raw = sock.getsockopt(_SOL, NUMBERS["SO_PEERGROUPS"], _PYTHON_MAX)
+        return sock.getsockopt(_SOL, option, _PYTHON_MAX)
     except OSError as exc:
         if exc.errno == errno.ENOPROTOOPT:
             return None
         if exc.errno != errno.ERANGE:
-            fail(exc, "peer_credentials")
-        with OpenFd(sock, "peer_credentials") as fd:
-            raw = _long_answer(fd, NUMBERS["SO_PEERGROUPS"], "peer_credentials")
-    return tuple(group for (group,) in Struct("=I").iter_unpack(raw))
+            fail(exc, operation)
+        with OpenFd(sock, operation) as fd:
+            return _long_answer(fd, option, operation)
 
 
 def _long_answer(fd: int, option: int, operation: str) -> bytes:
