@@ -31,7 +31,7 @@ LONGEST_FIRST = [
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what a server has not, or would only say once more; begin with the longest files."""
+    """Leave out what a server has not or would only say once more; begin with what is long."""
     left_out = {each for each in items if is_left_out(each)}
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))

@@ -6,7 +6,6 @@ A view answers "yes", or "-" where this package says that the server cannot.
 import asyncio
 import functools
 import os
-import sys
 import threading
 
 from contract import app, nr_conns, rawsocket, record
