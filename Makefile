@@ -6,7 +6,10 @@ BIN := .venv/bin
 MIN_BIN := .venv-min/bin
 
 # The oldest releases that are supported; the worker's seams break there first.
-OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0'
+OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0' 'gevent==24.10.1' 'waitress==3.0.0'
+
+# Of these, what comes next is tried too, once it is on PyPI.
+PRE_RELEASES := flask werkzeug gunicorn gevent waitress
 
 .PHONY: demo test quick lint types arch package cov test-min test-others bench bench-instructions \
 	bench-peers bench-slow bench-take-over bench-stops bench-bad bench-nginx matrix docs clean
@@ -115,10 +118,13 @@ bench-nginx: .venv/.dev
 bench-bad: .venv/.dev
 	$(BIN)/python benchmarks/bad_connections.py $(BENCH_ARGS)
 
-# What each server can do, by trying, on each Python and with the oldest releases: about ten minutes.
-matrix: .venv/.dev .venv-min/.test $(OTHERS:%=.venv-%/.test)
+# What each server can do, by trying, on each Python, with the oldest releases, and with pre-releases:
+# about ten minutes.
+matrix: .venv/.dev .venv-min/.test $(OTHERS:%=.venv-%/.test) .venv-pre/.test
+	$(BIN)/python $(PIP_INSTALL) --upgrade $(PRE_RELEASES)
+	.venv-pre/bin/python $(PIP_INSTALL) --upgrade --pre $(PRE_RELEASES)
 	$(BIN)/python tests/matrix.py --write
-	for each in .venv-min $(OTHERS:%=.venv-%); do \
+	for each in .venv-min $(OTHERS:%=.venv-%) .venv-pre; do \
 		[ ! -e $$each/.test ] || $$each/bin/python tests/matrix.py --also || exit; \
 	done
 
@@ -127,7 +133,7 @@ docs: .venv/.dev
 	rm -rf docs/_build
 	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
 
-# Leaves the virtual environments; `rm -r .venv .venv-min` removes those.
+# Leaves the virtual environments; `rm -r .venv .venv-*` removes those.
 clean:
 	rm -rf build dist docs/_build htmlcov .coverage .coverage.*
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -141,7 +147,7 @@ EXTRAS := gunicorn,gevent,waitress,http2,cli,prometheus,otel,websocket
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PIP_WITH_GROUPS := 'pip>=25.1'
 
-.venv/bin/python .venv-min/bin/python:
+.venv/bin/python .venv-min/bin/python .venv-pre/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo 'Flask-RawSocket needs Python 3.11 or newer: make PYTHON=/path/to/python3.11' >&2; \
 		exit 1; }
@@ -166,6 +172,11 @@ PIP_WITH_GROUPS := 'pip>=25.1'
 .venv-min/.test: pyproject.toml Makefile | .venv-min/bin/python
 	$(MIN_BIN)/python $(PIP_INSTALL) $(PIP_WITH_GROUPS)
 	$(MIN_BIN)/python $(PIP_INSTALL) -e '.[$(EXTRAS)]' --group test $(OLDEST)
+	@touch $@
+
+.venv-pre/.test: pyproject.toml Makefile | .venv-pre/bin/python
+	.venv-pre/bin/python $(PIP_INSTALL) $(PIP_WITH_GROUPS)
+	.venv-pre/bin/python $(PIP_INSTALL) -e '.[$(EXTRAS)]' --group test
 	@touch $@
 
 # Leaves nothing behind where there is no such Python.

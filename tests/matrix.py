@@ -61,6 +61,7 @@ NAMES = {
     "werkzeug": "Werkzeug",
     "gunicorn": "gunicorn",
     "gevent": "gevent",
+    "waitress": "waitress",
 }
 """What the table depends on: the packages, and how they write their names."""
 
@@ -211,6 +212,9 @@ def main(arguments):
     parser.add_argument("--also", action="store_true")
     parser.add_argument("--servers", nargs="+", choices=[each.name for each in COLUMNS])
     options = parser.parse_args(arguments)
+    if options.also and versions() == json.loads(RECORD.read_text())["versions"]:
+        print("The table is of these very versions.")
+        return
     cells = probe_all([each for each in COLUMNS if each.name in (options.servers or each.name)])
     print(named(versions()) + "\n\n" + table(cells))
     if options.write:

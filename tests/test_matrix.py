@@ -10,7 +10,7 @@ from matrix import COLUMNS, RECORD, differences, pages, probe
 pytestmark = pytest.mark.slow
 
 KEPT = json.loads(RECORD.read_text())
-FAST = ["gthread", "werkzeug", "plain-gthread"]
+FAST = ["gthread", "gevent", "waitress", "werkzeug", "plain-gthread"]
 
 
 @pytest.mark.parametrize("name", FAST)
