@@ -4,6 +4,7 @@ import contextlib
 import errno
 import socket
 import stat
+import textwrap
 from pathlib import Path
 
 from flask_rawsocket import sockinfo
@@ -64,7 +65,8 @@ def by(pid):
         return ""
     with contextlib.suppress(OSError):
         command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
-        return f" by process {pid} ({command[:60]})"
+        shown = textwrap.shorten(command, 60, placeholder=" ...")
+        return f" by process {pid} ({shown})"
     return f" by process {pid}"
 
 

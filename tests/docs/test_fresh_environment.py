@@ -58,7 +58,7 @@ def python(tmp_path_factory, wheel):
     folder = tmp_path_factory.mktemp("fresh")
     venv.create(folder, with_pip=True)
     found = str(folder / "bin" / "python")
-    pip(found, "install", str(wheel), "pytest")
+    pip(found, "install", f"{wheel}[websocket]", "pytest")
     return found
 
 
