@@ -37,7 +37,7 @@ def create_server(application: WSGIApplication | None, *args: Any, **kwargs: Any
         waitress's own; its ``run`` returns when the hooks of what was open have run.
 
     Raises:
-        PatchedError: a library has replaced Python's sockets or threads.
+        RuntimeError: a library has replaced Python's sockets or threads.
     """
     check_unpatched("flask_rawsocket.waitress")
     app = None if application is None else Application(application)  # waitress says what is wrong
