@@ -19,6 +19,7 @@ SERVERS = ["werkzeug", "sync", "gthread", "gevent", "gevent_pywsgi", "waitress"]
 TRANSPORTS = ["tcp", "unix", "tls"]
 
 LONGEST_FIRST = [
+    "test_min_rates.py",
     "test_receiving.py",
     "test_docs.py",
     "test_site.py",
