@@ -91,11 +91,11 @@ def silent_connections(server):
     for _ in range(8):  # those of a pool are started one by one
         before = int(said(server, "threads"))
     with contextlib.ExitStack() as stack:
-        for _ in range(8):
-            stack.enter_context(server.connect())
-        client = stack.enter_context(server.connect())
-        client.sock.settimeout(PROMPT)
         try:
+            for _ in range(8):  # where one waits for another, the queue is full before that
+                stack.enter_context(server.connect())
+            client = stack.enter_context(server.connect())
+            client.sock.settimeout(PROMPT)
             now = int(client.request("/can/threads", "Connection: close").body)
         except TimeoutError:
             return NO
