@@ -6,7 +6,7 @@ BIN := .venv/bin
 MIN_BIN := .venv-min/bin
 
 # The oldest releases that are supported; the worker's seams break there first.
-OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0' 'gevent==24.10.1' 'waitress==3.0.0'
+OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0' 'gevent==24.10.1' 'waitress==3.0.1'
 
 # Of these, what comes next is tried too, once it is on PyPI.
 PRE_RELEASES := flask werkzeug gunicorn gevent waitress
