@@ -119,7 +119,7 @@ bench-bad: .venv/.dev
 	$(BIN)/python benchmarks/bad_connections.py $(BENCH_ARGS)
 
 # What each server can do, by trying, on each Python, with the oldest releases, and with pre-releases:
-# about ten minutes.
+# a quarter of an hour.
 matrix: .venv/.dev .venv-min/.test $(OTHERS:%=.venv-%/.test) .venv-pre/.test
 	$(BIN)/python $(PIP_INSTALL) --upgrade $(PRE_RELEASES)
 	.venv-pre/bin/python $(PIP_INSTALL) --upgrade --pre $(PRE_RELEASES)
