@@ -11,6 +11,7 @@ WITH_WAITRESS = {
     "test_close_reasons.py",
     "test_disconnect.py",
     "test_hijack.py",
+    "test_matrix.py",
     "test_proxy_protocol.py",
     "test_sequences.py",
 }
