@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from servers import client_context
 
@@ -31,6 +33,7 @@ class Client:
 
     def __init__(self, server):
         self.sock = server.raw()
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as browsers do
         if server.transport == "tls":
             context = client_context()
             context.set_alpn_protocols(["h2"])
