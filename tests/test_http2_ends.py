@@ -115,13 +115,16 @@ def test_reset_with_its_window_used_up(server, log):
 
 @needs_pump
 def test_reset_before_its_turn(server, log):
-    """A view that has not been called is not called; and what follows is served."""
+    """A view that has not been called is not called; nobody else is told, and all is served."""
     with Client(server) as client:
         first = client.begin("/ask")
         client.flush()
         log.wait_for(began="ask")
         second, third = client.begin("/until"), client.begin("/")
         reset(client, second)
+        client.sock.sendall(PING)
+        wait_for(client.has_pong, "the answer, which the view's asking has sent")
+        assert not log.has(stopped="ask")
         reset(client, first)
         assert json.loads(client.answers(third)[0])["requests"] == 2
     assert not log.has(began="until")
