@@ -67,7 +67,7 @@ cov: .venv/.dev
 # What stands on Flask, Werkzeug and gunicorn; the storms are about nothing that differs there.
 MIN_TESTS = -k 'not storm' tests/workers tests/serving tests/testing tests/test_sequences.py tests/test_hijack.py \
 	tests/test_foreign.py tests/test_extension.py tests/test_exports.py \
-	tests/test_close_reasons.py
+	tests/test_close_reasons.py tests/test_http2.py tests/test_http2_ends.py
 
 test-min: .venv-min/.test
 	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(XDIST) $(PYTEST_ARGS) || \

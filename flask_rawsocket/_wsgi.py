@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._connection.connection import Connection
     from ._connection.exchange import Exchange
 
-__all__ = ["KEY", "begin", "call", "close", "exchange_of", "get", "put"]
+__all__ = ["KEY", "begin", "call", "close", "exchange_of", "get", "put", "read_through"]
 
 log = logging.getLogger("flask_rawsocket")
 
@@ -72,7 +72,7 @@ def call(
     Raises:
         BaseException: what the application raises, unless nobody can hear of it any more.
     """
-    environ["wsgi.input"] = _RequestBody(environ["wsgi.input"], exchange)
+    read_through(exchange, environ)
     body: Iterable[bytes] = ()
     try:
         body = app(environ, start_response)
@@ -86,6 +86,11 @@ def call(
     if exchange.waits_for_body:
         exchange.before_response()
     return body
+
+
+def read_through(exchange: Exchange, environ: dict[str, Any]) -> None:
+    """Have the body in `environ`, which is the server's, be read through `exchange`."""
+    environ["wsgi.input"] = _RequestBody(environ["wsgi.input"], exchange)
 
 
 def _log_dropped(exchange: Exchange, environ: dict[str, Any]) -> None:

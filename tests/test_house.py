@@ -131,7 +131,7 @@ ELSEWHERE = {
     "workers/_greenlets": "workers/test_gevent.py",
     "workers/_http2": "test_http2.py",
     "workers/_http2_exchange": "test_http2.py",
-    "workers/_http2_streams": "test_http2.py",
+    "workers/_http2_streams": "test_http2_ends.py",
     "workers/_leaving": "workers/test_sending.py",
     "workers/_listeners": "workers/test_queue.py",
     "workers/_outgoing": "workers/test_sending.py",

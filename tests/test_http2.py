@@ -10,12 +10,10 @@ import struct
 import subprocess
 
 import pytest
+from multiplexing import Client, h2_connection, h2_events, needs_pump, recorded
 from servers import PATIENCE, client_context, wait_for
 
-h2_connection = pytest.importorskip("h2.connection", reason="needs h2: pip install h2")
 gthread = pytest.importorskip("gunicorn.workers.gthread")
-h2_events = pytest.importorskip("h2.events")
-http2_connection = pytest.importorskip("gunicorn.http2.connection")
 
 
 @pytest.fixture(scope="module", params=["gthread", "gevent"])
@@ -28,54 +26,6 @@ def name(request):
 def server(run_server, name):
     with run_server(name, "tls", "--http-protocols", "h2,h1", app="streams:app") as server:
         yield server
-
-
-class Client:
-    """An HTTP/2 client that does what it is told and nothing else."""
-
-    def __init__(self, server):
-        context = client_context()
-        context.set_alpn_protocols(["h2"])
-        self.sock = context.wrap_socket(server.raw())
-        assert self.sock.selected_alpn_protocol() == "h2"
-        self.h2 = h2_connection.H2Connection()
-        self.h2.initiate_connection()
-        self.flush()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        self.sock.close()
-
-    def flush(self):
-        self.sock.sendall(self.h2.data_to_send())
-
-    def begin(self, path, *, end=True):
-        stream = self.h2.get_next_available_stream_id()
-        fields = [(":method", "GET" if end else "POST"), (":path", path)]
-        fields += [(":scheme", "https"), (":authority", "test")]
-        self.h2.send_headers(stream, fields, end_stream=end)
-        return stream
-
-    def answers(self, *streams):
-        """Read until each of `streams` has ended; give their bodies."""
-        bodies, open_streams = dict.fromkeys(streams, b""), set(streams)
-        while open_streams:
-            data = self.sock.recv(65536)
-            assert data, "the server has closed"
-            for event in self.h2.receive_data(data):
-                if isinstance(event, h2_events.DataReceived):
-                    bodies[event.stream_id] += event.data
-                elif isinstance(event, h2_events.StreamEnded):
-                    open_streams.discard(event.stream_id)
-            self.flush()
-        return [bodies[each] for each in streams]
-
-    def request(self, path):
-        stream = self.begin(path)
-        self.flush()
-        return self.answers(stream)[0]
 
 
 def test_states(server):
@@ -199,17 +149,6 @@ def test_clients_that_leave_after_the_handshake(run_server, reset):
         log = server.log.read_text()
         assert "ERROR" not in log, server.tail()
         assert "Traceback" not in log
-
-
-needs_pump = pytest.mark.skipif(
-    not hasattr(http2_connection.HTTP2ServerConnection, "pump"), reason="gunicorn before 27.0"
-)
-
-
-def recorded(server, before, **wanted):
-    """Return what the application has recorded since `before` that has `wanted`, if anything."""
-    found = [each for each in server.events()[before:] if wanted.items() <= each.items()]
-    return found[0] if found else None
 
 
 @needs_pump

@@ -76,7 +76,10 @@ class Liveness(KernelFacts):
         exchange = self._life.exchange
         if exchange is not None and exchange.peer_has_left():
             return True
-        return self.peer_status() is not sockinfo.PeerStatus.OPEN
+        is_gone = self.peer_status() is not sockinfo.PeerStatus.OPEN
+        if is_gone and exchange is not None:
+            exchange.connection_has_ended()
+        return is_gone
 
     def wait_disconnected(self, timeout: float | None = None) -> bool:
         """Wait until the peer is gone, and tell whether it is.

@@ -39,6 +39,16 @@ class ProxyTLS:
     key_algorithm: str | None = None
     """The key of the proxy's own certificate, as ``RSA2048``."""
 
+    group: str | None = None
+    """How the keys were exchanged, as ``secp256r1`` or ``X25519MLKEM768``."""
+
+    signature_scheme: str | None = None
+    """How the proxy has signed the handshake, as ``rsa_pss_rsae_sha256``."""
+
+    certificate: bytes | None = None
+    """The client's certificate, in DER, where the proxy sends it: verified or not, as
+    `common_name`."""
+
     @property
     def is_verified(self) -> bool:
         """Whether the client has presented a certificate, and the proxy has verified it."""

@@ -154,7 +154,10 @@ def allow_list(allowed: Iterable[str]) -> Callable[[SocketAddress], bool]:
     def is_allowed(address: SocketAddress) -> bool:
         if is_any or not isinstance(address, tuple):
             return True
-        peer = ipaddress.ip_address(address[0])
+        try:
+            peer = ipaddress.ip_address(address[0])
+        except ValueError:
+            return False
         return any(peer in network for network in networks)
 
     return is_allowed
@@ -172,7 +175,7 @@ def take_proxy_header(sock: Any, *, wait: bool = True) -> None:
 
     Raises:
         BlockingIOError: nothing is there, and it is not to be waited for.
-        ProxyHeaderError: it is malformed, or the peer may not send any.
+        ProxyHeaderError: it is malformed, it ends before it is one, or the peer may not send any.
         HeaderTimeoutError: it has not come in time.
         OSError: as ``socket.recv`` does.
     """
@@ -190,7 +193,10 @@ def take_proxy_header(sock: Any, *, wait: bool = True) -> None:
         except OSError as exc:
             ending.broke_off(duties.life, exc)
             raise
-        duties.read_header(parser, data)
+        if duties.read_header(parser, data):
+            # Dropped they would be missing, and kept they would stand before what TLS carries.
+            ending.note(duties.life, CloseReason.BAD_PROXY_HEADER)
+            raise ProxyHeaderError("what came first had begun like a header, and is none")
         has_come = True
     if has_come and not wait and not sock.is_ready(READ, 0):
         raise BlockingIOError("nothing behind a PROXY header has come")
@@ -214,7 +220,8 @@ def put_addresses(environ: dict[str, Any], header: ProxyHeader | None) -> None:
     """Put what a PROXY protocol header says into `environ`, by the names that gunicorn has."""
     if header is None or header.source is None or header.destination is None:
         return
-    environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = header.source
+    environ["REMOTE_ADDR"] = header.source[0]
+    environ["REMOTE_PORT"] = str(header.source[1])  # a str, as PEP 3333 has it; so has gunicorn
     environ["PROXY_PROTOCOL"] = header.protocol
     environ["PROXY_ADDR"] = header.destination[0]
     environ["PROXY_PORT"] = str(header.destination[1])

@@ -32,6 +32,9 @@ _TLS_COMMON_NAME: Final = 0x22
 _TLS_CIPHER: Final = 0x23
 _TLS_SIGNATURE: Final = 0x24
 _TLS_KEY: Final = 0x25
+_TLS_GROUP: Final = 0x26
+_TLS_SCHEME: Final = 0x27
+_TLS_CERTIFICATE: Final = 0x28
 _NETWORK_NAMESPACE: Final = 0x30
 _GCP: Final = 0xE0
 _AWS: Final = 0xEA
@@ -184,4 +187,7 @@ def _tls(value: bytes | None) -> ProxyTLS | None:
         cipher=_text(first.get(_TLS_CIPHER)),
         signature_algorithm=_text(first.get(_TLS_SIGNATURE)),
         key_algorithm=_text(first.get(_TLS_KEY)),
+        group=_text(first.get(_TLS_GROUP)),
+        signature_scheme=_text(first.get(_TLS_SCHEME)),
+        certificate=first.get(_TLS_CERTIFICATE),
     )

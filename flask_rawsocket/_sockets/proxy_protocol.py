@@ -32,8 +32,9 @@ _LONGEST_LINE: Final = 107
 _FIXED: Final = 16
 """The bytes of one of version 2, without what they announce."""
 
-_LONGEST: Final = 4096
-"""And all of them, at most; nginx has the same limit. The format's own is 65,551."""
+_LONGEST: Final = 16384
+"""And all of them, at most: as many as haproxy's buffer takes, which may hold a certificate. The
+format's own limit is 65,551; nginx's, which sends few fields, 4096."""
 
 _PORT: Final = re.compile("0|[1-9][0-9]{0,4}")
 _FAMILIES: Final = {"TCP4": socket.AF_INET, "TCP6": socket.AF_INET6}
@@ -112,11 +113,12 @@ class ProxyParser:
     def belonging(self, coming: bytes) -> int:
         """Return how many bytes of `coming`, which come next, are the header's.
 
-        For a socket of which no byte beyond the header may be read. 0 where there is none.
+        For a socket of which no byte beyond the header may be read. 0 where there is none; all, if
+        what has been fed had begun like one: that cannot be put back.
         """
         data = self._buffer + coming
         if self._find_start(data) is None:
-            return len(coming) if coming and self._may_begin(data) else 0
+            return len(coming) if self._buffer or (coming and self._may_begin(data)) else 0
         try:
             end = self._find_end(data)
         except ProxyHeaderError:

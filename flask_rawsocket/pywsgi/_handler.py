@@ -97,7 +97,7 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
         except HeaderTimeoutError:
             return _LATE, _TIMEOUT_RESPONSE
         except ProxyHeaderError as exc:
-            return _refusal(exc)
+            return self._refuse(exc)
         finally:
             exchange, self.exchange = self.exchange, None
             if exchange is not None:
@@ -273,7 +273,7 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
         if isinstance(ex, HeaderTimeoutError):
             return _LATE, _TIMEOUT_RESPONSE
         if isinstance(ex, ProxyHeaderError):
-            return _refusal(ex)
+            return self._refuse(ex)
         connection = self.tracked
         if connection is not None:
             life = life_of(connection)
@@ -282,9 +282,9 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
             ending.note(life, guess if has_left else CloseReason.BAD_REQUEST)
         return super()._handle_client_error(ex)
 
-
-def _refusal(exc: ProxyHeaderError) -> tuple[str, bytes]:
-    """Return the status and the response to a PROXY protocol header that is not to be."""
-    status = "403 Forbidden" if isinstance(exc, ProxyForbiddenError) else "400 Bad Request"
-    head = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    return status.split(maxsplit=1)[0], head.encode()
+    def _refuse(self, exc: ProxyHeaderError) -> tuple[str, bytes]:
+        """Return the status and the response to a PROXY protocol header that is not to be."""
+        self.log_error("%r: %s", self.tracked, exc)
+        status = "403 Forbidden" if isinstance(exc, ProxyForbiddenError) else "400 Bad Request"
+        head = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        return status.split(maxsplit=1)[0], head.encode()

@@ -111,9 +111,12 @@ class WSGIServer(Accepting, gevent.pywsgi.WSGIServer):  # type: ignore[misc]
         try:
             take_proxy_header(sock)
             return self.wrap_socket(sock, **self.ssl_args)
-        except (OSError, HeaderTimeoutError, ProxyHeaderError):
-            sock.close()
-            return None
+        except ProxyHeaderError as exc:
+            self.error_log.write(f"{sock.connection!r}: {exc}\n")
+        except (OSError, HeaderTimeoutError):
+            pass
+        sock.close()
+        return None
 
     def stop(self, timeout: float | None = None) -> None:
         """Stop: accept no more, serve what is queued, let requests end, end what was hijacked.

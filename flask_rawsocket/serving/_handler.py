@@ -64,6 +64,7 @@ class WSGIRequestHandler(werkzeug.serving.WSGIRequestHandler):
             if connection is not None and connection.state is ConnState.ACTIVE:
                 self._refuse(408, exc)
         except ProxyHeaderError as exc:
+            self.log("warning", "%r: %s", self.tracked, exc)
             self._refuse(403 if isinstance(exc, ProxyForbiddenError) else 400, exc)
 
     def _refuse(self, status: int, exc: Exception) -> None:

@@ -44,6 +44,8 @@ class Application:
         exchange = life.exchange
         _wsgi.put(environ, connection, exchange)
         if not isinstance(exchange, Exchange):  # a stream of HTTP/2
+            if exchange is not None:
+                _wsgi.read_through(exchange, environ)
             return self._app(environ, start_response)
         exchange.response = start_response.__self__  # type: ignore[attr-defined]
         try:

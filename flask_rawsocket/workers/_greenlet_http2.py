@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from gunicorn import http
 from gunicorn.workers import base_async
 
-from ._http2_streams import Receiving
+from ._http2_streams import follow
 
 if TYPE_CHECKING:
-    from .._connection.connection import Connection
     from .._sockets.duties import Duties
     from .._tracking.tracker import ConnectionTracker
 
@@ -48,17 +47,8 @@ def follow_streams(tracker: ConnectionTracker) -> None:
 
     def get_following_parser(cfg: Any, source: Any, *args: Any, **kwargs: Any) -> Any:
         parser = get_parser(cfg, source, *args, **kwargs)
-        connection = getattr(source, "connection", None)
-        if kwargs.get("http2_connection") and connection is not None:
-            _follow(parser, source, connection, tracker)
+        if kwargs.get("http2_connection") and getattr(source, "connection", None) is not None:
+            follow(tracker, source, parser)
         return parser
 
     http.get_parser = get_following_parser
-
-
-def _follow(h2: Any, sock: Any, connection: Connection, tracker: ConnectionTracker) -> None:
-    sock.head_complete()
-    sock.duties.head_due = False  # a frame is not a request
-    sock.duties.lift_rates()  # a peer may pause each of its streams
-    sock.duties.proxy_parser = None
-    h2.receive_data = Receiving(tracker, connection, h2)

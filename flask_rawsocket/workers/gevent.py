@@ -6,7 +6,6 @@ import contextlib
 import errno
 import socket
 import ssl
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent.monkey
@@ -21,17 +20,17 @@ from .._connection.state import CloseReason, ConnState
 from .._gevent.listener import GreenletListener
 from .._gevent.process import enter_process
 from .._gevent.tls import GreenletSSLSocket
-from .._sockets.deadlines import READ, HeaderTimeoutError, wait_again
+from .._sockets.deadlines import READ, HeaderTimeoutError
 from .._sockets.proxied import take_proxy_header
 from .._sockets.proxy_protocol import ProxyHeaderError
+from . import _http2_streams
 from ._common import TrackingWorker
 from ._exchange import LEAVE_TIMEOUT, is_left
 from ._failures import PEER_SAID_BYE
 from ._greenlet_http2 import expect_preface, follow_streams, may_be_preface
 from ._greenlet_parser import GreenletParser
 from ._greenlets import LINGER_TIMEOUT, GreenletWorker
-from ._http2_exchange import HTTP2Exchange
-from ._proxy import note_proxy
+from ._http2_streams import served, serving
 from ._reasons import response_cut
 from ._tls_context import TLSSetupError
 
@@ -59,6 +58,7 @@ class GeventWorker(TrackingWorker, GreenletWorker):
         *TrackingWorker.SEAMS,
         (AsyncWorker, "handle"),
         (AsyncWorker, "handle_request"),
+        (AsyncWorker, "handle_http2"),
         (AsyncWorker, "handle_http2_request"),
         (AsyncWorker, "timeout_ctx"),
         (ggevent.GeventWorker, "patch"),
@@ -70,6 +70,7 @@ class GeventWorker(TrackingWorker, GreenletWorker):
         (StreamServer, "stop_accepting"),
         (StreamServer, "_make_socket_stdlib"),
         (StreamServer, "_start_accepting_if_started"),
+        *_http2_streams.SEAMS,
     )
 
     @classmethod
@@ -214,27 +215,12 @@ class GeventWorker(TrackingWorker, GreenletWorker):
     def handle_http2(self, listener: Any, client: Any, *args: Any, **kwargs: Any) -> None:
         """Serve HTTP/2 until the connection ends, as gunicorn does."""
         super().handle_http2(listener, client, *args, **kwargs)
-        connection = client.connection
-        if connection is not None and connection.state in (ConnState.NEW, ConnState.IDLE):
-            life = life_of(connection)
-            if not connection.is_disconnected():
-                ending.none_came(life)
+        if served(self, client):
+            self.linger(client)
 
     def handle_http2_request(
         self, listener_name: Any, req: Any, sock: Any, addr: Any, h2_conn: Any
     ) -> Any:
-        """Serve one stream; its deadlines, its watches and its rights end with it."""
-        connection = sock.connection
-        args = listener_name, req, sock, addr, h2_conn
-        if connection is None:
-            return super().handle_http2_request(*args)
-        tell = partial(self.tracker.peer_has_left, connection)
-        life_of(connection).exchange = HTTP2Exchange(h2_conn, req.stream, tell)
-        if self.is_proxied:
-            note_proxy(connection, req)
-        try:
-            return super().handle_http2_request(*args)
-        finally:
-            self.tracker.request_ended(connection)
-            sock.lift_deadlines()
-            wait_again(sock)
+        """Serve one stream."""
+        with serving(self, sock, req, h2_conn):
+            return super().handle_http2_request(listener_name, req, sock, addr, h2_conn)

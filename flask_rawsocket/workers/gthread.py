@@ -14,6 +14,7 @@ from gunicorn.workers import gthread
 from .._connection import ending, observing
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
+from . import _http2_streams
 from ._common import TrackingWorker
 from ._exchange import LEAVE_TIMEOUT, is_left
 from ._http2 import HTTP2Worker
@@ -40,11 +41,14 @@ class ThreadWorker(HTTP2Worker):
         (gthread.ThreadWorker, "enqueue_req"),
         (gthread.ThreadWorker, "get_thread_pool"),
         (gthread.ThreadWorker, "handle"),
+        (gthread.ThreadWorker, "handle_http2"),
+        (gthread.ThreadWorker, "handle_http2_request"),
         (gthread.ThreadWorker, "handle_request"),
         (gthread.ThreadWorker, "murder_keepalived"),
         (gthread.ThreadWorker, "murder_pending"),
         (gthread.ThreadWorker, "set_accept_enabled"),
         (gthread.ThreadWorker, "wait_for_and_dispatch_events"),
+        *_http2_streams.SEAMS,
     )
 
     def serve(self, conn: Any) -> None:

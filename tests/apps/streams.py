@@ -41,13 +41,15 @@ def watches():
     return str(len(process_tracker._watcher))
 
 
-LONGEST = 20.0
-"""Seconds after which a view gives up that nobody stops."""
+LONGEST = 45.0
+"""Seconds after which a view gives up that nobody stops: no test waits for so long."""
 
 
 @app.get("/ask")
 def ask():
     """Ask again and again whether the client is there; say when it is not."""
+    if "read" in request.args:
+        current_conn.set_deadlines(read=float(request.args["read"]))
     current_conn.on_disconnect(lambda: record(told=True))
     until = time.monotonic() + LONGEST
     record(began="ask")
@@ -118,9 +120,66 @@ def asked_body():
 
 @app.get("/abort")
 def abort():
-    """Abort this stream; what is returned is for nobody."""
+    """Abort this stream, and perhaps go on asking; what is returned is for nobody."""
     current_conn.abort()
+    record(aborted=True)
+    until = time.monotonic() + LONGEST
+    while "ask" in request.args and not go_on.is_set() and time.monotonic() < until:
+        current_conn.is_disconnected()
+        time.sleep(0.005)
     return "aborted"
+
+
+go_on = threading.Event()
+
+
+@app.get("/go-on")
+def let_go_on():
+    """End the asking of `abort`."""
+    go_on.set()
+    return "yes"
+
+
+@app.post("/read-body")
+def read_body():
+    """Read the body, perhaps before a deadline; say what that raises."""
+    if "read" in request.args:
+        current_conn.set_deadlines(read=float(request.args["read"]))
+    current_conn.on_disconnect(lambda: record(told=True))
+    record(began="read-body")
+    try:
+        return request.get_data()
+    except Exception as exc:
+        record(stopped="read-body", error=type(exc).__name__)
+        raise
+
+
+@app.get("/endless")
+def endless():
+    """Send more than anybody reads."""
+    current_conn.on_disconnect(lambda: record(told=True))
+
+    def items():
+        try:
+            for _ in range(10_000):
+                yield "x" * 1000
+        finally:
+            record(stopped="endless")
+
+    return app.response_class(items())
+
+
+@app.get("/exit")
+def leave():
+    """Do what ends a process elsewhere."""
+    raise SystemExit(1)
+
+
+@app.get("/close-big")
+def close_big():
+    """Send much, as the last response."""
+    current_conn.close_after_response()
+    return "x" * int(request.args["size"])
 
 
 @app.get("/abort-midway")

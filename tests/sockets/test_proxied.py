@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from accepting import dial, tcp_listener, unix_listener
 from proxying import V1, v2
@@ -138,6 +140,31 @@ def test_the_end_of_the_stream(pair):
     assert sock.connection.state is ConnState.NEW
 
 
+@pytest.mark.parametrize("wait", [True, False])
+def test_what_goes_on_as_none(pair, wait):
+    """Where TLS comes next, half a header is not put before what that carries, nor dropped."""
+    client, sock = pair
+    connection = sock.connection
+    client.sendall(V1[:3])
+    wait_for(lambda: is_held(sock), "the half")
+    client.sendall(b"\x16\x03\x01")
+    with pytest.raises(ProxyHeaderError, match="and is none"):
+        wait_for(lambda: take(sock, wait=wait), "the rest")
+    sock.close()
+    assert connection.close_reason is CloseReason.BAD_PROXY_HEADER
+
+
+def take(sock, *, wait):
+    """Take what is there of a header, if anything is."""
+    with contextlib.suppress(BlockingIOError):
+        take_proxy_header(sock, wait=wait)
+
+
+def is_held(sock):
+    take(sock, wait=False)
+    return sock.duties.in_proxy_header
+
+
 def test_malformed(pair):
     """It is why the connection ends, and what comes behind it is no request."""
     client, sock = pair
@@ -172,6 +199,9 @@ def test_too_late(tracker, pair):
         (["2001:db8::/32"], "2001:db8::1", True),
         (["*"], "192.0.2.1", True),
         ([], "192.0.2.1", False),
+        (["fe80::/10"], "fe80::1%eth0", True),
+        (["127.0.0.1"], "::ffff:127.0.0.1", False),
+        (["127.0.0.1"], "", False),
     ],
 )
 def test_who_may(allowed, peer, expected):

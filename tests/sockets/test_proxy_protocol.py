@@ -64,8 +64,8 @@ GOOD = {
     "v2, unix": (v2(0x21, 0x31, bytes(216)), without_address("UNIX")),
     "v2, unix, datagrams": (v2(0x21, 0x32, bytes(216)), without_address("UNIX")),
     "v2, the longest": (
-        v2(0x21, 0x11, TCP4, tlv(4, bytes(4096 - 16 - 12 - 3))),
-        ProxyHeader("TCP4", SOURCE, DESTINATION, version=2, tlvs=((4, bytes(4065)),)),
+        v2(0x21, 0x11, TCP4, tlv(4, bytes(16384 - 16 - 12 - 3))),
+        ProxyHeader("TCP4", SOURCE, DESTINATION, version=2, tlvs=((4, bytes(16353)),)),
     ),
 }
 BAD = {
@@ -100,7 +100,7 @@ BAD = {
     "v2, cut IPv4": v2(0x21, 0x11, TCP4[:-1]),
     "v2, cut IPv6": v2(0x21, 0x21, TCP4),
     "v2, cut unix": v2(0x21, 0x31, bytes(215)),
-    "v2, too long": SIGNATURE + b"\x21\x11\x0f\xf1",
+    "v2, too long": SIGNATURE + b"\x21\x11\x3f\xf1",
     "v2, a cut field": v2(0x21, 0x11, TCP4, b"\x01\x00"),
     "v2, a field too long": v2(0x21, 0x11, TCP4, b"\x01\x00\x02x"),
     "v2, a wrong checksum": summed(wrong=1),
@@ -197,6 +197,9 @@ def test_fields():
             tlv(0x23, b"TLS_AES_256_GCM_SHA384"),
             tlv(0x24, b"RSA-SHA256"),
             tlv(0x25, b"RSA2048"),
+            tlv(0x26, b"X25519MLKEM768"),
+            tlv(0x27, b"rsa_pss_rsae_sha256"),
+            tlv(0x28, b"\x30\x82\x00"),
         ),
         tlv(0x30, b"blue"),
         tlv(0xEA, b"\x01vpce-08d2bf15fac5001c9"),
@@ -221,6 +224,8 @@ def test_fields():
             "RSA-SHA256",
             "RSA2048",
         )
+        assert (tls.group, tls.signature_scheme) == ("X25519MLKEM768", "rsa_pss_rsae_sha256")
+        assert tls.certificate == b"\x30\x82\x00"
         assert says.aws_vpc_endpoint_id == "vpce-08d2bf15fac5001c9"
         assert says.azure_link_id == 0x12345678
         assert says.gcp_psc_connection_id == 0x102
