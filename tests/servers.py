@@ -365,6 +365,7 @@ OTHERS = {
     "cherrypy",
     "daphne_asgiref",
     "eventlet",
+    "eventlet-patched",
     "plain-pywsgi",
     "plain-pywsgi-patched",
     "granian",

@@ -89,6 +89,8 @@ class Channel(HTTPChannel):
             pass
         elif tracked.closes_at_once:
             self.handle_close()  # aborted, and no selector need say so
+        elif self.will_close and not self.requests:
+            self.handle_write()  # the client may read nothing, and no selector say that it can
         elif _is_head_late(tracked):
             self._refuse(*answer_to(HeaderTimeoutError()))
         else:
@@ -135,6 +137,7 @@ class Channel(HTTPChannel):
         begins = tracked.duties is not None and tracked.duties.head_due
         if begins and any(map(process_tracker.has_hooks, _BEFORE_REQUEST)):
             self._elsewhere = True
+            self.last_activity = time.time()  # something has come, though hooks take their time
             process_tracker.hook_runner.submit(partial(self._do_elsewhere, step))
         else:
             step()
@@ -196,13 +199,14 @@ class Channel(HTTPChannel):
 
     def received(self, data: bytes) -> bool:
         """Parse `data`, to the end of one request at most."""
-        going_on: bool = super().received(data)
-        head_is_there = self.requests or (self.request and self.request.headers_finished)
-        tracked = self.tracked
-        duties = tracked.duties if tracked is not None else None
-        if head_is_there and duties is not None and duties.in_head:
-            duties.head_complete()
-            duties.lift_rates()  # the main loop waits for nobody
+        with self.requests_lock:  # a request that begins here is not served before this is done
+            going_on: bool = super().received(data)
+            head_is_there = self.requests or (self.request and self.request.headers_finished)
+            tracked = self.tracked
+            duties = tracked.duties if tracked is not None else None
+            if head_is_there and duties is not None and duties.in_head:
+                duties.head_complete()
+                duties.lift_rates()  # the main loop waits for nobody
         return going_on
 
     def _refuse(self, error: Any, reason: CloseReason) -> None:
@@ -224,6 +228,8 @@ class Channel(HTTPChannel):
 
     def service(self) -> None:
         """Serve a request."""
+        with self.requests_lock:
+            pass  # whatever has read it is done with it
         try:
             super().service()
         except BaseException:  # a SystemExit of the view's, which the pool logs
@@ -245,6 +251,7 @@ class Channel(HTTPChannel):
         """The response is complete, and the connection is kept."""
         tracked = self.tracked
         if tracked is not None:
+            self.last_activity = time.time()  # before the main loop counts it among the idle
             tracked.lift_deadlines()
             tracked.await_request()
 
@@ -273,6 +280,11 @@ class Channel(HTTPChannel):
 
     def close(self) -> None:
         """Close, with the server."""
+        connection = self.connection
+        if connection is not None:
+            life = life_of(connection)
+            if ending.guess(life).group is not CloseReason.CLIENT:
+                ending.note(life, process_tracker.stop_reason)
         self._hand_close_on()
         super().close()
 
@@ -282,9 +294,11 @@ class Channel(HTTPChannel):
             sock, self.tracked = self.tracked, None
             if sock is None or self.socket is not sock:
                 return
-            # The last answer is out: what the client does now is not why.
-            if not self._ends_answered or self.close_when_flushed:
-                note_end(sock, by_server=self.will_close)
+            if self._ends_answered and not self.close_when_flushed:
+                # The last answer is out: what the client does now is not why.
+                ending.answered(sock.duties.life)
+            else:
+                note_end(sock, by_server=self.will_close, unsent=self.total_outbufs_len > 0)
             self.socket = ClosingSocket(sock)
 
 

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["ClosingSocket", "note_end"]
 
 
-def note_end(sock: Any, *, by_server: bool) -> None:
+def note_end(sock: Any, *, by_server: bool, unsent: bool) -> None:
     """Note why the connection of `sock` ends, which the main loop closes next.
 
     Args:
         sock: the tracked socket.
         by_server: whether the server has had enough of it.
+        unsent: whether some of a response has not been sent.
     """
     connection = sock.connection
     if connection is None or sock.fileno() < 0:
@@ -35,6 +36,8 @@ def note_end(sock: Any, *, by_server: bool) -> None:
     why = ending.guess(life)
     if why.group is CloseReason.CLIENT:
         ending.note(life, why)
+    elif by_server and unsent:
+        ending.note(life, CloseReason.SLOW_READER)
     elif by_server and life.state in (ConnState.NEW, ConnState.IDLE):
         ending.none_came(life)
 

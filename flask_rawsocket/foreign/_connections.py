@@ -85,15 +85,18 @@ class ForeignConnection(Connection):
 
     def __init__(self, sock: Any, *, is_lent: bool = False) -> None:
         remote: SocketAddress = ""
-        # A peer that has reset the connection already has no name any more (ENOTCONN).
+        local: SocketAddress = ""
+        # A peer that has reset the connection already has no name any more (ENOTCONN), and on some
+        # systems neither has our end.
         with contextlib.suppress(OSError):
+            local = sock.getsockname()
             remote = sock.getpeername()
         super().__init__(
             sock,
             _keeper,
             family=sock.family,
             remote_address=remote,
-            local_address=sock.getsockname(),
+            local_address=local,
         )
         life = self._life
         is_unix = sock.family == AF_UNIX

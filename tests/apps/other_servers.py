@@ -126,6 +126,14 @@ def eventlet(bind, app):
 
 
 @server
+def eventlet_patched(bind, app):
+    from eventlet import monkey_patch
+
+    monkey_patch()
+    eventlet(bind, app)
+
+
+@server
 def wsgiref(bind, app):
     from wsgiref.simple_server import make_server
 

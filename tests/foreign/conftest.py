@@ -10,6 +10,8 @@ import pytest
 
 PACKAGES = {
     "cherrypy": "cherrypy",
+    "eventlet-patched": "eventlet",
+    "plain-gevent": "gevent",
     "plain-pywsgi": "gevent",
     "plain-pywsgi-patched": "gevent",
     "plain-waitress": "waitress",
