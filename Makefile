@@ -6,7 +6,7 @@ BIN := .venv/bin
 MIN_BIN := .venv-min/bin
 
 # The oldest releases that are supported; the worker's seams break there first.
-OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0'
+OLDEST := 'flask==3.0.*' 'werkzeug==3.0.*' 'gunicorn==25.3.0' 'waitress==3.0.1'
 
 .PHONY: demo test quick lint types arch package cov test-min test-others bench bench-instructions \
 	bench-peers bench-slow bench-take-over bench-stops bench-bad bench-nginx matrix docs clean

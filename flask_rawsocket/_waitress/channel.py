@@ -22,7 +22,7 @@ from .._sockets.plain import DONT_WAIT
 from .._sockets.proxy_protocol import ProxyHeaderError
 from .._tracking.tracker import process_tracker
 from ..errors import ConnectionClosedError
-from .closing import ClosingSocket, note_end
+from .closing import close_failed, hand_close_on
 from .parser import UnparsedBytes, answer_to
 from .task import ErrorTask, Task
 
@@ -44,6 +44,8 @@ class Channel(HTTPChannel):
 
     Attributes:
         tracked: the socket, as long as it is the server's.
+        ends_answered: whether the close that comes next is that after the last answer, if that is
+            out.
     """
 
     task_class = Task
@@ -58,8 +60,7 @@ class Channel(HTTPChannel):
         self.tracked = sock
         self._elsewhere = False
         """Whether another thread does what the main loop would."""
-        self._ends_answered = False
-        """Whether the close that comes next is that after the last answer, if it is out."""
+        self.ends_answered = False
         super().__init__(server, sock, addr, adj, map=map)
         # Re-entrant: what is left of a request's bytes is parsed under it.
         self.requests_lock: Any = threading.RLock()
@@ -89,10 +90,10 @@ class Channel(HTTPChannel):
             pass
         elif tracked.closes_at_once:
             self.handle_close()  # aborted, and no selector need say so
-        elif self.will_close and not self.requests:
-            self.handle_write()  # the client may read nothing, and no selector say that it can
         elif _is_head_late(tracked):
             self._refuse(*answer_to(HeaderTimeoutError()))
+        elif self.will_close and not self.requests:
+            self.handle_write()  # the client may read nothing, and no selector say that it can
         else:
             if isinstance(self.request, UnparsedBytes) and self._may_read():
                 self._do(self._resume)
@@ -109,7 +110,7 @@ class Channel(HTTPChannel):
 
     def handle_write(self) -> None:
         """Send what there is room for, and close when that was the last answer."""
-        self._ends_answered = self.close_when_flushed
+        self.ends_answered = self.close_when_flushed
         super().handle_write()
 
     def handle_read(self) -> None:
@@ -139,8 +140,8 @@ class Channel(HTTPChannel):
             self._elsewhere = True
             self.last_activity = time.time()  # something has come, though hooks take their time
             process_tracker.hook_runner.submit(partial(self._do_elsewhere, step))
-        else:
-            step()
+            return
+        step()
 
     def _do_elsewhere(self, step: Callable[[], object]) -> None:
         try:
@@ -150,7 +151,7 @@ class Channel(HTTPChannel):
             step()
         except Exception:
             self.logger.exception("Reading from %r failed", self)
-            self.will_close = True
+            close_failed(self)
         finally:
             self._elsewhere = False
             self.server.pull_trigger()
@@ -174,7 +175,6 @@ class Channel(HTTPChannel):
             self.last_activity = time.time()
             self.received(data)
         elif self._elsewhere:
-            self.connected = False
             self.will_close = True  # the main loop closes
         else:
             self.handle_close()
@@ -195,7 +195,7 @@ class Channel(HTTPChannel):
             except Exception:
                 # Nothing else would: the main loop only asks whether to read.
                 self.logger.exception("Parsing what %r has read failed", self)
-                self.will_close = True
+                close_failed(self)
 
     def received(self, data: bytes) -> bool:
         """Parse `data`, to the end of one request at most."""
@@ -275,31 +275,13 @@ class Channel(HTTPChannel):
         if self._elsewhere:
             self.will_close = True
             return
-        self._hand_close_on()
+        hand_close_on(self)
         super().handle_close()
 
     def close(self) -> None:
         """Close, with the server."""
-        connection = self.connection
-        if connection is not None:
-            life = life_of(connection)
-            if ending.guess(life).group is not CloseReason.CLIENT:
-                ending.note(life, process_tracker.stop_reason)
-        self._hand_close_on()
+        hand_close_on(self, at_stop=True)
         super().close()
-
-    def _hand_close_on(self) -> None:
-        """Have what waitress is to close next closed where its hooks can run."""
-        with self.outbuf_lock:  # the thread of a request may be sending
-            sock, self.tracked = self.tracked, None
-            if sock is None or self.socket is not sock:
-                return
-            if self._ends_answered and not self.close_when_flushed:
-                # The last answer is out: what the client does now is not why.
-                ending.answered(sock.duties.life)
-            else:
-                note_end(sock, by_server=self.will_close, unsent=self.total_outbufs_len > 0)
-            self.socket = ClosingSocket(sock)
 
 
 def _is_head_late(tracked: Any) -> bool:

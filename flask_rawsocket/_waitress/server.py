@@ -12,7 +12,6 @@ import waitress.server
 
 from .._connection import observing
 from .._sockets.patched import check_unpatched
-from .._tracking.tracker import process_tracker
 from .accepting import track
 from .application import Application
 from .stopping import stop, stop_threads

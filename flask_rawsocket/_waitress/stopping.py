@@ -32,7 +32,7 @@ def stop(listening: Iterable[Any]) -> None:
     Args:
         listening: the server for each address. There may be others in this process, which go on.
     """
-    ours = set()
+    ours: set[Any] = set()
     for each in listening:
         ours.update(channel.connection for channel in each.active_channels.values())
         if each.socket is not None:  # its own close() has been called
