@@ -47,7 +47,9 @@ class Running:
         self.seen = []
         self.app.before_request(lambda: self.seen.append(current_conn._get_current_object()))
         self.app.add_url_rule("/", "here", view_func=lambda: "here")
-        self.app.add_url_rule("/large", "large", view_func=lambda: b"x" * LARGE)
+        self.app.add_url_rule("/large", "large", view_func=self.large)
+        self.made = []
+        """One for each large response that is complete, as far as its view is concerned."""
         self.sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(addresses)]
         self.names = [each.getsockname() for each in self.sockets]
         self.map = adjustments.setdefault("map", {})
@@ -57,6 +59,11 @@ class Running:
         self.thread.start()
         self._stack = stack
         stack.callback(self.stop)
+
+    def large(self):
+        response = Response(b"x" * LARGE)
+        response.call_on_close(lambda: self.made.append(1))
+        return response
 
     def _run(self):
         try:
@@ -138,7 +145,7 @@ def test_a_client_that_leaves_a_response(stack, header):
     client = server.connect()
     client.get("/large", header)
     client.sock.recv(1)
-    wait_for(lambda: server.seen, "the view")
+    wait_for(lambda: server.made, "the response to be made")
     client.reset()
     assert server.reasons() == [CloseReason.PEER_RESET]
 
