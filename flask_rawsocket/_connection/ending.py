@@ -31,6 +31,7 @@ __all__ = [
     "reason",
     "request_begun",
     "reset",
+    "response_made",
     "settle",
     "settle_end",
 ]
@@ -68,6 +69,12 @@ def cut(life: Life) -> None:
     """The response has begun, and there is no more of it."""
     if life.ending is CloseReason.VIEW_FAILED:
         life.ending = CloseReason.RESPONSE_BROKEN
+
+
+def response_made(life: Life) -> None:
+    """The response is complete, and the last of it may be on its way: nobody has failed so far."""
+    if life.ending in _REPLACEABLE:
+        life.ending = None
 
 
 def answered(life: Life) -> None:

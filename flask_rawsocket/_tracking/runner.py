@@ -7,6 +7,7 @@ another end, or the thread that noticed.
 from __future__ import annotations
 
 import atexit
+import contextvars
 import logging
 import os
 import threading
@@ -33,7 +34,9 @@ _EXIT_TIMEOUT: Final = 5.0
 
 
 def _start_thread(function: Callable[[], None], name: str) -> None:
-    threading.Thread(target=function, name=name, daemon=True).start()
+    thread = threading.Thread(target=function, name=name, daemon=True)
+    # In an empty context, as a thread has: a greenlet in its place would get a copy of the view's.
+    contextvars.Context().run(thread.start)
 
 
 class Runner:

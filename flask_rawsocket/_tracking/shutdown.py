@@ -13,7 +13,7 @@ from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from .._connection.connection import Connection
     from .tracker import ConnectionTracker
@@ -52,7 +52,11 @@ def close_hijacked(
 
 
 def close_rest(
-    tracker: ConnectionTracker, deadline: float, tick: Callable[[], object] = bool
+    tracker: ConnectionTracker,
+    deadline: float,
+    tick: Callable[[], object] = bool,
+    *,
+    among: Collection[Connection] | None = None,
 ) -> None:
     """End what is left, by the stop where it has no other reason; return when the hooks have run.
 
@@ -62,8 +66,9 @@ def close_rest(
         tracker: whose connections.
         deadline: when to wait for slow hooks no more, as a time of ``time.monotonic()``.
         tick: called again and again while slow hooks are run.
+        among: the connections that the server has; None for all of the process.
     """
-    rest = list(tracker.connections.values())
+    rest = [each for each in tracker.connections.values() if among is None or each in among]
     for connection in rest:
         # Before its thread, which may be in a view, finds the end and says why.
         ending.note(life_of(connection), tracker.stop_reason)

@@ -13,6 +13,7 @@ answer: the descriptor may be another's by now, and an error may be a message in
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import os
 import threading
@@ -200,15 +201,18 @@ class Watcher:
     def _started(self) -> Hangups:
         """Start the watching if that has not been done. The caller holds the lock."""
         if self._hangups is None:
-            hangups = self.make_hangups()
+            # Before the start: where threads are greenlets, that lets others have their turn, and
+            # a lock that was made before they were does not keep them out.
+            hangups = self._hangups = self.make_hangups()
             thread = threading.Thread(
                 target=self._run, args=(hangups,), name="rawsocket-watcher", daemon=True
             )
             try:
-                thread.start()
+                # In an empty context, as a thread has: a greenlet would get a copy of the view's.
+                contextvars.Context().run(thread.start)
             except RuntimeError as exc:
+                self._hangups = None
                 raise RawSocketError(f"connections cannot be watched: {exc}") from exc
-            self._hangups = hangups
         return self._hangups
 
     def _run(self, hangups: Hangups) -> None:

@@ -22,7 +22,7 @@ from .._sockets.plain import DONT_WAIT
 from .._sockets.proxy_protocol import ProxyHeaderError
 from .._tracking.tracker import process_tracker
 from ..errors import ConnectionClosedError
-from .closing import ClosingSocket, note_end
+from .closing import close_failed, hand_close_on
 from .parser import UnparsedBytes, answer_to
 from .task import ErrorTask, Task
 
@@ -44,6 +44,8 @@ class Channel(HTTPChannel):
 
     Attributes:
         tracked: the socket, as long as it is the server's.
+        ends_answered: whether the close that comes next is that after the last answer, if that is
+            out.
     """
 
     task_class = Task
@@ -58,8 +60,7 @@ class Channel(HTTPChannel):
         self.tracked = sock
         self._elsewhere = False
         """Whether another thread does what the main loop would."""
-        self._ends_answered = False
-        """Whether the close that comes next is that after the last answer, if it is out."""
+        self.ends_answered = False
         super().__init__(server, sock, addr, adj, map=map)
         # Re-entrant: what is left of a request's bytes is parsed under it.
         self.requests_lock: Any = threading.RLock()
@@ -91,6 +92,8 @@ class Channel(HTTPChannel):
             self.handle_close()  # aborted, and no selector need say so
         elif _is_head_late(tracked):
             self._refuse(*answer_to(HeaderTimeoutError()))
+        elif self.will_close and not self.requests:
+            self.handle_write()  # the client may read nothing, and no selector say that it can
         else:
             if isinstance(self.request, UnparsedBytes) and self._may_read():
                 self._do(self._resume)
@@ -107,7 +110,7 @@ class Channel(HTTPChannel):
 
     def handle_write(self) -> None:
         """Send what there is room for, and close when that was the last answer."""
-        self._ends_answered = self.close_when_flushed
+        self.ends_answered = self.close_when_flushed
         super().handle_write()
 
     def handle_read(self) -> None:
@@ -135,9 +138,10 @@ class Channel(HTTPChannel):
         begins = tracked.duties is not None and tracked.duties.head_due
         if begins and any(map(process_tracker.has_hooks, _BEFORE_REQUEST)):
             self._elsewhere = True
+            self.last_activity = time.time()  # something has come, though hooks take their time
             process_tracker.hook_runner.submit(partial(self._do_elsewhere, step))
-        else:
-            step()
+            return
+        step()
 
     def _do_elsewhere(self, step: Callable[[], object]) -> None:
         try:
@@ -147,7 +151,7 @@ class Channel(HTTPChannel):
             step()
         except Exception:
             self.logger.exception("Reading from %r failed", self)
-            self.will_close = True
+            close_failed(self)
         finally:
             self._elsewhere = False
             self.server.pull_trigger()
@@ -171,7 +175,6 @@ class Channel(HTTPChannel):
             self.last_activity = time.time()
             self.received(data)
         elif self._elsewhere:
-            self.connected = False
             self.will_close = True  # the main loop closes
         else:
             self.handle_close()
@@ -192,17 +195,18 @@ class Channel(HTTPChannel):
             except Exception:
                 # Nothing else would: the main loop only asks whether to read.
                 self.logger.exception("Parsing what %r has read failed", self)
-                self.will_close = True
+                close_failed(self)
 
     def received(self, data: bytes) -> bool:
         """Parse `data`, to the end of one request at most."""
-        going_on: bool = super().received(data)
-        head_is_there = self.requests or (self.request and self.request.headers_finished)
-        tracked = self.tracked
-        duties = tracked.duties if tracked is not None else None
-        if head_is_there and duties is not None and duties.in_head:
-            duties.head_complete()
-            duties.lift_rates()  # the main loop waits for nobody
+        with self.requests_lock:  # a request that begins here is not served before this is done
+            going_on: bool = super().received(data)
+            head_is_there = self.requests or (self.request and self.request.headers_finished)
+            tracked = self.tracked
+            duties = tracked.duties if tracked is not None else None
+            if head_is_there and duties is not None and duties.in_head:
+                duties.head_complete()
+                duties.lift_rates()  # the main loop waits for nobody
         return going_on
 
     def _refuse(self, error: Any, reason: CloseReason) -> None:
@@ -224,6 +228,8 @@ class Channel(HTTPChannel):
 
     def service(self) -> None:
         """Serve a request."""
+        with self.requests_lock:
+            pass  # whatever has read it is done with it
         try:
             super().service()
         except BaseException:  # a SystemExit of the view's, which the pool logs
@@ -245,6 +251,7 @@ class Channel(HTTPChannel):
         """The response is complete, and the connection is kept."""
         tracked = self.tracked
         if tracked is not None:
+            self.last_activity = time.time()  # before the main loop counts it among the idle
             tracked.lift_deadlines()
             tracked.await_request()
 
@@ -268,24 +275,13 @@ class Channel(HTTPChannel):
         if self._elsewhere:
             self.will_close = True
             return
-        self._hand_close_on()
+        hand_close_on(self)
         super().handle_close()
 
     def close(self) -> None:
         """Close, with the server."""
-        self._hand_close_on()
+        hand_close_on(self, at_stop=True)
         super().close()
-
-    def _hand_close_on(self) -> None:
-        """Have what waitress is to close next closed where its hooks can run."""
-        with self.outbuf_lock:  # the thread of a request may be sending
-            sock, self.tracked = self.tracked, None
-            if sock is None or self.socket is not sock:
-                return
-            # The last answer is out: what the client does now is not why.
-            if not self._ends_answered or self.close_when_flushed:
-                note_end(sock, by_server=self.will_close)
-            self.socket = ClosingSocket(sock)
 
 
 def _is_head_late(tracked: Any) -> bool:

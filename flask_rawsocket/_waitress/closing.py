@@ -15,15 +15,47 @@ from .._tracking.tracker import process_tracker
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["ClosingSocket", "note_end"]
+    from .channel import Channel
+
+__all__ = ["ClosingSocket", "close_failed", "hand_close_on"]
 
 
-def note_end(sock: Any, *, by_server: bool) -> None:
+def close_failed(channel: Channel) -> None:
+    """Have the main loop close `channel`, on which waitress has failed."""
+    connection = channel.connection
+    if connection is not None:
+        ending.note(life_of(connection), CloseReason.SERVER_FAILED)
+    channel.will_close = True
+
+
+def hand_close_on(channel: Channel, *, at_stop: bool = False) -> None:
+    """Have the socket that `channel` is to close next closed where its hooks can run.
+
+    Args:
+        channel: whose.
+        at_stop: whether the server ends.
+    """
+    with channel.outbuf_lock:  # the thread of a request may be sending
+        sock, channel.tracked = channel.tracked, None
+        if sock is None or channel.socket is not sock:
+            return
+        if channel.ends_answered and not channel.close_when_flushed:
+            # The last answer is out: what the client does now is not why.
+            ending.assume(sock.duties.life, CloseReason.RESPONSE_COMPLETE)
+        else:
+            _note_end(sock, by_server=channel.will_close, unsent=channel.total_outbufs_len > 0)
+            if at_stop:
+                ending.note(sock.duties.life, process_tracker.stop_reason)
+        channel.socket = ClosingSocket(sock)
+
+
+def _note_end(sock: Any, *, by_server: bool, unsent: bool) -> None:
     """Note why the connection of `sock` ends, which the main loop closes next.
 
     Args:
         sock: the tracked socket.
         by_server: whether the server has had enough of it.
+        unsent: whether some of a response has not been sent.
     """
     connection = sock.connection
     if connection is None or sock.fileno() < 0:
@@ -35,8 +67,13 @@ def note_end(sock: Any, *, by_server: bool) -> None:
     why = ending.guess(life)
     if why.group is CloseReason.CLIENT:
         ending.note(life, why)
+    elif by_server and unsent:
+        ending.note(life, CloseReason.SLOW_READER)
     elif by_server and life.state in (ConnState.NEW, ConnState.IDLE):
         ending.none_came(life)
+    elif by_server and life.exchange is None:
+        in_head = sock.duties.in_head
+        ending.assume(life, CloseReason.HEAD_TOO_SLOW if in_head else CloseReason.BODY_TOO_SLOW)
 
 
 class ClosingSocket:

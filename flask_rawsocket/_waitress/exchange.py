@@ -61,6 +61,11 @@ class Exchange(exchange.Exchange):
         length: int | None = self._task.content_length
         return length
 
+    def status(self) -> int | None:
+        """Return the status of the application's response; None if it has not said one."""
+        code = self._task.status.partition(" ")[0] if self._task.complete else ""
+        return int(code) if code.isdecimal() else None
+
     def force_close(self) -> None:
         """Have the response say ``Connection: close``, and the connection closed after it."""
         self._task.set_close_on_finish()

@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import waitress
 import waitress.server
-from waitress.channel import HTTPChannel
 
 from .._connection import observing
-from .._sockets.listener import Listener
 from .._sockets.patched import check_unpatched
-from .._sockets.proxied import by_settings
-from .._tracking.tracker import process_tracker
+from .accepting import track
 from .application import Application
-from .channel import Channel
 from .stopping import stop, stop_threads
 
 if TYPE_CHECKING:
@@ -44,13 +40,8 @@ def create_server(application: WSGIApplication | None, *args: Any, **kwargs: Any
     if hasattr(select, "poll"):
         kwargs.setdefault("asyncore_use_poll", True)
     made = waitress.server.create_server(app, *args, **kwargs)
-    servers = [each for each in _servers(made) if each.channel_class is HTTPChannel]
-    for each in servers:
-        each.socket = Listener(each.socket, process_tracker)
-        each.socket.proxy_parser_for = by_settings(process_tracker)
-        each.channel_class = Channel
-        if process_tracker.settings.save_syn:
-            each.socket.save_syn()
+    for each in _servers(made):
+        track(each)
     observing.serve_with(made.adj.threads)
     dispatcher = made.task_dispatcher
     dispatcher.shutdown = partial(stop_threads, dispatcher.shutdown)
@@ -64,10 +55,16 @@ def serve(app: WSGIApplication, **kwargs: Any) -> None:
 
 
 def _servers(made: Any) -> list[Any]:
-    """Return the server for each address; several have one main loop."""
+    """Return the server for each address; several have one main loop.
+
+    In a map that the caller has made there may be other servers, which have other threads.
+    """
     if isinstance(made, waitress.server.MultiSocketServer):
         return [
-            each for each in made.map.values() if isinstance(each, waitress.server.BaseWSGIServer)
+            each
+            for each in made.map.values()
+            if isinstance(each, waitress.server.BaseWSGIServer)
+            and each.task_dispatcher is made.task_dispatcher
         ]
     return [made]
 

@@ -30,10 +30,13 @@ def stop(listening: Iterable[Any]) -> None:
     """Stop: the threads have ended, and the main loop has.
 
     Args:
-        listening: the server for each address.
+        listening: the server for each address. There may be others in this process, which go on.
     """
+    ours: set[Any] = set()
     for each in listening:
-        each.socket.close()
+        ours.update(channel.connection for channel in each.active_channels.values())
+        if each.socket is not None:  # its own close() has been called
+            each.socket.close()
     if not process_tracker.is_stopping:  # the main loop has failed
         process_tracker.shutdown()
     timeout = process_tracker.settings.stop_timeout
@@ -41,6 +44,6 @@ def stop(listening: Iterable[Any]) -> None:
     process_tracker.wait_hijacked(patience)
     deadline = time.monotonic() + HOOKS_TIMEOUT
     close_hijacked(process_tracker, OWNERS_TIMEOUT, deadline)
-    close_rest(process_tracker, deadline)
+    close_rest(process_tracker, deadline, among=ours - {None})
     process_tracker.wait_closed(max(0.0, deadline - time.monotonic()))
     process_tracker.is_stopping = False

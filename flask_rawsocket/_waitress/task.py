@@ -15,6 +15,7 @@ from .._tracking.tracker import process_tracker
 from .exchange import Exchange
 
 if TYPE_CHECKING:
+    from .._connection.connection import Connection
     from .._connection.life import Life
     from .channel import Channel
 
@@ -28,12 +29,16 @@ class Task(waitress.task.WSGITask):
     """Serves one request by the application."""
 
     channel: Channel
+    connection: Connection | None = None
     exchange: Exchange | None = None
-    """Of a tracked connection."""
+    """Of a tracked connection, as is this."""
+
+    is_finished = False
+    """Whether the response is whole: waitress may log no error of a socket, nor of a file."""
 
     def service(self) -> None:
         """Serve it; then the connection is IDLE, where it is kept."""
-        connection = self.channel.connection
+        connection = self.connection = self.channel.connection
         if connection is None:  # it has been closed meanwhile
             self.close_on_finish = True
             return
@@ -53,17 +58,21 @@ class Task(waitress.task.WSGITask):
         finally:
             process_tracker.request_ended(connection)
             # Each of these refers to this task, which is to be freed without a garbage collector.
-            self.environ = self.exchange = None
+            self.environ = self.exchange = self.connection = None
 
     def _served(self, life: Life, exchange: Exchange) -> None:
         """The response is complete, or somebody else's."""
         if exchange.hijacked:
             self.close_on_finish = True  # for this server it ends
+        elif not self.is_finished:
+            if exchange.is_cut():
+                ending.cut(life)
         elif self.close_on_finish:
             self._note_short(life)
-            ending.answered(life)
+            ending.response_made(life)  # the channel knows when it is out
         else:
-            ending.reset(life)
+            if not ending.is_by_peer(life):  # as a write has found, of which nobody else tells
+                ending.reset(life)
             # Now: as soon as the channel forgets the request, the next one may be read.
             self.channel.await_request()
 
@@ -82,12 +91,13 @@ class Task(waitress.task.WSGITask):
                 self.write(b"")
             self.chunked_response = False  # waitress would send the end of a body that is none
         super().finish()
+        self.is_finished = True
 
     def get_environment(self) -> Any:
         """Return waitress's environ with the connection in it."""
         is_new = self.environ is None
         environ = super().get_environment()
-        connection, exchange = self.channel.connection, self.exchange
+        connection, exchange = self.connection, self.exchange
         if is_new and connection is not None and exchange is not None:
             exchange.body = environ["wsgi.input"]
             put_addresses(environ, connection.proxy)

@@ -10,17 +10,16 @@ import contextlib
 import os
 import threading
 import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .._connection.address import AF_UNIX, override_text, text_of
 from .._connection.connection import Connection
 from .._connection.state import ConnState
-from .._tracking import forgotten
 from .._tracking.tracker import process_tracker
 from ..errors import ConnectionClosedError
 from ..sockinfo import PeerStatus
 from ._borrowed import borrow
+from ._closing import tell_of_closes
 from ._keeper import ForeignKeeper
 from ._places import find_socket
 
@@ -76,7 +75,7 @@ class ForeignConnection(Connection):
         is_lent: whether it is a `BorrowedSocket`, made for one request.
     """
 
-    __slots__ = ("_forgotten", "_is_lent", "requests_in_hand")
+    __slots__ = ("_is_lent", "requests_in_hand")
 
     managed = False
 
@@ -85,22 +84,24 @@ class ForeignConnection(Connection):
 
     def __init__(self, sock: Any, *, is_lent: bool = False) -> None:
         remote: SocketAddress = ""
-        # A peer that has reset the connection already has no name any more (ENOTCONN).
+        local: SocketAddress = ""
+        # A peer that has reset the connection already has no name any more (ENOTCONN), and on some
+        # systems neither has our end.
         with contextlib.suppress(OSError):
+            local = sock.getsockname()
             remote = sock.getpeername()
         super().__init__(
             sock,
             _keeper,
             family=sock.family,
             remote_address=remote,
-            local_address=sock.getsockname(),
+            local_address=local,
         )
         life = self._life
         is_unix = sock.family == AF_UNIX
         life.key = override_text(os.getpid(), self.id) if is_unix else text_of(remote)
         self.requests_in_hand = 0
         self._is_lent = is_lent
-        self._forgotten: weakref.ref[Any] | None = None
         if not is_lent:
             life.hold_weakly()
 
@@ -126,11 +127,12 @@ class ForeignConnection(Connection):
 
         The kernel may never report of a descriptor that is closed so soon.
         """
-        sock = self._life.sock
-        if sock is None or self._is_lent or self._forgotten is not None:
-            return
-        forgotten.start()
-        self._forgotten = weakref.ref(sock, partial(_server_forgot, weakref.ref(self)))
+        if not self._is_lent:  # a server that lends does not close meanwhile, nor would it be seen
+            tell_of_closes(self)
+
+    def is_watched(self) -> bool:
+        """Tell whether there may be somebody to be told that the peer is gone."""
+        return self._life.watched and self.requests_in_hand > 0
 
     def check_open(self) -> None:
         """If the server has closed it, tell those who watch the peer: it has read the end."""
@@ -150,21 +152,3 @@ class ForeignConnection(Connection):
     def _is_open(self) -> bool:
         sock = self._life.sock
         return sock is not None and sock.fileno() >= 0
-
-
-class _Closed:
-    """A connection whose server has forgotten its socket; a thread is to tell of that."""
-
-    def __init__(self, connection: ForeignConnection) -> None:
-        self._connection = connection
-
-    def end(self) -> None:
-        """Tell those who watch the peer, if there are any left."""
-        self._connection.check_open()
-
-
-def _server_forgot(ref: weakref.ref[ForeignConnection], _sock: object) -> None:
-    # This may run in the middle of anything, with any lock held.
-    connection = ref()
-    if connection is not None:
-        forgotten.put(_Closed(connection))

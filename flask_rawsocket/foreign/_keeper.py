@@ -47,7 +47,6 @@ class ForeignKeeper:
                 f"{connection!r} has no request in hand whose end is seen: on a server that is not "
                 "ours, watch in a request of an application that RawSocket is set up on"
             )
-        connection.hear_of_close()
         try:
             cancel = process_tracker.watch(connection, callback, at_end_too=at_end_too)
         except ConnectionClosedError:  # the server has read that the peer left
@@ -55,7 +54,9 @@ class ForeignKeeper:
                 callback()
             else:
                 process_tracker.hook_runner.submit(callback)
+            connection.check_open()  # others may watch it, who have not been told yet
             return _nothing
+        connection.hear_of_close()
         connection.check_open()  # it may have been closed meanwhile
         return cancel
 

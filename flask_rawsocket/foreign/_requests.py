@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 from .. import _wsgi
@@ -44,7 +45,8 @@ def serve(
 
 def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
     """Tell whether the application has done all its work: nothing of it runs in `body`."""
-    if isinstance(body, list | tuple):
+    # uWSGI's file wrapper returns the file itself, which uWSGI sends by sendfile(2).
+    if isinstance(body, list | tuple | io.BufferedReader | io.BytesIO):
         return True
     wrapper = environ.get("wsgi.file_wrapper")  # a class, or a function of uWSGI's
     return isinstance(wrapper, type) and isinstance(body, wrapper)

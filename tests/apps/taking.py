@@ -6,7 +6,7 @@ import threading
 import time
 
 from contract import app, describe, rawsocket, record
-from flask import Response, request, stream_with_context
+from flask import Response, has_request_context, request, stream_with_context
 from werkzeug.exceptions import ClientDisconnected
 
 from flask_rawsocket import RawSocketError, current_conn
@@ -280,7 +280,12 @@ def watch():
     called = threading.Event()
     if "read" in request.args:
         request.get_data()
-    conn.on_disconnect(lambda: (record(callback=time.time()), called.set()))
+
+    def tell():
+        record(callback=time.time(), in_request=has_request_context())
+        called.set()
+
+    conn.on_disconnect(tell)
     record(watching=conn.id)
     gone = conn.wait_disconnected(float(request.args.get("timeout", 15)))
     status = conn.peer_status().name

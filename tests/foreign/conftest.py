@@ -10,6 +10,9 @@ import pytest
 
 PACKAGES = {
     "cherrypy": "cherrypy",
+    "eventlet-patched": "eventlet",
+    "gunicorn_asgi": "gunicorn a2wsgi",
+    "plain-gevent": "gevent",
     "plain-pywsgi": "gevent",
     "plain-pywsgi-patched": "gevent",
     "plain-waitress": "waitress",

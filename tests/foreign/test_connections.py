@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import io
 import socket
 import threading
 
@@ -141,13 +143,31 @@ def test_the_server_has_closed(pair):
 
 
 def test_the_server_keeps_what_it_has_closed(pair):
-    """At the latest at the end of the request the callback is made."""
+    """The kernel has forgotten the descriptor; the callback is made within the request."""
     held, _peer = pair
     server, called = Server(held, app), threading.Event()
     server.conn.on_disconnect(called.set)
     held[0].close()
-    server.body.close()
     assert called.wait(PATIENCE)
+    server.body.close()
+
+
+def test_a_socket_without_names(pair):
+    """Some systems know neither end of a connection that was reset already."""
+    held, _peer = pair
+
+    class Nameless:
+        family = socket.AF_INET
+        fileno, getsockopt = held[0].fileno, held[0].getsockopt
+
+        def getsockname(self):
+            raise OSError(errno.EINVAL, "it has been reset")
+
+        getpeername = getsockname
+
+    server = Server([Nameless()], app)
+    assert (server.conn.local_address, server.conn.remote_address) == ("", "")
+    server.body.close()
 
 
 def test_a_descriptor_that_is_used_again(pair, stack):
@@ -186,7 +206,7 @@ class Wrapper(FileWrapper):
     """A server's own."""
 
 
-@pytest.mark.parametrize("body", [[b"whole"], (b"whole",), Wrapper(None)])
+@pytest.mark.parametrize("body", [[b"whole"], (b"whole",), Wrapper(None), io.BytesIO(b"whole")])
 def test_a_whole_body_is_returned_as_it_is(pair, body):
     """A server looks at its class to send it well; nothing of the application runs in it."""
     held, _peer = pair

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import select
@@ -22,8 +23,9 @@ from flask_rawsocket import (
     UnsupportedError,
     sockinfo,
 )
-from flask_rawsocket._tracking.hangups import EpollHangups
+from flask_rawsocket._tracking.hangups import EpollHangups, PatchedHangups
 from flask_rawsocket.sockinfo import PeerStatus
+from flask_rawsocket.sockinfo._systems.pristine_select import pristine
 
 SO_TIMESTAMPING = 37
 SENT_BY_SOFTWARE = 1 << 1 | 1 << 4  # SOF_TIMESTAMPING_TX_SOFTWARE and _SOFTWARE
@@ -377,10 +379,32 @@ def test_a_system_that_watches_no_more(tracker, stack, monkeypatch):
     assert told.wait(PATIENCE)
 
 
+@pytest.mark.parametrize("taken_out", [("epoll",), ("epoll", "poll")], ids=["gevent", "eventlet"])
+def test_a_patched_process(tracker, stack, monkeypatch, taken_out):
+    """Where a library has taken epoll out of ``select``, what it has left there waits."""
+    for name in taken_out:
+        monkeypatch.delattr(select, name)
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    told = threading.Event()
+    sock.connection.on_disconnect(told.set)
+    assert isinstance(tracker._watcher._hangups, PatchedHangups)
+    client.close()
+    assert told.wait(PATIENCE)
+
+
+def test_greenlets_without_their_select(tracker, stack, monkeypatch):
+    """A thread that is none would stop all the others: that is refused."""
+    monkeypatch.setattr(_thread, "start_new_thread", lambda *_args: None)
+    _, sock = dial(stack, tcp_listener(tracker, stack))
+    with pytest.raises(UnsupportedError, match="threads of this process are greenlets"):
+        sock.connection.on_disconnect(print)
+
+
 def test_a_system_without_epoll(tracker, stack, monkeypatch):
     """A system with neither epoll nor kqueue is named as the reason."""
     for name in ("epoll", "kqueue"):
         monkeypatch.delattr(select, name, raising=False)
+        monkeypatch.delattr(pristine, name, raising=False)
     _, sock = dial(stack, tcp_listener(tracker, stack))
     with pytest.raises(UnsupportedError, match="epoll"):
         sock.connection.on_disconnect(print)

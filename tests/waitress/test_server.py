@@ -69,7 +69,7 @@ def test_several_addresses():
         stack.callback(server.close)
         listening = [each for each in server.map.values() if each.accepting]
         assert len(listening) == 2
-        assert {type(each.socket).__name__ for each in listening} == {"Listener"}
+        assert {type(each.socket).__name__ for each in listening} == {"PausingListener"}
         assert server.adj.asyncore_use_poll
 
 
