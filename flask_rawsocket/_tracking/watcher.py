@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConnectionClosedError, RawSocketError
 from .hangups import make_hangups
+from .runner import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._connection.connection import Connection
     from .hangups import Hangups
-    from .runner import Runner
 
 __all__ = ["Watcher"]
 
@@ -201,11 +201,8 @@ class Watcher:
         """Start the watching if that has not been done. The caller holds the lock."""
         if self._hangups is None:
             hangups = self.make_hangups()
-            thread = threading.Thread(
-                target=self._run, args=(hangups,), name="rawsocket-watcher", daemon=True
-            )
             try:
-                thread.start()
+                Runner.start_thread(partial(self._run, hangups), "rawsocket-watcher")
             except RuntimeError as exc:
                 raise RawSocketError(f"connections cannot be watched: {exc}") from exc
             self._hangups = hangups

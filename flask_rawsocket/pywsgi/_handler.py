@@ -78,18 +78,21 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
         sock, connection = self.socket, self.tracked
         if connection is None:
             return super().handle_one_request()
-        life = life_of(connection)
+        life, keeps = life_of(connection), False
         try:
-            result = self._handle_next(sock, connection)
-            if result is True and not life.is_hijacked() and self._await_request(sock):
-                return True
-            if isinstance(result, tuple):
-                self._answer(sock, *result)
-        except OSError as exc:
-            ending.broke_off(life, exc)
-        self._end(sock, connection)
-        self.socket = None
-        return None
+            try:
+                result = self._handle_next(sock, connection)
+                keeps = result is True and not life.is_hijacked() and self._await_request(sock)
+                if isinstance(result, tuple):
+                    self._answer(sock, *result)
+            except OSError as exc:
+                ending.broke_off(life, exc)
+            if not keeps:
+                self._linger(sock, connection)
+        finally:  # also where this greenlet is killed
+            if not keeps:
+                self._close(sock, connection)
+        return keeps or None
 
     def _handle_next(self, sock: Any, connection: Connection) -> Any:
         try:
@@ -136,14 +139,19 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
             sock.expect_head()  # it may be empty lines, for ever
         return True
 
-    def _end(self, sock: Any, connection: Connection) -> None:
-        """Close the connection, unless it has been hijacked; let the peer read what was sent."""
+    @staticmethod
+    def _linger(sock: Any, connection: Connection) -> None:
+        """Say FIN, unless it is hijacked, and let the peer read what was sent."""
+        duties = sock.duties
+        if connection.state is ConnState.ACTIVE and duties and not duties.goodbye_said:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+                sock.drop_rest(LINGER_TIMEOUT)
+
+    def _close(self, sock: Any, connection: Connection) -> None:
+        """Close the connection, unless it has been hijacked."""
+        self.socket = None
         if not life_of(connection).is_hijacked():
-            duties = sock.duties
-            if connection.state is ConnState.ACTIVE and duties and not duties.goodbye_said:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_WR)
-                    sock.drop_rest(LINGER_TIMEOUT)
             with contextlib.suppress(OSError):
                 sock.close()
         self.rfile.close()

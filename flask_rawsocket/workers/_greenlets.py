@@ -39,7 +39,7 @@ class GreenletWorker(ggevent.GeventWorker):
     stop: Any
     listeners: Any
     tracker: Any
-    accept_failed: Any
+    complain: Any
     quitting: tuple[Any, Any] | None
     quit_now: Any
 
@@ -65,7 +65,7 @@ class GreenletWorker(ggevent.GeventWorker):
         servers = [self.make_server(each) for each in self.sockets]
         try:
             for each in servers:
-                each.complain = self.accept_failed
+                each.complain = self.complain
                 each.start()
             while self.alive:
                 self.notify()
@@ -80,20 +80,18 @@ class GreenletWorker(ggevent.GeventWorker):
         """Accept no more, but what nobody else would; let requests end, within the grace."""
         self.stop.begin()
         for each in servers:
-            each.stop_accepting()
-            each.is_stopping = True
+            each.accept_no_more()
         last_moment = time.monotonic() + min(LINGER_TIMEOUT, self.cfg.graceful_timeout / 2)
         has_let_go = False
         while self.stop.left > 0:
             if not has_let_go and self.listeners.watched is None:
                 has_let_go = self.listeners.let_go(self.sockets)
-                for each in servers:
-                    each.serve_queued()
+            have_served = [each.serve_queued() for each in servers]
             if time.monotonic() > last_moment:
                 self._end_waiting()
             self.quit_now()
             self.notify()
-            if all(each.pool.join(_LOOK) for each in servers):
+            if all(each.pool.join(_LOOK) for each in servers) and all(have_served):
                 break
 
     def _end_waiting(self) -> None:

@@ -107,13 +107,15 @@ class GeventWorker(TrackingWorker, GreenletWorker):
         client.expect_head()
         if not self.is_tls and may_be_preface(self.cfg, addr):
             expect_preface(client.duties)
-        with observing.busy_thread():
-            sock = self.wrap(client, addr) if self.is_tls else client
-            if sock is not None:
-                super().handle(listener, sock, addr)
-        kept: Any = life.sock
-        if kept is not None:
-            kept.hear_server_again()
+        try:
+            with observing.busy_thread():
+                sock = self.wrap(client, addr) if self.is_tls else client
+                if sock is not None:
+                    super().handle(listener, sock, addr)
+        finally:  # also where this greenlet is killed: its number may be another one's next
+            kept: Any = life.sock
+            if kept is not None:
+                kept.hear_server_again()
 
     def wrap(self, client: Any, addr: Any) -> Any:
         """Begin TLS; return the socket that carries it, None where that has failed."""
