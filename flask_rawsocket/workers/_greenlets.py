@@ -7,6 +7,7 @@ the kernel has queued, waits for no request that has not come, and ends when the
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from gevent.event import Event
 from gevent.pool import Pool
-from gunicorn.workers import ggevent
+from gunicorn.workers import base, ggevent
 
 from .._connection import ending
 from .._connection.connection import life_of
@@ -103,6 +104,16 @@ class GreenletWorker(ggevent.GeventWorker):
                 ending.assume(life, self.stop.reason)
                 with contextlib.suppress(OSError):
                     sock.shutdown_raw(socket.SHUT_RD)
+
+    def notify(self) -> None:
+        """Tell the arbiter that this worker lives; without an arbiter, stop.
+
+        gunicorn's own leaves at once, in the middle of requests.
+        """
+        base.Worker.notify(self)
+        if self.alive and self.ppid != os.getppid():
+            self.log.info("Parent changed, shutting down: %s", self)
+            self.alive = False
 
     def wake(self) -> None:
         """Have the main greenlet look after things now."""

@@ -197,9 +197,22 @@ class GeventWorker(TrackingWorker, GreenletWorker):
             if client.connection is not None:
                 ending.note(life_of(client.connection), CloseReason.PEER_CLOSED)
             return
+        if self._is_broken_off(client, exc):
+            return
         super().handle_error(req, client, addr, exc)
         if client.connection is not None and client.connection.state is ConnState.ACTIVE:
             self.linger(client)
+
+    def _is_broken_off(self, client: Any, exc: BaseException) -> bool:
+        """Tell whether the greenlet was killed between two requests, or before the first.
+
+        Nothing is to be answered then: to the client it would be the answer to its next request.
+        """
+        connection: Connection | None = client.connection
+        if isinstance(exc, Exception) or connection is None or connection.state is ConnState.ACTIVE:
+            return False
+        self.log.warning("%r is closed: %r has broken off the wait for a request", connection, exc)
+        return True
 
     @staticmethod
     def linger(sock: Any) -> None:
