@@ -133,7 +133,6 @@ class TestDeadlinesForAll:
         server.wait_sequences("NAC")
         assert "Traceback" not in logged(server, start)
 
-
     def test_a_further_read(self, server):
         """What came of a chunked body before the deadline is not taken for all of it."""
         before = len(server.events())

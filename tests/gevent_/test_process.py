@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import socket
 import threading
 
 import pytest
 from accepting import dial
 
-gevent = pytest.importorskip("gevent")
-import gevent.socket
+pytest.importorskip("gevent")
+import gevent
 
 from flask_rawsocket._asyncio.event_loop import EventLoop
 from flask_rawsocket._gevent.listener import GreenletListener
@@ -45,18 +46,14 @@ def begun(monkeypatch):
         raise AssertionError(f"{self.name} is a thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    monkeypatch.setattr(
-        Runner, "start_thread", staticmethod(lambda function, name: names.append(name))
-    )
+    monkeypatch.setattr(Runner, "start_thread", staticmethod(lambda _, name: names.append(name)))
     return names
 
 
 def test_the_watcher(begun, monkeypatch, tracker, stack):
     """It is begun under its lock."""
     monkeypatch.setattr(Watcher, "make_hangups", staticmethod(GreenletHangups))
-    listening = stack.enter_context(gevent.socket.socket())
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()
+    listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     _, sock = dial(stack, GreenletListener(listening, tracker))
     tracker.watch(sock.connection, lambda: None)()
     assert begun == ["rawsocket-watcher"]

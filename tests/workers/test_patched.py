@@ -139,7 +139,7 @@ flask_rawsocket.waitress.serve(print, listen="127.0.0.1:0")
 
 
 def test_waitress(tmp_path, patch):
-    """waitress says it before it listens; its module has been imported already, or not."""
+    """It is said before it listens; its module has been imported already, or not."""
     pytest.importorskip("waitress")
     text, what = patch
     (tmp_path / "serve.py").write_text(WAITRESS.format(patch=text + "\npatch()\n"))
