@@ -140,7 +140,7 @@ flask_rawsocket.waitress.serve(print, listen="127.0.0.1:0")
 
 def test_waitress(tmp_path, patch):
     """It is said before it listens; its module has been imported already, or not."""
-    pytest.importorskip("waitress")
+    pytest.importorskip("waitress.server")
     text, what = patch
     (tmp_path / "serve.py").write_text(WAITRESS.format(patch=text + "\npatch()\n"))
     code, said = run(tmp_path, ["serve"])
