@@ -133,6 +133,18 @@ class TestDeadlinesForAll:
         server.wait_sequences("NAC")
         assert "Traceback" not in logged(server, start)
 
+    def test_a_further_read(self, server):
+        """What came of a chunked body before the deadline is not taken for all of it."""
+        before = len(server.events())
+        with server.connect() as client:
+            headers = "Transfer-Encoding: chunked", "X-Read-Deadline: 0.2"
+            client.get("/body-again", *headers, method="POST", body=b"8\r\n12")
+            answer = client.response()
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert client.rest() == b""
+        (found,) = recorded(server, "found", before)
+        assert found["found"] == ["ReadDeadlineError", "ReadDeadlineError", "UnsupportedError"]
+
 
 @pytest.fixture(scope="module")
 def single(run_server):

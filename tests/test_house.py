@@ -16,6 +16,7 @@ MODULES = sorted(
 
 ELSEWHERE = {
     "_asyncio/served": "asyncio_/test_event_loop.py",
+    "_connection/body_reads": "test_framing.py",
     "_connection/asking": "test_hijack.py",
     "_body_errors": "test_framing.py",
     "_conditions": "test_peer.py",
@@ -29,7 +30,6 @@ ELSEWHERE = {
     "_gevent/listener": "test_sequences.py",
     "_gevent/loop": "streams/test_stream.py",
     "_gevent/orphan": "gevent_/test_sockets.py",
-    "_gevent/process": "pywsgi/test_server.py",
     "_gevent/tls": "test_hijack.py",
     "_gevent/waiting": "gevent_/test_sockets.py",
     "_gevent/watching": "test_disconnect.py",
@@ -68,6 +68,7 @@ ELSEWHERE = {
     "metrics/_dead": "metrics/test_prometheus.py",
     "metrics/_table": "metrics/test_prometheus.py",
     "pywsgi/_exchange": "test_framing.py",
+    "pywsgi/_failures": "pywsgi/test_server.py",
     "pywsgi/_handler": "pywsgi/test_server.py",
     "serving/_application": "serving/test_server.py",
     "serving/_body": "test_hijack.py",

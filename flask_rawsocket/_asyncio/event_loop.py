@@ -15,6 +15,7 @@ import logging
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import RawSocketError
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     class Runner(Protocol):
         """What makes calls in other threads than the loop's."""
+
+        def start_thread(self, function: Callable[[], None], name: str, /) -> None: ...
 
         def submit(self, job: Callable[[], object]) -> None: ...
 
@@ -139,11 +142,8 @@ class EventLoop:
         with self._lock:
             if self._loop is None:
                 loop = self._make()
-                thread = threading.Thread(
-                    target=_run, args=[loop], name="rawsocket-asyncio", daemon=True
-                )
                 try:
-                    thread.start()
+                    self._runner.start_thread(partial(_run, loop), "rawsocket-asyncio")
                 except RuntimeError:
                     loop.close()
                     raise

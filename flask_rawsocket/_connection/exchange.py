@@ -13,13 +13,12 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import InvalidStateError, UnsupportedError
-from .multiplexed import Multiplexed
+from .body_reads import BodyReads, lock
 
 if TYPE_CHECKING:
     import asyncio
     import weakref
     from collections.abc import Awaitable, Callable, Iterable
-    from types import TracebackType
     from wsgiref.types import StartResponse
 
     Headers = list[tuple[str, str]]
@@ -39,8 +38,6 @@ StreamHandler: TypeAlias = (
 )
 """What serves a connection on the event loop."""
 
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
 SWITCHING: Final = "101 Switching Protocols"
 
 STREAM_STATUSES: Final = frozenset(range(200, 300)) - {204, 205}
@@ -48,9 +45,6 @@ STREAM_STATUSES: Final = frozenset(range(200, 300)) - {204, 205}
 
 WITHOUT_BODY: Final = frozenset({*range(100, 200), 204, 304})
 """The statuses of a response that has no body, whatever its Content-Length says."""
-
-_lock = threading.Lock()
-"""Guards `hijacked` and the number of readers of every exchange; held for no call."""
 
 
 class Phase(enum.Enum):
@@ -71,28 +65,20 @@ class CaughtHead:
         self.head = status, headers
 
 
-class Exchange(Multiplexed, ABC):
+class Exchange(BodyReads, ABC):
     """One request and its response.
 
-    Entering it as a context is reading the request's body: from there to the end of the context
-    the connection cannot be hijacked.
-
     Attributes:
-        hijacked: whether the server has let go of the connection.
         thread: the server's, which serves the request.
-        waits_for_body: whether the client still waits to be told that it may send its body.
         logged_status: what the access log is to say of a hijacked connection.
     """
 
     __slots__ = (
-        "_readers",
-        "hijacked",
         "logged_status",
         "stream",
         "stream_was_forgotten",
         "thread",
         "view",
-        "waits_for_body",
     )
 
     stream: weakref.ref[Any] | None
@@ -105,11 +91,9 @@ class Exchange(Multiplexed, ABC):
     """Whether the socket of that was forgotten. Set by its finalizer, and only then."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.thread = threading.get_ident()
-        self.hijacked = False
-        self.waits_for_body = False
         self.logged_status = SWITCHING
-        self._readers = 0
 
     @property
     def phase(self) -> Phase:
@@ -117,11 +101,6 @@ class Exchange(Multiplexed, ABC):
         if self.hijacked:
             return Phase.HIJACKED
         return Phase.BEGUN if self.has_begun() else Phase.NOT_BEGUN
-
-    @property
-    def reads_body(self) -> bool:
-        """Whether a thread is reading the request's body."""
-        return self._readers > 0
 
     def refusal(self) -> Exception | None:
         """Return the reason why the server cannot let go of the connection now, or None."""
@@ -131,6 +110,10 @@ class Exchange(Multiplexed, ABC):
             return InvalidStateError("the response has begun: hijack the connection before")
         if self._readers:
             return InvalidStateError("another thread is reading the request's body")
+        if self.lost is not None:
+            return UnsupportedError(
+                "a read of the request's body has failed, and what had come of it is lost"
+            )
         if self._is_in_chunked_body():
             return UnsupportedError(
                 "a chunked body has been read in part: read it whole, or hijack before"
@@ -143,7 +126,7 @@ class Exchange(Multiplexed, ABC):
         Raises:
             RawSocketError: as `refusal` says; nothing has changed.
         """
-        with _lock:
+        with lock:
             refusal = self.refusal()
             if refusal is not None:
                 raise refusal
@@ -153,50 +136,6 @@ class Exchange(Multiplexed, ABC):
     def status(self) -> int | None:
         """Return the status of the application's response; None if it has not said one."""
         return None
-
-    def __enter__(self) -> None:
-        with _lock:
-            if self.hijacked:
-                raise InvalidStateError("the connection has been hijacked: read from its stream")
-            self._readers += 1
-        try:
-            if self.waits_for_body:
-                self._answer_continue()
-        except BaseException:
-            self._leave()
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._leave()
-        if exc is not None:
-            self.read_failed(exc)
-
-    def _leave(self) -> None:
-        with _lock:
-            self._readers -= 1
-
-    def before_response(self) -> None:
-        """The head goes out next, and the client still waits to be told to send its body.
-
-        A response of unknown length may read the body while it is sent, and then it would be too
-        late to tell the client. Any other is taken for one that does without the body; as the
-        client may send it all the same, the connection is closed (RFC 9110, section 10.1.1).
-        """
-        if self._may_read_yet():
-            self._answer_continue()
-        else:
-            self.force_close()
-
-    def _answer_continue(self) -> None:
-        """Tell the client to send its body, unless the response has gone out."""
-        self.waits_for_body = False
-        if not self._has_sent_head():
-            self._send(_CONTINUE)
 
     def version(self) -> str:
         """Return the request's version of HTTP."""
@@ -223,14 +162,6 @@ class Exchange(Multiplexed, ABC):
         return found
 
     # What each server knows
-
-    @abstractmethod
-    def read_failed(self, exc: BaseException) -> None:
-        """Reading the body has raised `exc`: raise what the view is to get in its place, if any."""
-
-    @abstractmethod
-    def force_close(self) -> None:
-        """Have the response say ``Connection: close``, and the connection closed after it."""
 
     @abstractmethod
     def let_go(self) -> None:
@@ -270,21 +201,5 @@ class Exchange(Multiplexed, ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def _may_read_yet(self) -> bool:
-        """Tell whether the response is one of `STREAM_STATUSES` and has no Content-Length."""
-
-    @abstractmethod
-    def _has_sent_head(self) -> bool:
-        """Tell whether the response's head has been sent."""
-
-    @abstractmethod
-    def _is_in_chunked_body(self) -> bool:
-        """Tell whether a chunked body has been read in part, the rest being in a parser."""
-
-    @abstractmethod
     def _take_read_ahead(self) -> bytes:
         """Return what the server has read ahead, in order, and read and write no more."""
-
-    @abstractmethod
-    def _send(self, data: bytes) -> None:
-        """Write `data` to the client."""

@@ -5,13 +5,12 @@ It runs in gevent's hub, where nothing may wait.
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 from gevent.server import StreamServer
 
-from .._sockets.listener import CAPACITY_ERRORS
+from .._sockets.listener import PASSING_ERRORS
 from .listener import GreenletListener
 
 if TYPE_CHECKING:
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["ACCEPT_PAUSE", "Accepting"]
 
 ACCEPT_PAUSE: Final = 0.25
-"""Seconds for which a server that is out of descriptors leaves connections in the backlog."""
+"""Seconds for which a server that cannot accept leaves connections in the backlog.
+
+It may be out of descriptors; and a listening socket that fails each time is to cost no more."""
 
 
 class Accepting(StreamServer):  # type: ignore[misc]
@@ -45,19 +46,31 @@ class Accepting(StreamServer):  # type: ignore[misc]
             accepted: tuple[Any, Any] = self.socket.accept()
             return accepted
         except OSError as exc:
-            if exc.errno != errno.EAGAIN:
+            if exc.errno not in PASSING_ERRORS:
                 gevent.spawn(self.complain, exc)
-            if exc.errno in CAPACITY_ERRORS:
                 self._pause()
             return None
+
+    def start_accepting(self) -> None:
+        """Accept from here on; not once the server stops, when its pool has a place again."""
+        if not self.is_stopping:
+            super().start_accepting()
 
     def _pause(self) -> None:
         self.stop_accepting()
         self._timer = self.loop.timer(ACCEPT_PAUSE)
         self._timer.start(self._start_accepting_if_started)
 
-    def serve_queued(self) -> None:
-        """Serve what the listener has queued; new connections are accepted no more."""
+    def accept_no_more(self) -> None:
+        """The server stops: keep no connection from here on, and accept no other."""
+        self.is_stopping = True
         self.stop_accepting()
-        while self.socket.queued:
+
+    def serve_queued(self) -> bool:
+        """Serve what the listener has queued, while the pool has a place; tell if that was all.
+
+        Where it is full nobody waits: who calls this has other things to do for the stop.
+        """
+        while self.socket.queued and not self.full():
             self.do_handle(*self.socket.accept())
+        return not self.socket.queued

@@ -53,8 +53,9 @@ def enter_process() -> None:
 
 
 def _start_greenlet(function: Callable[[], None], _name: str) -> None:
-    # A patched Thread would wait until it has begun: in the middle of a callback of asyncio's, for
-    # instance, where the new greenlet would find a loop running that is not its own.
+    # A patched Thread would wait until it has begun: with a lock held, which keeps no greenlet out
+    # if it was made before the process was patched; or in the middle of a callback of asyncio's,
+    # where the new greenlet would find a loop running that is not its own.
     # In an empty context, as a thread begins; a greenlet would get a copy of the request's.
     contextvars.Context().run(gevent.spawn, function)
 

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from .._tracking.tracker import ConnectionTracker
     from .listener import Listener
 
-__all__ = ["HOOKS_TIMEOUT", "end_hijacked", "serve_queued", "wait_for_requests"]
+__all__ = [
+    "HOOKS_TIMEOUT",
+    "REQUESTS_TIMEOUT",
+    "close_queued",
+    "end_hijacked",
+    "serve_queued",
+    "wait_for_requests",
+]
 
 REQUESTS_TIMEOUT: Final = 5.0
 """The seconds that requests in hand have; a second Ctrl-C ends the server at once."""
@@ -45,6 +52,11 @@ def serve_queued(listener: Listener, serve_next: Callable[[], object]) -> None:
     silent_until = time.monotonic() + SILENT_TIMEOUT
     while listener.bring_forward(max(0.0, silent_until - time.monotonic())):
         serve_next()
+    close_queued(listener)
+
+
+def close_queued(listener: Listener) -> None:
+    """Close what `listener` has queued, and what nobody is to serve any more."""
     while listener.queued:
         sock: Any = listener.accept()[0]
         if sock.connection is not None:

@@ -29,15 +29,17 @@ def track_tls(
     Raises:
         TypeError: the context makes sockets of a class of its own, which could not be.
     """
+    usual: Any = context.sslsocket_class
+    if usual is not made.stands_for and not issubclass(usual, made):
+        if usual.__module__ == "ssl":
+            raise TypeError("the SSLContext was made before gevent has patched ssl: make it later")
+        raise TypeError(
+            f"the SSLContext makes {usual.__qualname__}; derive it from {made.__qualname__}"
+        )
     if suppress_ragged_eofs:
         context.options |= OP_IGNORE_UNEXPECTED_EOF
-    usual: Any = context.sslsocket_class
     if usual is made.stands_for:
         context.sslsocket_class = made
         # Here, and not on every call: gunicorn may be given the same context for each connection.
         sockinfo.remember_server_name(context)
-    elif not issubclass(usual, made):
-        raise TypeError(
-            f"the SSLContext makes {usual.__qualname__}; derive it from {made.__qualname__}"
-        )
     return context

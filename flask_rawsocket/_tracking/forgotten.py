@@ -10,8 +10,9 @@ import contextlib
 import logging
 import os
 import queue
-import threading
 from typing import TYPE_CHECKING, Protocol
+
+from .runner import Runner
 
 if TYPE_CHECKING:
 
@@ -41,7 +42,7 @@ class Forgotten:
         # Now: gevent may have put its own in the place of these two, and they belong together.
         self._queue = queue.SimpleQueue()
         with contextlib.suppress(RuntimeError):
-            threading.Thread(target=self._run, name="rawsocket-forgotten", daemon=True).start()
+            Runner.start_thread(self._run, "rawsocket-forgotten")
             self._started = True
 
     def put(self, sock: Endable) -> None:

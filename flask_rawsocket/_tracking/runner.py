@@ -50,7 +50,9 @@ class Runner:
     start_thread: Callable[[Callable[[], None], str], None] = staticmethod(_start_thread)
     """Has a function called in a thread of that name, or in what a server has in the place of one.
 
-    Raises ``RuntimeError`` where there is none to be had.
+    Whatever runs beside the requests is begun by this. It returns at once, so that it may be called
+    with a lock held, or on the event loop: where threads are greenlets, starting a ``Thread`` would
+    let others go on in the middle of that. Raises ``RuntimeError`` where there is none to be had.
     """
 
     def __init__(self, name: str, most: int = MOST_THREADS) -> None:

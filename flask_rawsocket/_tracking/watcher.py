@@ -13,7 +13,6 @@ answer: the descriptor may be another's by now, and an error may be a message in
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import logging
 import os
 import threading
@@ -22,13 +21,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConnectionClosedError, RawSocketError
 from .hangups import make_hangups
+from .runner import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._connection.connection import Connection
     from .hangups import Hangups
-    from .runner import Runner
 
 __all__ = ["Watcher"]
 
@@ -204,12 +203,8 @@ class Watcher:
             # Before the start: where threads are greenlets, that lets others have their turn, and
             # a lock that was made before they were does not keep them out.
             hangups = self._hangups = self.make_hangups()
-            thread = threading.Thread(
-                target=self._run, args=(hangups,), name="rawsocket-watcher", daemon=True
-            )
             try:
-                # In an empty context, as a thread has: a greenlet would get a copy of the view's.
-                contextvars.Context().run(thread.start)
+                Runner.start_thread(partial(self._run, hangups), "rawsocket-watcher")
             except RuntimeError as exc:
                 self._hangups = None
                 raise RawSocketError(f"connections cannot be watched: {exc}") from exc

@@ -82,16 +82,12 @@ class Exchange(exchange.Exchange):
         return ()
 
     def read_failed(self, exc: BaseException) -> None:
-        """Raise a 4xx where the client has failed to send its body whole, in time and well formed.
-
-        Where its next request would begin is unknown then: the connection is not kept.
-        """
+        """Raise a 4xx where the client has failed to send its body whole, in time and in form."""
         error: HTTPException | None = http_error(exc)
         if error is None and _is_of_parser(exc):
             is_cut = self._handler.rfile.at_end  # gevent's errors do not tell
             error = ClientDisconnected() if is_cut else BadRequest(str(exc))
         if error is not None:
-            self.force_close()
             self._handler.forget_body()
             raise error from exc
 
@@ -119,6 +115,9 @@ class Exchange(exchange.Exchange):
     def _is_in_chunked_body(self) -> bool:
         body = self._handler.wsgi_input
         return bool(body.chunked_input) and body.chunk_length not in (_NOT_BEGUN, 0)
+
+    def _may_have_lost(self) -> bool:
+        return bool(self._handler.wsgi_input.chunked_input)
 
     def _take_read_ahead(self) -> bytes:
         self._handler.close_connection = True

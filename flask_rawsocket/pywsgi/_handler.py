@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
-import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final
-
-import gevent.pywsgi
 
 from .. import _wsgi
 from .._connection import ending
 from .._connection.connection import life_of
-from .._connection.exchange import WITHOUT_BODY
 from .._connection.state import CloseReason, ConnState
-from .._sockets.deadlines import READ, HeaderTimeoutError, WriteDeadlineError, wait_again
+from .._sockets.deadlines import READ, HeaderTimeoutError, wait_again
 from .._sockets.duties import EMPTY_LINES
 from .._sockets.proxied import put_addresses
-from .._sockets.proxy_protocol import ProxyForbiddenError, ProxyHeaderError
+from .._sockets.proxy_protocol import ProxyHeaderError
 from .._sockets.request_file import RequestFile
 from .._tracking.tracker import process_tracker
 from ._exchange import Exchange
+from ._failures import LATE, FailureHandler, exit_of_view, late
 
 if TYPE_CHECKING:
     from .._connection.connection import Connection
@@ -32,41 +28,22 @@ __all__ = ["LINGER_TIMEOUT", "WSGIHandler"]
 LINGER_TIMEOUT: Final = 2.0
 """The seconds in which a peer is to close after our end."""
 
-_LATE: Final = "408"
-_TIMEOUT_RESPONSE: Final = (
-    b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-)
 _TOO_LONG: Final = "414"
 
-_PEER_SAID_BYE: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-"""What reading or writing raises when the peer has left, in TLS's words."""
 
-
-class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
+class WSGIHandler(FailureHandler):
     """A handler of gevent's; its socket may be tracked, or else it is gevent's own."""
 
     exchange: Exchange | None = None
     """The request in hand, on a tracked connection."""
 
-    socket: Any
     application: Any
-    close_connection: bool
-    code: Any
-    status: Any
     time_finish: float
-
-    _body_sent = 0
-    """The bytes of the response's body."""
 
     def __init__(self, sock: Any, address: Any, server: Any, rfile: Any = None) -> None:
         if rfile is None and getattr(sock, "connection", None) is not None:
             rfile = RequestFile(sock, sock.makefile("rb", -1))
         super().__init__(sock, address, server, rfile)
-
-    @property
-    def tracked(self) -> Connection | None:
-        """The connection that is being handled; None where it is not tracked."""
-        return getattr(self.socket, "connection", None)
 
     # From one request to the next
 
@@ -78,26 +55,29 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
         sock, connection = self.socket, self.tracked
         if connection is None:
             return super().handle_one_request()
-        life = life_of(connection)
+        life, keeps = life_of(connection), False
         try:
-            result = self._handle_next(sock, connection)
-            if result is True and not life.is_hijacked() and self._await_request(sock):
-                return True
-            if isinstance(result, tuple):
-                self._answer(sock, *result)
-        except OSError as exc:
-            ending.broke_off(life, exc)
-        self._end(sock, connection)
-        self.socket = None
-        return None
+            try:
+                result = self._handle_next(sock, connection)
+                keeps = result is True and not life.is_hijacked() and self._await_request(sock)
+                if isinstance(result, tuple):
+                    self._answer(sock, *result)
+            except OSError as exc:
+                ending.broke_off(life, exc)
+            if not (keeps or self.is_killed):
+                self._linger(sock, connection)
+        finally:  # also where this greenlet is killed while it waits
+            if not keeps:
+                self._close(sock, connection)
+        return keeps or None
 
     def _handle_next(self, sock: Any, connection: Connection) -> Any:
         try:
             return super().handle_one_request()
         except HeaderTimeoutError:
-            return _LATE, _TIMEOUT_RESPONSE
+            return late()
         except ProxyHeaderError as exc:
-            return self._refuse(exc)
+            return self.refuse(exc)
         finally:
             exchange, self.exchange = self.exchange, None
             if exchange is not None:
@@ -111,7 +91,7 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
         """Answer a request that could not be read."""
         life = sock.duties.life if sock.duties is not None else None
         self.status = status
-        if life is None or (status == _LATE and life.state is not ConnState.ACTIVE):
+        if life is None or (status == LATE and life.state is not ConnState.ACTIVE):
             return  # a client that has sent nothing is not answered
         if status == _TOO_LONG:
             ending.note(life, CloseReason.HEAD_TOO_LARGE)
@@ -136,14 +116,19 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
             sock.expect_head()  # it may be empty lines, for ever
         return True
 
-    def _end(self, sock: Any, connection: Connection) -> None:
-        """Close the connection, unless it has been hijacked; let the peer read what was sent."""
+    @staticmethod
+    def _linger(sock: Any, connection: Connection) -> None:
+        """Say FIN, unless it is hijacked, and let the peer read what was sent."""
+        duties = sock.duties
+        if connection.state is ConnState.ACTIVE and duties and not duties.goodbye_said:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+                sock.drop_rest(LINGER_TIMEOUT)
+
+    def _close(self, sock: Any, connection: Connection) -> None:
+        """Close the connection, unless it has been hijacked."""
+        self.socket = None
         if not life_of(connection).is_hijacked():
-            duties = sock.duties
-            if connection.state is ConnState.ACTIVE and duties and not duties.goodbye_said:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_WR)
-                    sock.drop_rest(LINGER_TIMEOUT)
             with contextlib.suppress(OSError):
                 sock.close()
         self.rfile.close()
@@ -180,63 +165,24 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
             super().run_application()
             return
         life = life_of(connection)
-        self._body_sent = 0
+        self.body_sent = 0
         application = self.application
         self.application = lambda environ, start: _wsgi.call(exchange, application, environ, start)
         try:
             super().run_application()
         except OSError as exc:
-            self._broken_off(connection, exc)
+            self.broken_off(connection, exc)
             raise
+        except SystemExit as exc:
+            raise exit_of_view(exc) from None
         finally:
             self.application = application
             if self.close_connection:
                 self.forget_body()
             life.exchange = None if not exchange.hijacked else life.exchange
         if not exchange.hijacked:
-            self._note_length(connection, exchange)
+            self.note_length(connection, exchange)
             ending.answered(life)
-
-    def _note_length(self, connection: Connection, exchange: Exchange) -> None:
-        length = exchange.announced_length()
-        if length is None or self._body_sent >= length:
-            return
-        if self.command == "HEAD" or self.code in WITHOUT_BODY:
-            return
-        text = "the response to %s is shorter than its Content-Length, %d: %d bytes"
-        self.log_error(text, self.path, length, self._body_sent)
-        self.close_connection = True
-        ending.note(life_of(connection), CloseReason.SHORT_RESPONSE)
-
-    def _broken_off(self, connection: Connection, exc: OSError) -> None:
-        """Note why a response broke off.
-
-        Raises:
-            BrokenPipeError: it is the peer's doing, or what the application has asked for: gevent
-                would log anything else as a failure of the application's.
-        """
-        self.close_connection = True
-        life = life_of(connection)
-        if isinstance(exc, _PEER_SAID_BYE):
-            ending.note(life, CloseReason.PEER_CLOSED)
-        elif isinstance(exc, WriteDeadlineError):
-            self.log_error("%r: %s", connection, exc)
-        elif not ending.broke_off(life, exc):
-            if self.headers_sent:
-                ending.cut(life)
-            return
-        raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
-
-    def forget_body(self) -> None:
-        """Read nothing more of the request's body."""
-        body = self.wsgi_input
-        body.content_length, body.chunked_input = 0, False
-
-    def forget_response(self) -> None:
-        """Send nothing, and close nothing."""
-        self.headers_sent = True
-        self.response_use_chunked = False
-        self.close_connection = True
 
     # A response
 
@@ -258,33 +204,5 @@ class WSGIHandler(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
             self.response_headers.append((b"Connection", b"close"))
 
     def _write(self, data: Any, *args: Any) -> None:
-        self._body_sent += len(data)
+        self.body_sent += len(data)
         super()._write(data, *args)
-
-    # Where something has failed
-
-    def handle_error(self, *exc_info: Any) -> None:
-        """Log and answer that the application has failed, as gevent does."""
-        if self.tracked is not None and self.headers_sent:
-            ending.cut(life_of(self.tracked))
-        super().handle_error(*exc_info)
-
-    def _handle_client_error(self, ex: Exception) -> Any:
-        if isinstance(ex, HeaderTimeoutError):
-            return _LATE, _TIMEOUT_RESPONSE
-        if isinstance(ex, ProxyHeaderError):
-            return self._refuse(ex)
-        connection = self.tracked
-        if connection is not None:
-            life = life_of(connection)
-            guess = ending.guess(life)
-            has_left = guess.group is CloseReason.CLIENT
-            ending.note(life, guess if has_left else CloseReason.BAD_REQUEST)
-        return super()._handle_client_error(ex)
-
-    def _refuse(self, exc: ProxyHeaderError) -> tuple[str, bytes]:
-        """Return the status and the response to a PROXY protocol header that is not to be."""
-        self.log_error("%r: %s", self.tracked, exc)
-        status = "403 Forbidden" if isinstance(exc, ProxyForbiddenError) else "400 Bad Request"
-        head = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-        return status.split(maxsplit=1)[0], head.encode()

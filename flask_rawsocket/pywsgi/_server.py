@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import gevent
 import gevent.pywsgi
 import gevent.ssl
 
@@ -19,7 +20,13 @@ from .._sockets.deadlines import HeaderTimeoutError
 from .._sockets.listener import COMPLAINT_PAUSE
 from .._sockets.proxied import by_settings, take_proxy_header
 from .._sockets.proxy_protocol import ProxyHeaderError
-from .._sockets.stopping import HOOKS_TIMEOUT, end_hijacked, wait_for_requests
+from .._sockets.stopping import (
+    HOOKS_TIMEOUT,
+    REQUESTS_TIMEOUT,
+    close_queued,
+    end_hijacked,
+    wait_for_requests,
+)
 from .._sockets.tls_context import track_tls
 from .._tracking.tracker import process_tracker
 from ._handler import WSGIHandler
@@ -31,6 +38,9 @@ __all__ = ["WSGIServer"]
 
 KEEPALIVE: Final = 75.0
 """The seconds for which a connection is kept without a request."""
+
+_LOOK: Final = 0.01
+"""Those between two looks whether the pool has a place, while the server stops."""
 
 
 class WSGIServer(Accepting, gevent.pywsgi.WSGIServer):  # type: ignore[misc]
@@ -49,9 +59,6 @@ class WSGIServer(Accepting, gevent.pywsgi.WSGIServer):  # type: ignore[misc]
 
     keepalive: float = KEEPALIVE
     """The seconds for which a connection is kept without a request."""
-
-    is_stopping = False
-    """Whether no connection is kept any more."""
 
     _next_complaint = 0.0
 
@@ -124,14 +131,25 @@ class WSGIServer(Accepting, gevent.pywsgi.WSGIServer):  # type: ignore[misc]
         Args:
             timeout: the seconds that requests have, where the server has a pool.
         """
-        if not self.closed:
-            self.is_stopping = True
-            self.stop_accepting()
-            self.socket.drain()
-            self.serve_queued()
-            self.tracker.shutdown()
-            wait_for_requests(self.tracker)
-            end_hijacked(self.tracker)
-            self.tracker.wait_closed(HOOKS_TIMEOUT)
-            self.tracker.is_stopping = False
-        super().stop(timeout)
+        if self.closed or not isinstance(self.socket, GreenletListener):  # or has not begun
+            super().stop(timeout)
+            return
+        self.accept_no_more()
+        self.socket.drain()
+        self.serve_queued()
+        self.tracker.shutdown()
+        self._serve_rest()
+        wait_for_requests(self.tracker)
+        end_hijacked(self.tracker)
+        super().stop(timeout)  # where there is a pool, it kills what goes on
+        self.tracker.wait_closed(HOOKS_TIMEOUT)
+        self.tracker.is_stopping = self.is_stopping = False
+
+    def _serve_rest(self) -> None:
+        """Serve what is queued and finds the pool full, as places become free."""
+        if not self.serve_queued():
+            end_hijacked(self.tracker)  # which may have the places
+        until = time.monotonic() + REQUESTS_TIMEOUT
+        while not self.serve_queued() and time.monotonic() < until:
+            gevent.sleep(_LOOK)
+        close_queued(self.socket)

@@ -14,8 +14,10 @@ import sys
 import threading
 import time
 import traceback
+from functools import partial
 from typing import Final
 
+from .._tracking.runner import Runner
 from ._live import streams
 
 __all__ = ["watch_loop"]
@@ -48,11 +50,9 @@ class _Watch:
         loop = asyncio.get_running_loop()
         self._is_on = True
         self._turn = time.monotonic()
-        args = (loop, threading.get_ident())
+        watch = partial(self._watch, loop, threading.get_ident())
         try:
-            threading.Thread(
-                target=self._watch, args=args, name="rawsocket-blocking", daemon=True
-            ).start()
+            Runner.start_thread(watch, "rawsocket-blocking")
         except RuntimeError:  # no thread is left: nobody watches
             self._is_on = False
 

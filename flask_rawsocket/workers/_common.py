@@ -223,10 +223,14 @@ class TrackingWorker(FailureWorker):
             return False
         if exc.errno not in CAPACITY_ERRORS:
             raise exc
+        self.complain(exc)
+        return True
+
+    def complain(self, exc: OSError) -> None:
+        """Log why a connection could not be accepted; not each time."""
         now = time.monotonic()
         if now >= self._next_complaint:
             self._next_complaint = now + COMPLAINT_PAUSE
             self.log.error("Cannot accept connections: %s", exc)
-        return True
 
     _next_complaint = 0.0

@@ -57,6 +57,9 @@ SEAMS: Final = (
 """What we rely on here; for attributes that an object gets when it is made, such an object."""
 
 _HTTP_1_1: Final = (1, 1)
+_KEEPS_WHAT_IT_READ: Final = "read_ahead" in inspect.signature(Unreader.read).parameters
+"""Whether what a read that fails has read of a body is there for the next one: gunicorn 27."""
+
 _CONNECTION_LENGTH: Final = len("Connection")
 _SHORT: Final = "%r: the response to %s is shorter than its Content-Length, %d"
 
@@ -93,6 +96,7 @@ class Exchange(exchange.Exchange):
         self.thread = threading.get_ident()
         self.hijacked = False
         self.waits_for_body = False
+        self.lost = None
         self.logged_status = exchange.SWITCHING
         self._readers = 0
         self._req = req
@@ -183,13 +187,9 @@ class Exchange(exchange.Exchange):
         return ()
 
     def read_failed(self, exc: BaseException) -> None:
-        """Raise a 4xx where the client has failed to send its body whole, in time and well formed.
-
-        Where its next request would begin is unknown then: the connection is not kept.
-        """
+        """Raise a 4xx where the client has failed to send its body whole, in time and in form."""
         error = http_error(exc)
         if error is not None:
-            self.force_close()
             raise error from exc
 
     def complain(self, text: str, exc: BaseException) -> None:
@@ -226,6 +226,9 @@ class Exchange(exchange.Exchange):
             and reader.parser is not None
             and inspect.getgeneratorstate(reader.parser) != inspect.GEN_CREATED
         )
+
+    def _may_have_lost(self) -> bool:
+        return self._is_in_chunked_body() or not _KEEPS_WHAT_IT_READ
 
     def _take_read_ahead(self) -> bytes:
         self.response.sock = _HIJACKED

@@ -7,6 +7,7 @@ the kernel has queued, waits for no request that has not come, and ends when the
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from gevent.event import Event
 from gevent.pool import Pool
-from gunicorn.workers import ggevent
+from gunicorn.workers import base, ggevent
 
 from .._connection import ending
 from .._connection.connection import life_of
@@ -39,7 +40,7 @@ class GreenletWorker(ggevent.GeventWorker):
     stop: Any
     listeners: Any
     tracker: Any
-    accept_failed: Any
+    complain: Any
     quitting: tuple[Any, Any] | None
     quit_now: Any
 
@@ -65,7 +66,7 @@ class GreenletWorker(ggevent.GeventWorker):
         servers = [self.make_server(each) for each in self.sockets]
         try:
             for each in servers:
-                each.complain = self.accept_failed
+                each.complain = self.complain
                 each.start()
             while self.alive:
                 self.notify()
@@ -80,20 +81,18 @@ class GreenletWorker(ggevent.GeventWorker):
         """Accept no more, but what nobody else would; let requests end, within the grace."""
         self.stop.begin()
         for each in servers:
-            each.stop_accepting()
-            each.is_stopping = True
+            each.accept_no_more()
         last_moment = time.monotonic() + min(LINGER_TIMEOUT, self.cfg.graceful_timeout / 2)
         has_let_go = False
         while self.stop.left > 0:
             if not has_let_go and self.listeners.watched is None:
                 has_let_go = self.listeners.let_go(self.sockets)
-                for each in servers:
-                    each.serve_queued()
+            have_served = [each.serve_queued() for each in servers]
             if time.monotonic() > last_moment:
                 self._end_waiting()
             self.quit_now()
             self.notify()
-            if all(each.pool.join(_LOOK) for each in servers):
+            if all(each.pool.join(_LOOK) for each in servers) and all(have_served):
                 break
 
     def _end_waiting(self) -> None:
@@ -105,6 +104,16 @@ class GreenletWorker(ggevent.GeventWorker):
                 ending.assume(life, self.stop.reason)
                 with contextlib.suppress(OSError):
                     sock.shutdown_raw(socket.SHUT_RD)
+
+    def notify(self) -> None:
+        """Tell the arbiter that this worker lives; without an arbiter, stop.
+
+        gunicorn's own leaves at once, in the middle of requests.
+        """
+        base.Worker.notify(self)
+        if self.alive and self.ppid != os.getppid():
+            self.log.info("Parent changed, shutting down: %s", self)
+            self.alive = False
 
     def wake(self) -> None:
         """Have the main greenlet look after things now."""

@@ -108,13 +108,15 @@ class GeventWorker(TrackingWorker, GreenletWorker):
         client.expect_head()
         if not self.is_tls and may_be_preface(self.cfg, addr):
             expect_preface(client.duties)
-        with observing.busy_thread():
-            sock = self.wrap(client, addr) if self.is_tls else client
-            if sock is not None:
-                super().handle(listener, sock, addr)
-        kept: Any = life.sock
-        if kept is not None:
-            kept.hear_server_again()
+        try:
+            with observing.busy_thread():
+                sock = self.wrap(client, addr) if self.is_tls else client
+                if sock is not None:
+                    super().handle(listener, sock, addr)
+        finally:  # also where this greenlet is killed: its number may be another one's next
+            kept: Any = life.sock
+            if kept is not None:
+                kept.hear_server_again()
 
     def wrap(self, client: Any, addr: Any) -> Any:
         """Begin TLS; return the socket that carries it, None where that has failed."""
@@ -196,9 +198,22 @@ class GeventWorker(TrackingWorker, GreenletWorker):
             if client.connection is not None:
                 ending.note(life_of(client.connection), CloseReason.PEER_CLOSED)
             return
+        if self._is_broken_off(client, exc):
+            return
         super().handle_error(req, client, addr, exc)
         if client.connection is not None and client.connection.state is ConnState.ACTIVE:
             self.linger(client)
+
+    def _is_broken_off(self, client: Any, exc: BaseException) -> bool:
+        """Tell whether the greenlet was killed between two requests, or before the first.
+
+        Nothing is to be answered then: to the client it would be the answer to its next request.
+        """
+        connection: Connection | None = client.connection
+        if isinstance(exc, Exception) or connection is None or connection.state is ConnState.ACTIVE:
+            return False
+        self.log.warning("%r is closed: %r has broken off the wait for a request", connection, exc)
+        return True
 
     @staticmethod
     def linger(sock: Any) -> None:

@@ -22,6 +22,24 @@ def be_quick():
         current_conn.set_deadlines(read=float(request.headers["X-Read-Deadline"]))
 
 
+@app.post("/body-again")
+def body_again():
+    """Read the body, and again when that has failed; record what came of both."""
+    found = []
+    for _ in range(2):
+        try:
+            found.append(len(request.environ["wsgi.input"].read()))
+        except Exception as exc:  # noqa: BLE001
+            found.append(type(exc).__name__)
+        current_conn.set_deadlines(read=None)
+    try:
+        current_conn.hijack()
+    except RawSocketError as exc:
+        found.append(type(exc).__name__)
+    record(found=found)
+    return {}
+
+
 @app.post("/body")
 def body():
     """Read the body, in one of the ways there are; record what was raised."""

@@ -5,11 +5,11 @@ The process is not patched: gevent's sockets are the same.
 
 from __future__ import annotations
 
-import contextvars
 import gc
 import math
 import os
 import socket
+import ssl
 import struct
 import time
 import warnings
@@ -26,7 +26,6 @@ import gevent.ssl
 from flask_rawsocket._connection.connection import life_of
 from flask_rawsocket._connection.state import CloseReason, ConnState
 from flask_rawsocket._gevent.listener import GreenletListener
-from flask_rawsocket._gevent.process import _start_greenlet
 from flask_rawsocket._gevent.sockets import GreenletSocket
 from flask_rawsocket._gevent.tls import GreenletSSLSocket
 from flask_rawsocket._sockets.deadlines import READ, WRITE, HeaderTimeoutError
@@ -234,11 +233,9 @@ def test_tls_with_a_peer_that_has_reset(pair, certificate):
     assert connection.close_reason.group is CloseReason.CLIENT
 
 
-def test_calls_in_greenlets():
-    """They do not begin before their caller waits, and in an empty context, as in a thread."""
-    variable, seen = contextvars.ContextVar("variable", default="nothing"), []
-    variable.set("of the request")
-    _start_greenlet(lambda: seen.append(variable.get()), "name")
-    assert seen == []
-    gevent.sleep(0)
-    assert seen == ["nothing"]
+def test_a_context_made_too_early(certificate):
+    """One of Python's own, made before gevent has patched ssl, is told apart, and left alone."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with pytest.raises(TypeError, match="was made before gevent has patched ssl: make it later"):
+        track_tls(context, GreenletSSLSocket)
+    assert context.sslsocket_class is ssl.SSLSocket

@@ -8,11 +8,13 @@ import subprocess
 import sys
 
 import pytest
-from servers import wait_for
+from servers import APPS, wait_for
 
 gevent = pytest.importorskip("gevent")
 
 pytestmark = pytest.mark.slow
+
+OK = "b'HTTP/1.1 200'"
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,104 @@ def test_stop(run_server):
             assert taken.at_eof()
         assert server.process.wait(20) == 0
         assert [each for each in server.events() if "shutdown" in each]
+
+
+STOPS = """
+from gevent import monkey
+monkey.patch_all()
+import gevent.socket, time
+from gevent.pool import Pool
+from contract import app, rawsocket
+from flask_rawsocket import ConnState
+from flask_rawsocket._sockets import stopping
+from flask_rawsocket.pywsgi import WSGIServer, _server
+
+stopping.REQUESTS_TIMEOUT = _server.REQUESTS_TIMEOUT = {patience}
+
+@app.get("/sleep/<float:seconds>")
+def sleep(seconds):
+    time.sleep(seconds)
+    return "slept"
+
+@rawsocket.on_state_change(ConnState.CLOSED)
+def closed(conn, old, new):
+    print(conn.id, conn.close_reason.name, conn.fileno() >= 0)
+
+def ask(path):
+    with gevent.socket.create_connection(server.address) as client:
+        client.sendall(b"GET " + path + b" HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+        return client.recv(12) or "nothing"
+
+server = WSGIServer(("127.0.0.1", 0), app, spawn=Pool(1), log=None)
+server.start()
+asking = [gevent.spawn(ask, each) for each in (b"/sleep/{seconds}", b"/")]
+while not server.full():
+    gevent.sleep(0.01)
+server.stop(timeout=0)
+print(*[each.get(timeout=5) for each in asking])
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "patience", "expected"),
+    [
+        (0.5, 5.0, ["1 RESPONSE_COMPLETE True", "2 RESPONSE_COMPLETE True", f"{OK} {OK}"]),
+        (60.0, 0.2, ["2 STOPPED True", "1 STOPPED True", "b'HTTP/1.1 500' nothing"]),
+    ],
+    ids=["ends", "does-not-end"],
+)
+def test_stop_with_a_full_pool(tmp_path, seconds, patience, expected):
+    """What is queued is served as places become free; what does not end is killed, and CLOSED."""
+    program = STOPS.format(seconds=seconds, patience=patience)
+    env = os.environ | {"PYTHONPATH": str(APPS), "CONTRACT_RECORD": str(tmp_path / "record")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.splitlines() == expected, done.stderr
+
+
+def test_stop_before_the_start():
+    """A server that was given a listening socket, and has not begun, is closed."""
+    program = (
+        "from gevent import monkey; monkey.patch_all()\n"
+        "import socket\n"
+        "from flask_rawsocket.pywsgi import WSGIServer\n"
+        "server = WSGIServer(socket.create_server(('127.0.0.1', 0)), print)\n"
+        "server.stop()\n"
+        "assert server.closed\n"
+    )
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
+
+
+EXITS = """
+from gevent import monkey
+monkey.patch_all()
+import os, signal, gevent.socket
+from flask_rawsocket.pywsgi import WSGIServer
+
+signal.signal(signal.SIGTERM, lambda *_: exit(7))
+
+def app(environ, start_response):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return []
+
+server = WSGIServer(("127.0.0.1", 0), app)
+server.start()
+client = gevent.socket.create_connection(server.address)
+client.sendall(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+client.recv(1)
+"""
+
+
+def test_a_signal_amid_a_view():
+    """What its handler raises ends the program, though a view is interrupted by it."""
+    done = subprocess.run([sys.executable, "-c", EXITS], timeout=60, check=False)
+    assert done.returncode == 7
 
 
 PLAIN = """

@@ -111,6 +111,43 @@ def test_gevent_before_the_import(tmp_path, worker):
     is_one_sentence(said, "gevent has patched", f"flask_rawsocket.workers.{worker} ")
 
 
+@pytest.mark.parametrize("worker", WORKERS)
+def test_preloaded(tmp_path, worker):
+    """The arbiter imports an application that patches."""
+    pytest.importorskip("gevent")
+    code, said = run(tmp_path, gunicorn(worker, "--preload"), app=GEVENT + "\npatch()\n")
+    assert code == 1, said
+    is_one_sentence(said, "gevent has patched", f"flask_rawsocket.workers.{worker} ")
+
+
+def test_before_the_development_server(tmp_path):
+    """Whoever starts the command has patched before, as ``python -m gevent.monkey`` does."""
+    pytest.importorskip("gevent")
+    (tmp_path / "run.py").write_text(GEVENT + "\npatch()\nfrom flask.cli import main\nmain()\n")
+    command = ["run", "--app", "patched:app", "rawsocket", "run", "--port", "0"]
+    code, said = run(tmp_path, command)
+    assert code == 1, said
+    is_one_sentence(said, "gevent has patched", "flask_rawsocket.serving.ThreadedWSGIServer ")
+    assert "Running on" not in said
+
+
+WAITRESS = """
+import flask_rawsocket.waitress
+{patch}
+flask_rawsocket.waitress.serve(print, listen="127.0.0.1:0")
+"""
+
+
+def test_waitress(tmp_path, patch):
+    """It is said before it listens; its module has been imported already, or not."""
+    pytest.importorskip("waitress.server")
+    text, what = patch
+    (tmp_path / "serve.py").write_text(WAITRESS.format(patch=text + "\npatch()\n"))
+    code, said = run(tmp_path, ["serve"])
+    assert code == 1, said
+    is_one_sentence(said, what, "flask_rawsocket.waitress ")
+
+
 def test_development_server(tmp_path, patch):
     """The development server says it before it listens."""
     text, what = patch
