@@ -180,6 +180,16 @@ def test_a_view_whose_connection_is_aborted(server):
         assert one(server, "stopped", before)["stopped"] == "ClientDisconnected"
 
 
+def test_a_view_that_sees_it_first(server):
+    """A view that returns as soon as it sees its client gone has its callback made all the same."""
+    for _ in range(10):
+        before = len(server.events())
+        with server.connect() as client:
+            client.get("/told")
+            seen = one(server, "watching", before)["watching"]
+        assert one(server, "called_back", before)["called_back"] == seen
+
+
 def test_no_callback_behind_a_whole_response(server):
     """A client that leaves after it has got its response is nobody's loss."""
     before = len(server.events())

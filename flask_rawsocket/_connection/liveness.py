@@ -38,6 +38,12 @@ class PeerWatch(Protocol):
                 its own; it must return at once.
         """
 
+    def peer_was_seen_gone(self, connection: Any) -> None:
+        """The application has been told that the peer of `connection`, which is watched, is gone.
+
+        Its callbacks are made then, though the request may end before the kernel's report comes.
+        """
+
 
 class Liveness(KernelFacts):
     """The peer's side of a `flask_rawsocket.Connection`."""
@@ -77,8 +83,8 @@ class Liveness(KernelFacts):
         if exchange is not None and exchange.peer_has_left():
             return True
         is_gone = self.peer_status() is not sockinfo.PeerStatus.OPEN
-        if is_gone and exchange is not None:
-            exchange.connection_has_ended()
+        if is_gone and self._life.watched:
+            self._keeper.peer_was_seen_gone(self)
         return is_gone
 
     def wait_disconnected(self, timeout: float | None = None) -> bool:
@@ -124,9 +130,10 @@ class Liveness(KernelFacts):
     def on_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` once, from a thread of its own, when the peer is gone.
 
-        It is forgotten at the end of the request; on a connection that was hijacked, when that
-        is closed. Once forgotten or taken back it is not begun any more. What it raises is
-        logged. What `is_disconnected` says of our own ``shutdown`` holds here too.
+        It is forgotten at the end of the request, unless `is_disconnected` has told by then that
+        the peer is gone; on a connection that was hijacked, when that is closed. Once forgotten
+        or taken back it is not begun any more. What it raises is logged. What `is_disconnected`
+        says of our own ``shutdown`` holds here too.
 
         Args:
             callback: a function without arguments; called at once if the peer is gone already.

@@ -17,9 +17,6 @@ class Multiplexed:
         """Tell whether the peer has ended this request, on a connection that goes on."""
         return False
 
-    def connection_has_ended(self) -> None:
-        """Somebody has seen that the peer has ended the connection."""
-
     def abort(self) -> bool:
         """End this request alone; tell whether that could be, the connection going on."""
         return False

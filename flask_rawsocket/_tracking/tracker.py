@@ -186,6 +186,10 @@ class ConnectionTracker(States):
         """The peer has ended the request in hand, and not the connection: tell who waits."""
         self._watcher.peer_has_left(connection)
 
+    def peer_was_seen_gone(self, connection: Connection) -> None:
+        """The application has been told so, before the kernel's report has come."""
+        self._watcher.peer_was_seen_gone(connection)
+
     def watch(
         self, connection: Connection, callback: Callable[[], object], *, at_end_too: bool = False
     ) -> Callable[[], None]:

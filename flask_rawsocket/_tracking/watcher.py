@@ -37,12 +37,14 @@ log = logging.getLogger("flask_rawsocket")
 class _Entry:
     """A connection that is watched, and its watches. Without one it is in no table."""
 
-    __slots__ = ("connection", "fd", "watches")
+    __slots__ = ("connection", "fd", "is_seen_gone", "watches")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.fd = -1
         """By which the kernel knows it, once it does."""
+        self.is_seen_gone = False
+        """Whether the application has been told that the peer is."""
         self.watches: list[_Watch] = []
 
 
@@ -121,9 +123,17 @@ class Watcher:
         with self._lock:
             entry = self._by_number.get(connection.id)
             if entry is not None:
+                peer_is_gone = peer_is_gone or entry.is_seen_gone
                 due = self._end(entry)
         if peer_is_gone:
             self._submit(due)
+
+    def peer_was_seen_gone(self, connection: Connection) -> None:
+        """The application has been told so: make the callbacks, should its request end next."""
+        with self._lock:
+            entry = self._by_number.get(connection.id)
+            if entry is not None:
+                entry.is_seen_gone = True
 
     def _submit(self, due: list[_Watch]) -> None:
         """Have the callbacks made of watches that have been taken out."""
@@ -224,7 +234,14 @@ class Watcher:
         """The kernel has reported of `fd`: wake what waits; return the callbacks that are due."""
         with self._lock:
             entry = self._by_fd.get(fd)
-            return self._wake(entry) if entry is not None and _is_gone(entry.connection) else []
+            return self._wake(entry) if entry is not None and self._is_gone(entry) else []
+
+    def _is_gone(self, entry: _Entry) -> bool:
+        """Ask the kernel again; that is not for the application. The caller holds the lock."""
+        was_seen = entry.is_seen_gone
+        found = _is_gone(entry.connection)
+        entry.is_seen_gone = was_seen
+        return found
 
     def peer_has_left(self, connection: Connection) -> None:
         """The peer has ended the request in hand, of which the kernel knows nothing."""

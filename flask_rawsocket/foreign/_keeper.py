@@ -60,6 +60,10 @@ class ForeignKeeper:
         connection.check_open()  # it may have been closed meanwhile
         return cancel
 
+    def peer_was_seen_gone(self, connection: Any) -> None:
+        """The application has been told that the peer of `connection` is gone."""
+        process_tracker.peer_was_seen_gone(connection)
+
 
 def _nothing() -> None:
     """Stand for taking back what has been called."""

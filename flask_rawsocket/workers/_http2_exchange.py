@@ -73,10 +73,6 @@ class HTTP2Exchange(exchange.Exchange):
         """Whether it is known that the peer, not the application, has ended the stream."""
         return not self._was_aborted and (self._has_left or self._is_disconnected())
 
-    def connection_has_ended(self) -> None:
-        """Somebody has seen it, whom the kernel has told: the watcher hears of that, too."""
-        self._has_left = True
-
     def _is_disconnected(self) -> bool:
         # Not its state: that is closed too when the response has ended.
         return bool(getattr(self._stream, "disconnected", False))

@@ -435,6 +435,17 @@ def called_back():
     return "done"
 
 
+@app.get("/told")
+def told():
+    """Watch, and return as soon as the client is seen to be gone."""
+    number = current_conn.id
+    current_conn.on_disconnect(lambda: record(called_back=number))
+    record(watching=number)
+    while not current_conn.is_disconnected():
+        time.sleep(0.001)
+    return ""
+
+
 def work_with(checkpoint):
     """Work until `checkpoint` stops it, or for long enough to be sure that it does not."""
     record(working=True)
