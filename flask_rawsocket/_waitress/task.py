@@ -71,7 +71,8 @@ class Task(waitress.task.WSGITask):
             self._note_short(life)
             ending.response_made(life)  # the channel knows when it is out
         else:
-            ending.reset(life)
+            if not ending.is_by_peer(life):  # as a write has found, of which nobody else tells
+                ending.reset(life)
             # Now: as soon as the channel forgets the request, the next one may be read.
             self.channel.await_request()
 
