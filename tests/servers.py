@@ -369,6 +369,7 @@ OTHERS = {
     "plain-pywsgi",
     "plain-pywsgi-patched",
     "granian",
+    "gunicorn_asgi",
     "hypercorn_wsgi",
     "tornado",
     "uvicorn_a2wsgi",

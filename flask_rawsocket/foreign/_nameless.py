@@ -34,7 +34,14 @@ _BRIDGES: Final = {
 }
 """What calls a WSGI application in an ASGI server, by module: a library, or the server itself."""
 
-_ASGI_SERVERS: Final = ("uvicorn", "hypercorn", "daphne", "granian")
+_ASGI_SERVERS: Final = {
+    "uvicorn": "uvicorn",
+    "hypercorn": "hypercorn",
+    "daphne": "daphne",
+    "granian": "granian",
+    "gunicorn.workers.gasgi": "gunicorn's `asgi` worker",
+}
+"""The servers, by a module that is loaded in their processes."""
 
 _SERVERS: Final = {"granian": "granian", "tornado.wsgi": "Tornado", "bjoern": "bjoern"}
 """Those that are none of that, by the module that calls the application."""
@@ -76,7 +83,7 @@ def _name(environ: dict[str, Any], callers: list[str]) -> str:
 
 
 def _asgi_server() -> str:
-    loaded = [each for each in _ASGI_SERVERS if each in sys.modules]
+    loaded = [name for module, name in _ASGI_SERVERS.items() if module in sys.modules]
     return loaded[0] if len(loaded) == 1 else "This request's server"
 
 

@@ -165,9 +165,8 @@ def asgi(bind, app, *command):
     os.environ["BRIDGED"] = app
     where = listening(bind, listens=False)
     where.set_inheritable(inheritable=True)
-    program, *options = [
-        str(where.getsockname()[1]) if each == "PORT" else each for each in command
-    ]
+    port = str(where.getsockname()[1])
+    program, *options = [each.replace("PORT", port) for each in command]
     path = os.path.join(os.path.dirname(sys.executable), program)
     os.execv(path, [path, *options])
 
@@ -199,6 +198,11 @@ def hypercorn_wsgi(bind, app):
 @server
 def daphne_asgiref(bind, app):
     asgi(bind, app, "daphne", "-p", "PORT", "bridged:by_asgiref")
+
+
+@server
+def gunicorn_asgi(bind, app):
+    asgi(bind, app, "gunicorn", "-k", "asgi", "-b", "127.0.0.1:PORT", "bridged:by_a2wsgi")
 
 
 @server

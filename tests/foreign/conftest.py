@@ -11,6 +11,7 @@ import pytest
 PACKAGES = {
     "cherrypy": "cherrypy",
     "eventlet-patched": "eventlet",
+    "gunicorn_asgi": "gunicorn a2wsgi",
     "plain-gevent": "gevent",
     "plain-pywsgi": "gevent",
     "plain-pywsgi-patched": "gevent",

@@ -21,6 +21,7 @@ ASGI = "is an ASGI server, and shows a WSGI application no connection"
         ("uvicorn_wsgi", f"uvicorn, through a2wsgi, {ASGI}"),
         ("hypercorn_wsgi", f"hypercorn {ASGI}"),
         ("daphne_asgiref", f"daphne, through asgiref's WsgiToAsgi, {ASGI}"),
+        ("gunicorn_asgi", f"gunicorn's `asgi` worker, through a2wsgi, {ASGI}"),
         ("granian", "granian does not expose its socket"),
         ("tornado", "Tornado does not expose its socket"),
         ("bjoern", "bjoern does not expose its socket"),
