@@ -44,8 +44,7 @@ class Channel(HTTPChannel):
 
     Attributes:
         tracked: the socket, as long as it is the server's.
-        ends_answered: whether the close that comes next is that after the last answer, if that is
-            out.
+        has_last_answer: whether there will be no other; it may be on its way.
     """
 
     task_class = Task
@@ -60,7 +59,8 @@ class Channel(HTTPChannel):
         self.tracked = sock
         self._elsewhere = False
         """Whether another thread does what the main loop would."""
-        self.ends_answered = False
+        self._closes_when_flushed = False
+        self.has_last_answer = False
         super().__init__(server, sock, addr, adj, map=map)
         # Re-entrant: what is left of a request's bytes is parsed under it.
         self.requests_lock: Any = threading.RLock()
@@ -74,6 +74,16 @@ class Channel(HTTPChannel):
         tracked = self.tracked  # another thread may let go of it at any time
         connection: Connection | None = tracked and tracked.connection
         return connection
+
+    @property
+    def close_when_flushed(self) -> bool:
+        """Whether the main loop is to close when all has been sent; it takes that back then."""
+        return self._closes_when_flushed
+
+    @close_when_flushed.setter
+    def close_when_flushed(self, closes: bool) -> None:
+        self._closes_when_flushed = closes
+        self.has_last_answer = self.has_last_answer or closes
 
     def parser_class(self, adj: Any) -> HTTPRequestParser:
         """Return what the next bytes are read into."""
@@ -107,11 +117,6 @@ class Channel(HTTPChannel):
     def writable(self) -> bool:
         """Tell the main loop whether to write."""
         return self.tracked is not None and not self._elsewhere and super().writable()
-
-    def handle_write(self) -> None:
-        """Send what there is room for, and close when that was the last answer."""
-        self.ends_answered = self.close_when_flushed
-        super().handle_write()
 
     def handle_read(self) -> None:
         """Read what has come."""

@@ -39,11 +39,12 @@ def hand_close_on(channel: Channel, *, at_stop: bool = False) -> None:
         sock, channel.tracked = channel.tracked, None
         if sock is None or channel.socket is not sock:
             return
-        if channel.ends_answered and not channel.close_when_flushed:
-            # The last answer is out: what the client does now is not why.
+        unsent = channel.total_outbufs_len > 0
+        if channel.has_last_answer and not unsent:
+            # It is out: what the client does now is not why.
             ending.assume(sock.duties.life, CloseReason.RESPONSE_COMPLETE)
         else:
-            _note_end(sock, by_server=channel.will_close, unsent=channel.total_outbufs_len > 0)
+            _note_end(sock, by_server=channel.will_close, unsent=unsent)
             if at_stop:
                 ending.note(sock.duties.life, process_tracker.stop_reason)
         channel.socket = ClosingSocket(sock)

@@ -41,7 +41,7 @@ class Quit:
 class Running:
     """A server, its thread, and the connections that its views have seen."""
 
-    def __init__(self, stack, addresses=1, **adjustments):
+    def __init__(self, stack, addresses=1, path=None, **adjustments):
         self.app = Flask(__name__)
         self.rawsocket = RawSocket(self.app)
         self.seen = []
@@ -50,7 +50,12 @@ class Running:
         self.app.add_url_rule("/large", "large", view_func=self.large)
         self.made = []
         """One for each large response that is complete, as far as its view is concerned."""
-        self.sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(addresses)]
+        if path is None:
+            self.sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(addresses)]
+        else:
+            self.sockets = [socket.socket(socket.AF_UNIX)]
+            self.sockets[0].bind(path)
+            self.sockets[0].listen(64)
         self.names = [each.getsockname() for each in self.sockets]
         self.map = adjustments.setdefault("map", {})
         self.server = create_server(self.app, sockets=self.sockets, **adjustments)
@@ -148,6 +153,25 @@ def test_a_client_that_leaves_a_response(stack, header):
     wait_for(lambda: server.made, "the response to be made")
     client.reset()
     assert server.reasons() == [CloseReason.PEER_RESET]
+
+
+def test_clients_that_leave_behind_their_response(stack, tmp_path):
+    """Whichever way the main loop hears of that: their response was complete."""
+    server = Running(stack, path=str(tmp_path / "s"), threads=8)
+
+    def ask():
+        for _ in range(60):
+            with Client.to(server.names[0]) as client:
+                client.get("/", "Connection: close")
+                client.sock.shutdown(socket.SHUT_WR)
+                assert client.response().status == 200
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(PATIENCE)
+    assert server.reasons() == [CloseReason.RESPONSE_COMPLETE] * 480
 
 
 def test_what_comes_too_slowly(stack):
