@@ -14,8 +14,8 @@ from .native import RLock
 from .state import ConnState
 
 if TYPE_CHECKING:
-    import threading
     import socket
+    import threading
     from collections import deque
     from collections.abc import Callable
     from typing import Self
