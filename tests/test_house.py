@@ -21,6 +21,7 @@ ELSEWHERE = {
     "_body_errors": "test_framing.py",
     "_conditions": "test_peer.py",
     "_connection/connection": "test_sequences.py",
+    "_connection/native": "pywsgi/test_server.py",
     "_connection/multiplexed": "test_http2.py",
     "_connection/proxy_header": "sockets/test_proxy_protocol.py",
     "_connection/life": "tracking/test_walk.py",

@@ -7,14 +7,15 @@ servers work on; each field says who writes it.
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from .native import RLock
 from .state import ConnState
 
 if TYPE_CHECKING:
     import socket
+    import threading
     from collections import deque
     from collections.abc import Callable
     from typing import Self
@@ -24,21 +25,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Life", "moving"]
 
-_moves = threading.RLock()
+_moves = RLock()
 """Guards which socket object has the descriptor of a connection: a move is one step under it.
 
 Re-entrant: what allocates may collect garbage, and a finalizer may close a connection.
 """
 
 
-def moving() -> threading.RLock:
+def moving() -> RLock:
     """Return the lock to be held while a descriptor moves from one socket object to another."""
     return _moves
 
 
 def _after_fork() -> None:
     global _moves  # noqa: PLW0603  another thread of the parent may have held it
-    _moves = threading.RLock()
+    _moves = RLock()
 
 
 if hasattr(os, "register_at_fork"):

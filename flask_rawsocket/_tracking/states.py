@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .._connection import ending, observing
 from .._connection.address import AF_UNIX, override_text, text_of
 from .._connection.connection import life_of
+from .._connection.native import RLock
 from .._connection.state import TRANSITIONS, CloseReason, ConnState, illegal_transition
 from .hooks import HookRegistry
 from .map import ConnectionMap
@@ -61,7 +62,7 @@ class States:
 
     def _start(self) -> None:
         """Set up what a forked child has anew."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
         """Guards the map, every connection's state and its queue of hook calls.
 
         Re-entrant: what allocates may collect garbage, and a finalizer may close a connection.

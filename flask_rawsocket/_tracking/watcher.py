@@ -15,10 +15,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .._connection.native import RLock
 from ..errors import ConnectionClosedError, RawSocketError
 from .hangups import make_hangups
 from .runner import Runner
@@ -71,7 +71,7 @@ class Watcher:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._lock = threading.RLock()
+        self._lock = RLock()
         """Guards everything below; held for no system call but those that cannot block.
         Re-entrant: a finalizer may run at any time, and close a connection."""
         self._pid = os.getpid()

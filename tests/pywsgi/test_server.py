@@ -234,3 +234,38 @@ def test_no_gevent(tmp_path):
     """Without gevent, it is said how to install it."""
     said = last_words("sys.modules['gevent'] = None", tmp_path)
     assert said.endswith("needs gevent: pip install 'Flask-RawSocket[gevent]'")
+
+
+BESIDE_A_THREAD = """
+from gevent import monkey
+monkey.patch_all()
+import gevent, gevent.socket
+from flask_rawsocket._tracking.tracker import process_tracker
+from flask_rawsocket.pywsgi import WSGIServer
+
+def hold():
+    with process_tracker._lock:
+        monkey.get_original("time", "sleep")(0.3)
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+server = WSGIServer(("127.0.0.1", 0), app)
+server.start()
+client = gevent.socket.create_connection(server.address)
+holding = gevent.get_hub().threadpool.spawn(hold)
+while process_tracker._lock.acquire(blocking=False):
+    process_tracker._lock.release()
+    monkey.get_original("time", "sleep")(0.001)
+client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+with gevent.Timeout(10):
+    assert client.recv(15) == b"HTTP/1.1 200 OK", "no answer"
+"""
+
+
+def test_beside_a_native_thread():
+    """One that has the tracker's lock keeps the hub, which accepts connections, for a moment."""
+    program = [sys.executable, "-c", BESIDE_A_THREAD]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
