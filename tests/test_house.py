@@ -33,7 +33,6 @@ ELSEWHERE = {
     "_gevent/orphan": "gevent_/test_sockets.py",
     "_gevent/tls": "test_hijack.py",
     "_gevent/waiting": "gevent_/test_sockets.py",
-    "_gevent/watching": "test_disconnect.py",
     "_sockets/movable": "sockets/test_plain.py",
     "_sockets/patched": "workers/test_patched.py",
     "_sockets/request_file": "test_hijack.py",

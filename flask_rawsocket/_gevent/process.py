@@ -10,8 +10,6 @@ import gevent.monkey
 
 from .._tracking.runner import Runner
 from .._tracking.tracker import process_tracker
-from .._tracking.watcher import Watcher
-from .watching import GreenletHangups
 
 if TYPE_CHECKING:
     import asyncio
@@ -47,7 +45,6 @@ def check_patched(server: str) -> None:
 
 def enter_process() -> None:
     """Have what waits or works beside the requests do so in greenlets, in this process."""
-    Watcher.make_hangups = staticmethod(GreenletHangups)
     Runner.start_thread = staticmethod(_start_greenlet)
     process_tracker.make_loop = _make_loop
 

@@ -66,9 +66,6 @@ class Watcher:
         runner: what makes the callbacks.
     """
 
-    make_hangups: Callable[[], Hangups] = staticmethod(make_hangups)
-    """Returns what waits for hang-ups; a server with greenlets has its own."""
-
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._lock = RLock()
@@ -212,7 +209,7 @@ class Watcher:
         if self._hangups is None:
             # Before the start: where threads are greenlets, that lets others have their turn, and
             # a lock that was made before they were does not keep them out.
-            hangups = self._hangups = self.make_hangups()
+            hangups = self._hangups = make_hangups()
             try:
                 Runner.start_thread(partial(self._run, hangups), "rawsocket-watcher")
             except RuntimeError as exc:

@@ -16,10 +16,8 @@ import gevent
 from flask_rawsocket._asyncio.event_loop import EventLoop
 from flask_rawsocket._gevent.listener import GreenletListener
 from flask_rawsocket._gevent.process import _start_greenlet
-from flask_rawsocket._gevent.watching import GreenletHangups
 from flask_rawsocket._tracking.forgotten import Forgotten
 from flask_rawsocket._tracking.runner import Runner
-from flask_rawsocket._tracking.watcher import Watcher
 from flask_rawsocket.streams import _blocking
 
 
@@ -50,9 +48,8 @@ def begun(monkeypatch):
     return names
 
 
-def test_the_watcher(begun, monkeypatch, tracker, stack):
+def test_the_watcher(begun, tracker, stack):
     """It is begun under its lock."""
-    monkeypatch.setattr(Watcher, "make_hangups", staticmethod(GreenletHangups))
     listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     _, sock = dial(stack, GreenletListener(listening, tracker))
     tracker.watch(sock.connection, lambda: None)()
