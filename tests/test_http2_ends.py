@@ -75,7 +75,8 @@ def test_reset_amid_an_upload(server, log, sent):
         client.flush()
         log.wait_for(began="read-body")
         reset(client, stream)
-        assert log.wait_for(stopped="read-body")["error"] == "ClientDisconnected"
+        found = log.wait_for(stopped="read-body")
+        assert (found["error"], found["again"]) == ("ClientDisconnected", "ClientDisconnected")
         log.wait_for(told=True)
         assert json.loads(client.request("/"))["requests"] == 2
     assert "Traceback" not in log.text
@@ -87,7 +88,8 @@ def test_a_body_past_its_deadline(server, log):
     with Client(server) as client:
         client.begin("/read-body?read=0.1", end=False)
         client.flush()
-        assert log.wait_for(stopped="read-body")["error"] == "ReadDeadlineError"
+        found = log.wait_for(stopped="read-body")
+        assert (found["error"], found["again"]) == ("ReadDeadlineError", "ReadDeadlineError")
         assert json.loads(client.request("/"))["requests"] == 2
     wait_for(server.closed, "the end")
     assert server.closed()[0]["why"] == "PEER_CLOSED"

@@ -141,6 +141,9 @@ class HTTP2Exchange(exchange.Exchange):
     def has_begun(self) -> bool:
         return True
 
+    def _may_have_lost(self) -> bool:
+        return True  # gunicorn's body drops what a read that fails has collected
+
     def _unreachable(self, *_: Any) -> Any:
         raise self.refusal()
 

@@ -142,7 +142,7 @@ def let_go_on():
 
 @app.post("/read-body")
 def read_body():
-    """Read the body, perhaps before a deadline; say what that raises."""
+    """Read the body, perhaps before a deadline; say what that raises, and a further read."""
     if "read" in request.args:
         current_conn.set_deadlines(read=float(request.args["read"]))
     current_conn.on_disconnect(lambda: record(told=True))
@@ -150,7 +150,12 @@ def read_body():
     try:
         return request.get_data()
     except Exception as exc:
-        record(stopped="read-body", error=type(exc).__name__)
+        again = None
+        try:
+            request.stream.read()
+        except Exception as other:
+            again = type(other).__name__
+        record(stopped="read-body", error=type(exc).__name__, again=again)
         raise
 
 
