@@ -153,7 +153,7 @@ def read_body():
         again = None
         try:
             request.stream.read()
-        except Exception as other:
+        except Exception as other:  # noqa: BLE001  whatever it is
             again = type(other).__name__
         record(stopped="read-body", error=type(exc).__name__, again=again)
         raise
