@@ -139,7 +139,9 @@ class Pair:
         if life.exchange is not exchange:
             return
         closes = closes or self.was_reset or life.force_close
-        process_tracker.request_ended(self.connection)
+        # A test is to find its callbacks called, however late the kernel's report is.
+        is_gone = not self.was_reset and self._peer_is_gone()
+        process_tracker.request_ended(self.connection, peer_is_gone=is_gone)
         if exchange.hijacked:
             return
         self._sock.lift_deadlines()

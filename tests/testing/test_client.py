@@ -17,6 +17,7 @@ from flask_rawsocket import (
     current_conn,
 )
 from flask_rawsocket._tracking.tracker import process_tracker
+from flask_rawsocket._tracking.watcher import Watcher
 from flask_rawsocket.sockinfo import PeerStatus
 from flask_rawsocket.testing import RawSocketClient, wait_for
 
@@ -149,7 +150,14 @@ def app(seen):  # noqa: C901, PLR0915  many small views
         current_conn.on_disconnect(gone.set)
         return str(gone.wait(10))
 
+    @app.get("/told-later")
+    def told_later():
+        current_conn.on_disconnect(app.told.set)
+        entered.set()
+        return str(app.left.wait(10))
+
     entered = app.entered = threading.Event()
+    app.left, app.told = threading.Event(), threading.Event()
     return app
 
 
@@ -312,6 +320,16 @@ def test_on_disconnect(client):
     with client.start("/callback") as running:
         running.peer.leave()
     assert running.response.text == "True"
+
+
+def test_on_disconnect_at_the_end(client, app, monkeypatch):
+    """It is called also where the view ends before the kernel has reported."""
+    monkeypatch.setattr(Watcher, "_reported", lambda _self, _fd: [])
+    with client.start("/told-later") as running:
+        assert app.entered.wait(10)
+        running.peer.leave()
+        app.left.set()
+    assert app.told.wait(10)
 
 
 def test_peer_credentials(rawsocket_client):
