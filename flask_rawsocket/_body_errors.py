@@ -33,6 +33,9 @@ class ReadDeadlineError(TimeoutError, RequestTimeout):
     def __str__(self) -> str:
         return self._text
 
+    def __reduce__(self) -> tuple[type[ReadDeadlineError], tuple[str]]:
+        return type(self), (self._text,)
+
 
 def http_error(exc: BaseException) -> HTTPException | None:
     """Return what is raised in the view in the place of `exc`, or None where `exc` is right.

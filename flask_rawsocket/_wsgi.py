@@ -10,6 +10,7 @@ the connection cleanly any more.
 from __future__ import annotations
 
 import gc
+import io
 import logging
 from http import HTTPStatus
 from itertools import chain
@@ -228,10 +229,9 @@ class _RequestBody:
             line: bytes = self._body.readline(*size)
         return line
 
-    def readlines(self, *hint: int) -> list[bytes]:
-        with self._exchange:
-            lines: list[bytes] = self._body.readlines(*hint)
-        return lines
+    def readlines(self, _hint: int = -1) -> list[bytes]:
+        # Not line by line: if one fails, those before it are lost. PEP 3333 has hints ignored.
+        return io.BytesIO(self.read()).readlines()
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.readline, b"")

@@ -15,7 +15,7 @@ from pathlib import Path
 import gunicorn
 import pytest
 import wsproto
-from servers import PATIENCE, client_context, wait_for
+from servers import GUNICORN, PATIENCE, client_context, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -144,6 +144,27 @@ class TestDeadlinesForAll:
             assert client.rest() == b""
         (found,) = recorded(server, "found", before)
         assert found["found"] == ["ReadDeadlineError", "ReadDeadlineError", "UnsupportedError"]
+
+    @pytest.mark.parametrize("fails_by", ["ReadDeadlineError", "ClientDisconnected"])
+    def test_a_further_read_of_a_known_length(self, server, fails_by):
+        """It has all of the body, or fails again; a part is never taken for all."""
+        before = len(server.events())
+        headers = ["Content-Length: 8", "Upgrade: x"]  # which no worker reads ahead
+        if fails_by == "ReadDeadlineError":
+            headers.append("X-Read-Deadline: 0.2")
+        with server.connect() as client:
+            client.get("/lines-again", *headers, method="POST", body=b"12\n45")
+            if fails_by == "ClientDisconnected":
+                socket.socket.shutdown(client.sock, socket.SHUT_WR)
+            recorded(server, "failed", before)
+            if fails_by == "ReadDeadlineError":
+                client.send(b"\n78")
+            (found,) = recorded(server, "found", before)
+        first, second = found["found"]
+        assert first == fails_by
+        keeps = server.name not in GUNICORN or gunicorn.version_info >= (27,)
+        whole = fails_by == "ReadDeadlineError" and keeps
+        assert second == ("12\n45\n78" if whole else fails_by)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ MODULES = sorted(
 
 ELSEWHERE = {
     "_asyncio/served": "asyncio_/test_event_loop.py",
-    "_connection/body_reads": "test_framing.py",
     "_connection/asking": "test_hijack.py",
     "_body_errors": "test_framing.py",
     "_conditions": "test_peer.py",

@@ -8,7 +8,7 @@ import select
 
 import pytest
 from multiplexing import Client, events, h2_connection, h2_settings, needs_pump, recorded
-from servers import wait_for
+from servers import PATIENCE, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -170,6 +170,37 @@ def test_asking_after_an_abort(server, log):
             other.request("/go-on")
         client.request("/")
     server.wait_sequences("NAIAIC", "NAIC")
+    assert not log.has(told=True)  # of an end that is the application's own
+
+
+@needs_pump
+def test_a_reset_that_is_known(server, log):
+    """Who asks to be told from then on is told at once; nobody else would say it."""
+    with Client(server) as client:
+        stream = client.begin("/ask?after=1")
+        client.flush()
+        log.wait_for(began="ask")
+        reset(client, stream)
+        log.wait_for(waited=True)
+        log.wait_for(told_after=True)
+
+
+@needs_pump
+def test_a_reset_and_a_request_at_once(server, log):
+    """The request that was reset before its turn is dropped, and the other is answered."""
+    with Client(server) as client:
+        asking = client.begin("/ask")
+        client.flush()
+        log.wait_for(began="ask")
+        waiting = client.begin("/")
+        client.flush()
+        client.sock.sendall(PING)
+        wait_for(client.has_pong, "the answer, which the view's asking has sent")
+        client.h2.reset_stream(waiting)
+        wanted = client.begin("/")
+        reset(client, asking)
+        client.sock.settimeout(PATIENCE)
+        assert json.loads(client.answers(wanted)[0])["requests"] == 2
 
 
 def test_a_view_that_exits(server, log):
@@ -254,6 +285,16 @@ def test_reset_past_a_deadline(cleartext):
         log.wait_for(stopped="ask")
         log.wait_for(told=True)
         assert json.loads(client.request("/"))["requests"] == 2
+
+
+@needs_pump
+def test_a_deadline_in_the_clear(cleartext):
+    """It holds on a plain socket, too, which gunicorn gives a timeout."""
+    log = Log(cleartext)
+    with Client(cleartext) as client:
+        client.begin("/read-body?read=0.1", end=False)
+        client.flush()
+        assert log.wait_for(stopped="read-body")["error"] == "ReadDeadlineError"
 
 
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: "

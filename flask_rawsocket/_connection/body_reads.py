@@ -5,6 +5,7 @@ A connection cannot be hijacked while its body is read, nor read when it has bee
 
 from __future__ import annotations
 
+import copy
 import threading
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,8 @@ __all__ = ["BodyReads", "lock"]
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+_LOST: Final = "an earlier read of the request's body was broken off, and what it had read is lost"
+
 lock = threading.Lock()
 """Guards `hijacked` and the number of readers of every exchange; held for no call."""
 
@@ -32,7 +35,8 @@ class BodyReads(Multiplexed):
     Attributes:
         hijacked: whether the server has let go of the connection.
         waits_for_body: whether the client still waits to be told that it may send its body.
-        lost: what every further read of the body raises; None while nothing of it is lost.
+        lost: what every further read of the body raises, each a copy: one that was raised refers to
+            its frames, and they to this. None while nothing of the body is lost.
     """
 
     __slots__ = ("_readers", "hijacked", "lost", "waits_for_body")
@@ -53,7 +57,7 @@ class BodyReads(Multiplexed):
             if self.hijacked:
                 raise InvalidStateError("the connection has been hijacked: read from its stream")
             if self.lost is not None:
-                raise self.lost
+                raise copy.copy(self.lost)
             self._readers += 1
         try:
             if self.waits_for_body:
@@ -80,15 +84,15 @@ class BodyReads(Multiplexed):
         """
         self.force_close()
         is_lost = self._may_have_lost()
-        try:
-            self.read_failed(exc)
-        except Exception as error:
-            self.lost = error if is_lost else None
-            raise
+        error = self.read_failed(exc)
         if is_lost:
-            self.lost = InvalidStateError(
-                "an earlier read of the request's body was broken off, and what it had read is lost"
-            )
+            self.lost = InvalidStateError(_LOST) if error is None else copy.copy(error)
+        if error is None or error is exc:
+            return
+        try:
+            raise error from exc
+        finally:
+            del error  # it refers to this frame
 
     def _leave(self) -> None:
         with lock:
@@ -115,8 +119,11 @@ class BodyReads(Multiplexed):
     # What each server knows
 
     @abstractmethod
-    def read_failed(self, exc: BaseException) -> None:
-        """Reading the body has raised `exc`: raise what the view is to get in its place, if any."""
+    def read_failed(self, exc: BaseException) -> Exception | None:
+        """Reading the body has raised `exc`: return what the view is to get in its place, if any.
+
+        That may be `exc` itself, which further reads raise, too.
+        """
 
     @abstractmethod
     def force_close(self) -> None:

@@ -17,6 +17,11 @@ class Multiplexed:
         """Tell whether the peer has ended this request, on a connection that goes on."""
         return False
 
+    @property
+    def has_left(self) -> bool:
+        """Whether it is known, without asking, that the peer has."""
+        return False
+
     def abort(self) -> bool:
         """End this request alone; tell whether that could be, the connection going on."""
         return False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 import gevent.monkey
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["NotPatchedError", "check_patched", "enter_process"]
+
+_thread_ident: Final = gevent.monkey.get_original("_thread", "get_ident")
+"""The system's own: gevent's has a number for each greenlet."""
 
 _NEEDED = ("socket", "ssl", "select", "threading", "queue")
 
@@ -44,17 +48,21 @@ def check_patched(server: str) -> None:
 
 
 def enter_process() -> None:
-    """Have what waits or works beside the requests do so in greenlets, in this process."""
-    Runner.start_thread = staticmethod(_start_greenlet)
+    """Have what waits or works beside the requests do so in greenlets, of this thread."""
+    Runner.start_thread = staticmethod(partial(_start_greenlet, gevent.get_hub()))
     process_tracker.make_loop = _make_loop
 
 
-def _start_greenlet(function: Callable[[], None], _name: str) -> None:
+def _start_greenlet(hub: Any, function: Callable[[], None], _name: str) -> None:
     # A patched Thread would wait until it has begun: with a lock held, which keeps no greenlet out
     # if it was made before the process was patched; or in the middle of a callback of asyncio's,
     # where the new greenlet would find a loop running that is not its own.
     # In an empty context, as a thread begins; a greenlet would get a copy of the request's.
-    contextvars.Context().run(gevent.spawn, function)
+    spawn = partial(contextvars.Context().run, gevent.spawn, function)
+    if _thread_ident() == hub.thread_ident:
+        spawn()
+    else:  # a native thread: a greenlet of its own would run only while that thread waits
+        hub.loop.run_callback_threadsafe(spawn)
 
 
 def _make_loop() -> asyncio.AbstractEventLoop:

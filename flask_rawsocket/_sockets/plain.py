@@ -103,12 +103,11 @@ class TrackedSocket(Movable, socket.socket):
         duties = self.duties
         if duties is None:
             return _send(self, data, flags)
-        if duties.write is not None:
-            duties.write_left()
+        is_timed = duties.write is not None and self._may_outlast(duties.write_left(), flags)
         # No view of it is kept: an error would, and asyncio is to empty its buffer then.
         size = len(data) if type(data) is bytes else memoryview(data).nbytes
         count = 0
-        if DONT_WAIT:
+        if DONT_WAIT and not is_timed:
             try:
                 count = _send(self, data, flags | DONT_WAIT)
             except BlockingIOError:
@@ -196,10 +195,9 @@ class TrackedSocket(Movable, socket.socket):
         By poll() rather than by a timeout of the socket's, which would take a system call to set
         and another to lift in every request.
         """
-        if duties.read is not None:
-            duties.read_left()
         *numbers, flags = rest
-        if DONT_WAIT:
+        is_timed = duties.read is not None and self._may_outlast(duties.read_left(), flags)
+        if DONT_WAIT and not is_timed:
             try:
                 return read(self, first, *numbers, flags | DONT_WAIT)
             except BlockingIOError:
@@ -209,6 +207,14 @@ class TrackedSocket(Movable, socket.socket):
                 ending.broke_off(duties.life, exc)
                 raise
         return self._when_ready(duties, read, first, *rest)
+
+    def _may_outlast(self, left: float, flags: int) -> bool:
+        """Tell whether a call may wait beyond its deadline, which is in `left` seconds.
+
+        Where a socket has a timeout, Python waits for so long before it makes the call, whatever
+        the flags are. gunicorn sets one for HTTP/2.
+        """
+        return not flags & DONT_WAIT and (self.gettimeout() or 0) > left
 
     def _when_ready(self, duties: Duties, read: Callable[..., _T], first: Any, /, *rest: int) -> _T:
         """Read when there is something: before the deadline, and at the minimum rate."""

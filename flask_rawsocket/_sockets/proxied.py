@@ -221,6 +221,8 @@ def put_addresses(environ: dict[str, Any], header: ProxyHeader | None) -> None:
     if header is None or header.source is None or header.destination is None:
         return
     environ["REMOTE_ADDR"] = header.source[0]
+    if "REMOTE_HOST" in environ:  # waitress has it there, and never a name
+        environ["REMOTE_HOST"] = header.source[0]
     environ["REMOTE_PORT"] = str(header.source[1])  # a str, as PEP 3333 has it; so has gunicorn
     environ["PROXY_PROTOCOL"] = header.protocol
     environ["PROXY_ADDR"] = header.destination[0]

@@ -216,6 +216,9 @@ class ConnectionTracker(States):
         if life.is_closed():  # meanwhile, by another thread
             self._unwatch(connection)
             raise ConnectionClosedError(f"{connection!r} has been closed")
+        exchange = life.exchange
+        if exchange is not None and exchange.has_left:  # of which the kernel will not tell
+            self.peer_has_left(connection)
         return cancel
 
     def end_forgotten(self, sock: Endable, life: Life) -> None:

@@ -93,7 +93,7 @@ class Exchange(exchange.Exchange):
         return found
 
     def read_failed(self, exc: BaseException) -> None:
-        """Do nothing: a body that has been read does not fail."""
+        """Return nothing: a body that has been read does not fail."""
 
     def complain(self, text: str, exc: BaseException) -> None:
         """Log that the view of a hijacked connection has failed."""

@@ -81,15 +81,13 @@ class Exchange(exchange.Exchange):
         """Return an empty body."""
         return ()
 
-    def read_failed(self, exc: BaseException) -> None:
-        """Raise a 4xx where the client has failed to send its body whole, in time and in form."""
+    def read_failed(self, exc: BaseException) -> Exception | None:
+        """Return a 4xx where the client has failed to send its body whole, in time and in form."""
         error: HTTPException | None = http_error(exc)
         if error is None and _is_of_parser(exc):
             is_cut = self._handler.rfile.at_end  # gevent's errors do not tell
             error = ClientDisconnected() if is_cut else BadRequest(str(exc))
-        if error is not None:
-            self._handler.forget_body()
-            raise error from exc
+        return error
 
     def complain(self, text: str, exc: BaseException) -> None:
         """Log that the view of a hijacked connection has failed."""
@@ -117,7 +115,8 @@ class Exchange(exchange.Exchange):
         return bool(body.chunked_input) and body.chunk_length not in (_NOT_BEGUN, 0)
 
     def _may_have_lost(self) -> bool:
-        return bool(self._handler.wsgi_input.chunked_input)
+        # At the end of the stream gevent drops what is less than was asked for.
+        return bool(self._handler.wsgi_input.chunked_input or self._handler.rfile.at_end)
 
     def _take_read_ahead(self) -> bytes:
         self._handler.close_connection = True

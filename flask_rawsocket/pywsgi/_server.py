@@ -75,6 +75,7 @@ class WSGIServer(Accepting, gevent.pywsgi.WSGIServer):  # type: ignore[misc]
 
     def init_socket(self) -> None:
         """Begin to listen, and track what is accepted from here on."""
+        enter_process()  # once more: this may be another thread
         super().init_socket()
         listening: Any = self.socket
         if not isinstance(listening, GreenletListener):

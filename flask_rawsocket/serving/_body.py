@@ -36,28 +36,28 @@ _DRAIN_TIMEOUT: Final = 5.0
 class RequestBody(LimitedStream):
     """A request's body of known length.
 
-    A deadline is not taken for a disconnect, and nothing is lost in a read that fails at one.
+    A deadline is not taken for a disconnect, and nothing is lost in a read that fails.
     """
 
     def readall(self) -> bytes:
         data = bytearray()
-        with self._put_back_when_late(data):
+        with self._put_back_if_failed(data):
             while more := self.read(_CHUNK):
                 data += more
         return bytes(data)
 
     def readline(self, size: int | None = -1, /) -> bytes:
         data = bytearray()
-        with self._put_back_when_late(data):
+        with self._put_back_if_failed(data):
             while not data.endswith(b"\n") and len(data) != size and (more := self.read(1)):
                 data += more
         return bytes(data)
 
     @contextlib.contextmanager
-    def _put_back_when_late(self, data: bytearray) -> Iterator[None]:
+    def _put_back_if_failed(self, data: bytearray) -> Iterator[None]:
         try:
             yield
-        except TimeoutError:
+        except BaseException:
             self._pos -= len(data)
             self._stream.put_back(data)  # type: ignore[attr-defined]
             raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from werkzeug.exceptions import HTTPException
+
 from .._body_errors import http_error
 from .._connection import exchange
 from ..errors import InvalidStateError
@@ -110,11 +112,9 @@ class Exchange(exchange.Exchange):
         """
         raise ConnectionAbortedError("the connection has been hijacked")
 
-    def read_failed(self, exc: BaseException) -> None:
-        """Raise a 4xx where the client has failed to send its body whole and in time."""
-        error = http_error(exc)
-        if error is not None:
-            raise error from exc
+    def read_failed(self, exc: BaseException) -> Exception | None:
+        """Return a 4xx where the client has failed to send its body whole, in time and in form."""
+        return exc if isinstance(exc, HTTPException) else http_error(exc)
 
     def complain(self, text: str, exc: BaseException) -> None:
         """Log that the view of a hijacked connection has failed."""

@@ -186,11 +186,9 @@ class Exchange(exchange.Exchange):
         """Return an empty body."""
         return ()
 
-    def read_failed(self, exc: BaseException) -> None:
-        """Raise a 4xx where the client has failed to send its body whole, in time and in form."""
-        error = http_error(exc)
-        if error is not None:
-            raise error from exc
+    def read_failed(self, exc: BaseException) -> Exception | None:
+        """Return a 4xx where the client has failed to send its body whole, in time and in form."""
+        return http_error(exc)
 
     def complain(self, text: str, exc: BaseException) -> None:
         """Log that the view of a hijacked connection has failed."""

@@ -79,7 +79,7 @@ class HTTP2Exchange(exchange.Exchange):
 
     def _note_end(self) -> None:
         has_known, self._has_left = self._has_left, True
-        if not has_known:
+        if not (has_known or self._was_aborted):
             self._tell()
 
     def _read_what_has_come(self) -> None:
@@ -89,7 +89,8 @@ class HTTP2Exchange(exchange.Exchange):
                 data = None if h2.is_closed else _read_at_once(h2.sock, h2.READ_BUFFER_SIZE)
                 if not data:
                     return  # of the connection's end the kernel knows
-                h2.pending_requests.extend(h2.receive_data(data))
+                requests = h2.receive_data(data)
+                h2.pending_requests.extend(requests)  # which that may have replaced
         except _NOTHING_YET:
             return
         except (OSError, HTTP2Error) as exc:
@@ -116,8 +117,8 @@ class HTTP2Exchange(exchange.Exchange):
         abort(self._stream.stream_id, HTTP2ErrorCode.CANCEL)
         return True
 
-    def read_failed(self, exc: BaseException) -> None:
-        """Raise a 4xx where the client has failed to send its body whole and in time.
+    def read_failed(self, exc: BaseException) -> Exception | None:
+        """Return a 4xx where the client has failed to send its body whole and in time.
 
         gunicorn resets a stream whose body does not come in time: nobody will be answered.
         """
@@ -125,11 +126,9 @@ class HTTP2Exchange(exchange.Exchange):
             self._drop_if_over()
             deadline = self._h2.sock.duties.read
             if deadline is not None and deadline <= time.monotonic():
-                raise _body_errors.ReadDeadlineError("the read deadline has passed") from exc
-            raise ClientDisconnected from exc
-        error = _body_errors.http_error(exc)
-        if error is not None:
-            raise error from exc
+                return _body_errors.ReadDeadlineError("the read deadline has passed")
+            return ClientDisconnected()
+        return _body_errors.http_error(exc)
 
     def force_close(self) -> None:
         """Do nothing: HTTP/2 says GOAWAY, once the streams that have come are answered."""

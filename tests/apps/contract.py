@@ -115,6 +115,7 @@ def index():
     conn.data["seen"] = conn.data.get("seen", 0) + 1
     return describe(conn) | {
         "remote_addr": request.remote_addr,
+        "remote_host": request.environ.get("REMOTE_HOST"),
         "remote_port": request.environ.get("REMOTE_PORT"),
         "remote_addr_type": type(request.environ.get("REMOTE_ADDR")).__qualname__,
         "scheme": request.scheme,

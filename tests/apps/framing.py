@@ -40,6 +40,21 @@ def body_again():
     return {}
 
 
+@app.post("/lines-again")
+def lines_again():
+    """Read the body's lines, and again when that has failed; record what came of both."""
+    found = []
+    for _ in range(2):
+        try:
+            found.append(b"".join(request.environ["wsgi.input"].readlines()).decode())
+        except Exception as exc:  # noqa: BLE001
+            found.append(type(exc).__name__)
+            record(failed=found[0])
+        current_conn.set_deadlines(read=None)
+    record(found=found)
+    return {}
+
+
 @app.post("/body")
 def body():
     """Read the body, in one of the ways there are; record what was raised."""

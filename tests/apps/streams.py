@@ -56,6 +56,9 @@ def ask():
     while not current_conn.is_disconnected() and time.monotonic() < until:
         time.sleep(0.005)
     record(stopped="ask", at=time.monotonic())
+    if "after" in request.args:
+        current_conn.on_disconnect(lambda: record(told_after=True))
+        record(waited=current_conn.wait_disconnected(LONGEST))
     return "stopped"
 
 
@@ -121,6 +124,7 @@ def asked_body():
 @app.get("/abort")
 def abort():
     """Abort this stream, and perhaps go on asking; what is returned is for nobody."""
+    current_conn.on_disconnect(lambda: record(told=True))
     current_conn.abort()
     record(aborted=True)
     until = time.monotonic() + LONGEST

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from accepting import dial
+from servers import PATIENCE
 
 pytest.importorskip("gevent")
 import gevent
@@ -25,10 +26,23 @@ def test_calls_in_greenlets():
     """They do not begin before their caller waits, and in an empty context, as in a thread."""
     variable, seen = contextvars.ContextVar("variable", default="nothing"), []
     variable.set("of the request")
-    _start_greenlet(lambda: seen.append(variable.get()), "name")
+    _start_greenlet(gevent.get_hub(), lambda: seen.append(variable.get()), "name")
     assert seen == []
     gevent.sleep(0)
     assert seen == ["nothing"]
+
+
+def test_calls_from_a_native_thread():
+    """They are made in greenlets of the server's thread: the caller's may never have a turn."""
+    seen = []
+    args = gevent.get_hub(), lambda: seen.append(threading.get_ident()), "name"
+    thread = threading.Thread(target=_start_greenlet, args=args)
+    thread.start()
+    thread.join()
+    with gevent.Timeout(PATIENCE):
+        while not seen:
+            gevent.sleep(0.001)
+    assert seen == [threading.get_ident()]
 
 
 @pytest.fixture

@@ -6,14 +6,16 @@ import gc
 import os
 import socket
 import sys
+import time
 import warnings
 
 import pytest
 from accepting import begin_request, dial, take, tcp_listener
-from servers import wait_for
+from servers import PATIENCE, wait_for
 
 from flask_rawsocket import CloseReason, ConnState
 from flask_rawsocket._sockets import tracked as _tracked
+from flask_rawsocket._sockets.deadlines import WriteDeadlineError
 from flask_rawsocket._sockets.plain import TrackedSocket
 from flask_rawsocket._tracking.hooks import Hooks
 from flask_rawsocket._tracking.tracker import process_tracker
@@ -28,6 +30,23 @@ def test_a_tracked_socket_is_a_socket(tracker, stack):
         duplicate.sendall(b"x")
         assert client.recv(1) == b"x"
     assert sock.connection.state is ConnState.NEW
+
+
+def test_deadlines_beside_a_timeout(tracker, stack):
+    """They hold where the socket has a timeout, before which Python makes no call."""
+    client, sock = dial(stack, tcp_listener(tracker, stack))
+    client.sendall(b"x")
+    assert sock.recv(1) == b"x"
+    sock.head_complete()
+    sock.settimeout(PATIENCE)
+    for read in lambda: sock.recv(1), lambda: sock.recv_into(bytearray(1)):
+        sock.duties.read = time.monotonic() + 0.05
+        with pytest.raises(TimeoutError, match="the read deadline has passed"):
+            read()
+    sock.duties.set_write(time.monotonic() + 0.05)
+    with pytest.raises(WriteDeadlineError):
+        while True:
+            sock.send(bytes(1_000_000))
 
 
 def test_a_duplicate_of_one_that_was_taken_over(tracker, stack):
