@@ -23,6 +23,7 @@ LONGEST_FIRST = [
     "test_receiving.py",
     "test_docs.py",
     "test_site.py",
+    "test_hijack.py",
     "test_tls.py",
     "test_stop.py",
     "test_fresh_environment.py",

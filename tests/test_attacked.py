@@ -15,6 +15,8 @@ from flask_rawsocket import ConnectionClosedError
 from flask_rawsocket._sockets.tls_context import track_tls
 from flask_rawsocket._tracking.tracker import ConnectionTracker
 
+pytestmark = pytest.mark.slow
+
 UNREAD = """
 from flask import Flask
 

@@ -15,6 +15,8 @@ from servers import PATIENCE, client_context, wait_for
 
 gthread = pytest.importorskip("gunicorn.workers.gthread")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=["gthread", "gevent"])
 def name(request):

@@ -57,9 +57,8 @@ def _start_greenlet(hub: Any, function: Callable[[], None], _name: str) -> None:
     # A patched Thread would wait until it has begun: with a lock held, which keeps no greenlet out
     # if it was made before the process was patched; or in the middle of a callback of asyncio's,
     # where the new greenlet would find a loop running that is not its own.
-    # In an empty context, as a thread begins; a greenlet would get a copy of the request's.
-
     def spawn() -> None:
+        # In an empty context, as a thread begins; a greenlet would get a copy of the request's.
         contextvars.Context().run(gevent.spawn, function)
 
     if _thread_ident() == hub.thread_ident:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from servers import wait_for
+
+pytestmark = pytest.mark.slow
 
 
 def joined(server, path, *headers):

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 WORKERS = {"ThreadWorker": "flask_rawsocket.Worker", "SyncWorker": "flask_rawsocket.SyncWorker"}
 
 APP = "from flask import Flask\n\napp = Flask(__name__)\n"
