@@ -258,12 +258,13 @@ class RunningServer:
         self.seen = max((each["id"] for each in self.events() if "id" in each), default=0)
 
     def sequences(self):
-        """Give, for each connection since `mark`, its states as letters: ``NAIAC``."""
+        """Give, for each connection since `mark`, in their order, its states: ``NAIAC``."""
         found = {}
         for each in self.events():
             if "new" in each and each["id"] > self.seen:  # an application records what it likes
                 found[each["id"]] = found.get(each["id"], "") + each["new"][0]
-        return list(found.values())
+        # Hooks of NEW run beside each other, and may be recorded in another order.
+        return [found[number] for number in sorted(found)]
 
     def closed(self):
         """Give the CLOSED events since `mark`."""

@@ -160,6 +160,7 @@ class TestPeersThatWait:
                 client.send(b"\r\n")
                 client.send(b"\r\n\r\n")
             assert ask(usual).status == 200
+            wait_for(lambda: len(usual.sequences()) > 1, "the hooks of NEW")
             assert usual.sequences()[0] == "N"
             assert client.request().json["requests"] == 1
             client.send(b"\r\n")
