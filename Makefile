@@ -54,8 +54,11 @@ AGAIN = --last-failed --last-failed-no-failures=none -rA
 # there are processors.  Those of one file share servers.
 XDIST ?= -n 4 --dist loadfile --no-loadscope-reorder
 
+# In the quick part one file is half of it.
+XDIST_QUICK ?= -n 4 --dist worksteal
+
 quick: .venv/.dev
-	$(BIN)/python -m pytest -m 'not slow' $(XDIST) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not slow' $(XDIST_QUICK) $(PYTEST_ARGS)
 
 # The gunicorn and Werkzeug processes that the tests start are measured too (pyproject.toml).
 cov: .venv/.dev
@@ -80,7 +83,7 @@ test-others: $(addprefix test-,$(OTHERS))
 
 test-3.%: .venv-3.%/.test
 	@if [ -e $< ]; then \
-		$(<D)/bin/python -m pytest -m 'not slow' $(XDIST) $(PYTEST_ARGS) || \
+		$(<D)/bin/python -m pytest -m 'not slow' $(XDIST_QUICK) $(PYTEST_ARGS) || \
 			$(<D)/bin/python -m pytest -m 'not slow' $(AGAIN); \
 	else \
 		echo 'There is no Python 3.$* here: nothing is tested on it.'; \
