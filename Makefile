@@ -54,7 +54,8 @@ AGAIN = --last-failed --last-failed-no-failures=none -rA
 # there are processors.  Those of one file share servers.
 XDIST ?= -n 4 --dist loadfile --no-loadscope-reorder
 
-# In the quick part one file is half of it.
+# Where nothing is measured there is room for more; in the quick part one file is half of it.
+XDIST_MIN ?= -n 6 --dist loadfile --no-loadscope-reorder
 XDIST_QUICK ?= -n 4 --dist worksteal
 
 quick: .venv/.dev
@@ -73,7 +74,7 @@ MIN_TESTS = -k 'not storm' tests/workers tests/serving tests/testing tests/test_
 	tests/test_close_reasons.py tests/test_http2.py tests/test_http2_ends.py
 
 test-min: .venv-min/.test
-	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(XDIST) $(PYTEST_ARGS) || \
+	$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(XDIST_MIN) $(PYTEST_ARGS) || \
 		$(MIN_BIN)/python -m pytest $(MIN_TESTS) $(AGAIN)
 
 # The quick part on newer Pythons, where they are: on PATH, or installed by pyenv.
