@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .movable import Movable
     from .proxy_protocol import ProxyParser
 
-__all__ = ["CAPACITY_ERRORS", "COMPLAINT_PAUSE", "PASSING_ERRORS", "Listener"]
+__all__ = ["CAPACITY_ERRORS", "PASSING_ERRORS", "Listener"]
 
 CAPACITY_ERRORS: Final = frozenset(
     {
@@ -51,9 +51,6 @@ PASSING_ERRORS: Final = frozenset(
     }
 )
 """Why accept() may fail for one connection only: go on with the next (accept(2))."""
-
-COMPLAINT_PAUSE: Final = 10.0
-"""Seconds between two lines in the log that say so."""
 
 _WILDCARDS: Final = ("0.0.0.0", "::")
 

@@ -11,7 +11,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
+from .._sockets.complaints import Complaints
+from .._sockets.listener import CAPACITY_ERRORS, Listener
 from .._sockets.proxied import by_settings
 from .._tracking.tracker import process_tracker
 from .channel import Channel
@@ -57,11 +58,10 @@ class PausingListener(Listener):
     paused_until = 0.0
     """When it accepts again, as a time of ``time.monotonic()``."""
 
-    _next_complaint = 0.0
-
     def __init__(self, sock: Any, tracker: Any, log: Any) -> None:
         super().__init__(sock, tracker)
         self._log = log
+        self._complaints = Complaints()
 
     def accept(self) -> tuple[Movable, SocketAddress]:
         """Accept a connection, as `Listener.accept` does.
@@ -75,10 +75,8 @@ class PausingListener(Listener):
         except OSError as exc:
             if exc.errno not in CAPACITY_ERRORS:
                 raise
-            now = time.monotonic()
-            self.paused_until = now + _PAUSE
-            if now >= self._next_complaint:
-                self._next_complaint = now + COMPLAINT_PAUSE
+            self.paused_until = time.monotonic() + _PAUSE
+            if self._complaints.is_due():
                 self._log.error("Cannot accept connections: %s", exc)
             raise BlockingIOError(errno.EAGAIN, "not now") from exc
 

@@ -16,8 +16,8 @@ from .._gevent.accepting import Accepting
 from .._gevent.listener import GreenletListener
 from .._gevent.process import check_patched, enter_process
 from .._gevent.tls import GreenletSSLSocket
+from .._sockets.complaints import Complaints
 from .._sockets.deadlines import HeaderTimeoutError
-from .._sockets.listener import COMPLAINT_PAUSE
 from .._sockets.proxied import by_settings, take_proxy_header
 from .._sockets.proxy_protocol import ProxyHeaderError
 from .._sockets.stopping import (
@@ -60,8 +60,6 @@ class WSGIServer(Accepting, gevent.pywsgi.WSGIServer):  # type: ignore[misc]
     keepalive: float = KEEPALIVE
     """The seconds for which a connection is kept without a request."""
 
-    _next_complaint = 0.0
-
     def __init__(self, listener: Any, application: Any = None, *args: Any, **kwargs: Any) -> None:
         check_patched(f"flask_rawsocket.pywsgi.{type(self).__name__}")
         enter_process()
@@ -71,6 +69,7 @@ class WSGIServer(Accepting, gevent.pywsgi.WSGIServer):  # type: ignore[misc]
             kwargs["ssl_context"] = context
         if kwargs.get("ssl_context") is not None:
             track_tls(kwargs["ssl_context"], GreenletSSLSocket)
+        self._complaints = Complaints()
         super().__init__(listener, application, *args, **kwargs)
 
     def init_socket(self) -> None:
@@ -86,8 +85,7 @@ class WSGIServer(Accepting, gevent.pywsgi.WSGIServer):  # type: ignore[misc]
 
     def complain(self, exc: OSError) -> None:
         """Log why a connection could not be accepted; not each time."""
-        if time.monotonic() >= self._next_complaint:
-            self._next_complaint = time.monotonic() + COMPLAINT_PAUSE
+        if self._complaints.is_due():
             self.error_log.write(f"Cannot accept connections: {exc}\n")
 
     def handle(self, sock: Any, address: Any) -> None:

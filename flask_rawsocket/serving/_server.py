@@ -25,9 +25,10 @@ from .._connection import ending, observing
 from .._connection.address import AF_UNIX
 from .._connection.connection import life_of
 from .._connection.state import CloseReason, ConnState
+from .._sockets.complaints import Complaints
 from .._sockets.deadlines import HeaderTimeoutError
 from .._sockets.last_accepts import peer_of
-from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, Listener
+from .._sockets.listener import CAPACITY_ERRORS, Listener
 from .._sockets.patched import check_unpatched
 from .._sockets.plain import TrackedSocket
 from .._sockets.proxied import by_settings, take_proxy_header
@@ -95,8 +96,6 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
 
     tracker = process_tracker
 
-    _next_complaint = 0.0
-
     _served = False
     """Whether it has: the parent of a reloader makes a server, and only closes it."""
 
@@ -111,6 +110,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         fd: int | None = None,
     ) -> None:
         check_unpatched(f"flask_rawsocket.serving.{type(self).__name__}")
+        self._complaints = Complaints()
         rest = (_tracking(handler), passthrough_errors, ssl_context, fd)
         super().__init__(host, port, Application(app), *rest)
         if self.ssl_context is not None:
@@ -128,8 +128,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             return self._accept()
         except OSError as exc:
             if exc.errno in CAPACITY_ERRORS:
-                if time.monotonic() >= self._next_complaint:
-                    self._next_complaint = time.monotonic() + COMPLAINT_PAUSE
+                if self._complaints.is_due():
                     self.log("error", "Cannot accept connections: %s", exc)
                 time.sleep(0.1)  # the connection stays in the backlog, and this would spin
             raise

@@ -6,7 +6,6 @@ release that has moved it fails in one sentence there, not in a request.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn import http, util
@@ -15,8 +14,9 @@ from gunicorn.workers import base
 from .._asyncio.seams import check_seams as check_asyncio_seams
 from .._connection import ending, observing
 from .._connection.connection import life_of
+from .._sockets.complaints import Complaints
 from .._sockets.deadlines import wait_again
-from .._sockets.listener import CAPACITY_ERRORS, COMPLAINT_PAUSE, PASSING_ERRORS, Listener
+from .._sockets.listener import CAPACITY_ERRORS, PASSING_ERRORS, Listener
 from .._sockets.patched import check_unpatched
 from .._sockets.tls import TrackedSSLSocket
 from .._tracking.tracker import process_tracker
@@ -117,6 +117,7 @@ class TrackingWorker(FailureWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.listeners = Listeners(self.sockets, self.cfg)
+        self._complaints = Complaints()
 
     def init_process(self) -> None:
         """Put our listeners and TLS sockets in the place of gunicorn's, and run."""
@@ -228,9 +229,5 @@ class TrackingWorker(FailureWorker):
 
     def complain(self, exc: OSError) -> None:
         """Log why a connection could not be accepted; not each time."""
-        now = time.monotonic()
-        if now >= self._next_complaint:
-            self._next_complaint = now + COMPLAINT_PAUSE
+        if self._complaints.is_due():
             self.log.error("Cannot accept connections: %s", exc)
-
-    _next_complaint = 0.0

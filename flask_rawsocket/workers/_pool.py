@@ -17,7 +17,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from .._sockets.listener import COMPLAINT_PAUSE
+from .._sockets.complaints import Complaints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ class Pool:
         self._leader: _Worker | None = None
         self._standby: _Worker | None = None
         self._ended = False
-        self._next_complaint = 0.0
+        self._complaints = Complaints()
         self.retry()
 
     @property
@@ -234,9 +234,7 @@ class Pool:
         try:
             thread.start()
         except RuntimeError as exc:
-            now = monotonic()
-            if now >= self._next_complaint:
-                self._next_complaint = now + COMPLAINT_PAUSE
+            if self._complaints.is_due():
                 self._log.error("%s: serving with the %d there are", exc, len(self._threads))
             return None
         self._threads.append(thread)
