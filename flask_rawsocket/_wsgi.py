@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ._connection.connection import Connection
     from ._connection.exchange import Exchange
 
-__all__ = ["KEY", "begin", "call", "close", "exchange_of", "get", "put", "read_through"]
+__all__ = ["KEY", "Wrapper", "begin", "call", "close", "exchange_of", "get", "put", "read_through"]
 
 log = logging.getLogger("flask_rawsocket")
 
@@ -51,6 +51,20 @@ def get(environ: dict[str, Any]) -> Connection | None:
 def exchange_of(environ: dict[str, Any]) -> Exchange | None:
     """Return the request that `put` entered into `environ`."""
     return environ.get(_EXCHANGE)
+
+
+class Wrapper:
+    """What stands where a server has the application.
+
+    Args:
+        app: the application, whose attributes are this object's too.
+    """
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._app, name)
 
 
 def call(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import _wsgi
 from .._tracking.tracker import process_tracker
@@ -10,7 +10,7 @@ from .exchange import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 __all__ = ["Application"]
 
@@ -18,18 +18,12 @@ _UNIX_PEER = "localhost"
 """What waitress makes the REMOTE_ADDR of every UNIX peer."""
 
 
-class Application:
+class Application(_wsgi.Wrapper):
     """Stands where waitress has the application, behind its own middleware of proxies.
 
     Args:
         app: the application, whose attributes are this object's too.
     """
-
-    def __init__(self, app: WSGIApplication) -> None:
-        self._app = app
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._app, name)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Call the application; return what is to be sent."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import _wsgi
 from .._connection import ending
@@ -12,25 +12,19 @@ from ._exchange import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
     from .._connection.life import Life
 
 __all__ = ["Application"]
 
 
-class Application:
+class Application(_wsgi.Wrapper):
     """Stands where Werkzeug has the application: in ``server.app``.
 
     Args:
         app: the application, whose attributes are this object's too.
     """
-
-    def __init__(self, app: WSGIApplication) -> None:
-        self._app = app
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._app, name)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Call the application; return what is to be sent.
