@@ -6,6 +6,7 @@ The tracked socket's first read does, with the request behind it. Where TLS begi
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 from typing import TYPE_CHECKING, Any, Final
@@ -130,7 +131,7 @@ def by_settings(tracker: ConnectionTracker) -> Callable[[SocketAddress], ProxyPa
         settings = tracker.settings
         if settings.proxy_protocol == "off":
             return None
-        is_trusted = allow_list(settings.proxy_allow_ips)(address)
+        is_trusted = _kept_allow_list(tuple(settings.proxy_allow_ips))(address)
         return ProxyParser(settings.proxy_protocol, is_trusted=is_trusted)
 
     return parser_for
@@ -161,6 +162,10 @@ def allow_list(allowed: Iterable[str]) -> Callable[[SocketAddress], bool]:
         return any(peer in network for network in networks)
 
     return is_allowed
+
+
+_kept_allow_list = functools.lru_cache(maxsize=8)(allow_list)
+"""For each new connection the networks would be parsed again."""
 
 
 def take_proxy_header(sock: Any, *, wait: bool = True) -> None:
